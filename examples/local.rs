@@ -1,0 +1,254 @@
+//! The function on one event, here: stand-ins of the services on loopback, the real SDK clients,
+//! and what happened, told to a person.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aws_sdk_cleanrooms::config::Credentials;
+use fake_aws::{Call, Exception, FakeAws, Fault, Operation};
+use id_mapping_populator::config::Settings;
+use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::input::Payload;
+use id_mapping_populator::{clients, telemetry};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tracing::Instrument;
+
+const USAGE: &str = "\
+cargo run --example local -- events/FILE.json   run the function on this event
+    --fault EXCEPTION    Clean Rooms refuses: AccessDeniedException, ConflictException,
+                         InternalServerException, ResourceNotFoundException,
+                         ServiceQuotaExceededException, ThrottlingException, ValidationException
+cargo run --example local -- --serve            keep the services up for `cargo lambda watch`
+    --port PORT          on this port";
+
+/// The sample events are of this Region and account.
+const REGION: &str = "eu-west-1";
+const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-mapping-populator";
+
+/// Settings where the environment has none of its own: a table for the events that cannot name one.
+const SETTINGS: [(&str, &str); 2] = [
+    (
+        "ID_MAPPING_TABLE_ARNS",
+        "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
+         aaaaaaaa-0001-4000-8000-000000000001",
+    ),
+    ("EVENT_BUS_NAME", "default"),
+];
+
+#[derive(Default)]
+struct Arguments {
+    file: Option<String>,
+    fault: Option<Fault>,
+    serve: bool,
+    port: u16,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let done = match arguments(std::env::args().skip(1)) {
+        Ok(arguments) if arguments.serve => serve(arguments.port).await,
+        Ok(Arguments {
+            file: Some(file),
+            fault,
+            ..
+        }) => run(&file, fault).await,
+        Ok(_) => list(),
+        Err(fault) => Err(format!("{fault}\n\n{USAGE}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("{fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--serve" => arguments.serve = true,
+            "--port" => {
+                let port = words.next().and_then(|port| port.parse().ok());
+                arguments.port = port.ok_or("--port needs a number from 0 to 65535")?;
+            }
+            "--fault" => {
+                let exception = words.next().as_deref().and_then(Exception::named);
+                arguments.fault = Some(Fault::Refuse(
+                    exception.ok_or("--fault needs one of the exceptions' names")?,
+                ));
+            }
+            _ if word.starts_with('-') => return Err(format!("{word} is no option")),
+            _ if arguments.file.is_some() => return Err("one file at a time".to_owned()),
+            _ => arguments.file = Some(word),
+        }
+    }
+    Ok(arguments)
+}
+
+fn list() -> Result<(), String> {
+    println!("{USAGE}\n\nThe events:");
+    for folder in ["events", "events/refused", "events/outcomes"] {
+        let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+            .map_err(|e| e.to_string())?;
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
+        names.sort();
+        for name in names {
+            println!("    {folder}/{name}");
+        }
+    }
+    Ok(())
+}
+
+fn setting(name: &str) -> Option<String> {
+    let default = || {
+        SETTINGS
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
+    std::env::var(name).ok().or_else(default)
+}
+
+async fn run(file: &str, fault: Option<Fault>) -> Result<(), String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
+    let settings = Settings::read(|name| {
+        if name == "AWS_REGION" {
+            Some(REGION.to_owned())
+        } else {
+            setting(name)
+        }
+    })
+    .map_err(|fault| fault.to_string())?;
+
+    let aws = FakeAws::start()
+        .await
+        .map_err(|fault| format!("no port of loopback is free: {fault}"))?;
+    if let Some(fault) = fault {
+        aws.fail_always(Operation::PopulateIdMappingTable, fault);
+    }
+    let config = clients::config_loader(REGION)
+        .endpoint_url(aws.url())
+        .credentials_provider(Credentials::new("local", "local", None, None, "example"))
+        .load()
+        .await;
+    let populator = Populator::new(settings, &config, OffsetDateTime::now_utc);
+    let invocation = Invocation {
+        request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+        function_arn: FUNCTION_ARN.to_owned(),
+        deadline: OffsetDateTime::now_utc() + Duration::from_secs(60),
+    };
+
+    heading(&format!("{file} comes in"));
+    println!("{}", text.trim_end());
+    heading("with the settings");
+    for (name, _) in SETTINGS {
+        println!("{name}={}", setting(name).unwrap_or_default());
+    }
+    heading("the function logs");
+    telemetry::start(None, None);
+    let span = telemetry::invocation_span(&invocation.request_id);
+    let answer = populator
+        .handle(&Payload::from_text(&text), &invocation)
+        .instrument(span)
+        .await;
+    aws.calls().iter().for_each(show);
+    if aws.call_count() == 0 {
+        heading("nothing is called and nothing is published");
+    }
+    for event in aws.events() {
+        heading(&format!(
+            "{}: this event reaches the targets of rules",
+            event["detail-type"]
+        ));
+        println!("{event:#}");
+    }
+    match answer {
+        Ok(response) => {
+            let response = json!(response);
+            for outcome in response["outcomes"].as_array().into_iter().flatten() {
+                heading(&format!(
+                    "{}, by rule {}",
+                    word(&outcome["outcome"]),
+                    word(&outcome["decision"]["rule"])
+                ));
+                println!("{}", word(&outcome["decision"]["reason"]));
+            }
+            heading("the function returns");
+            println!("{response:#}");
+        }
+        Err(error) => {
+            heading("the function fails");
+            println!(
+                "{:#}",
+                json!({ "errorType": error.error_type.as_str(), "errorMessage": error.message })
+            );
+        }
+    }
+    Ok(())
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+async fn serve(port: u16) -> Result<(), String> {
+    let aws = FakeAws::start_on(port)
+        .await
+        .map_err(|fault| format!("port {port} is not free: {fault}"))?;
+    println!(
+        "Clean Rooms and EventBridge stand in at {} until you press Ctrl-C.\n\nIn another terminal:\n",
+        aws.url()
+    );
+    println!("export AWS_ENDPOINT_URL={}", aws.url());
+    println!("export AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
+    for (name, _) in SETTINGS {
+        println!("export {name}={}", setting(name).unwrap_or_default());
+    }
+    println!("cargo lambda watch\n\nIn a third one:\n");
+    println!(
+        "cargo lambda invoke id-mapping-populator --data-file events/population-requested.json"
+    );
+    let mut shown = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        for call in aws.calls().iter().skip(shown) {
+            show(call);
+            shown += 1;
+        }
+    }
+}
+
+fn show(call: &Call) {
+    match call.operation {
+        Some(Operation::PopulateIdMappingTable) => {
+            heading("PopulateIdMappingTable is called");
+            println!("{} {}\n{}", call.method, call.path, call.body);
+        }
+        Some(Operation::PutEvents) => {
+            heading("PutEvents is called");
+            for entry in call.body["Entries"].as_array().into_iter().flatten() {
+                println!("on bus {}: {}", entry["EventBusName"], entry["DetailType"]);
+            }
+        }
+        None => heading(&format!(
+            "{} {} is called, which no service here has",
+            call.method, call.path
+        )),
+    }
+    match call.status {
+        Some(status) => println!("answer: {status} {}", call.answer),
+        None => println!("answer: none"),
+    }
+}
+
+fn heading(text: &str) {
+    println!("\n── {text}");
+}

@@ -1,0 +1,358 @@
+//! The call, and what its answers mean.
+//!
+//! `PopulateIdMappingTable` has no client token: whoever repeats it may start, and pay for, a second
+//! job. So it is repeated only where no job can have started, and an answer that leaves that open is
+//! [`Answer::Unknown`], never an error like any other.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_sdk_cleanrooms::Client;
+use aws_sdk_cleanrooms::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
+};
+use aws_sdk_cleanrooms::config::retry::{ClassifyRetry, RetryAction};
+use aws_sdk_cleanrooms::config::timeout::TimeoutConfig;
+use aws_sdk_cleanrooms::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_cleanrooms::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_cleanrooms::operation::RequestId;
+use aws_sdk_cleanrooms::operation::populate_id_mapping_table::PopulateIdMappingTableError as Refusal;
+use aws_sdk_cleanrooms::types::{JobType as WireJobType, ValidationExceptionReason};
+use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
+
+use crate::error::{Error, ErrorType, with_causes};
+use crate::job_type::JobType;
+use crate::target::Target;
+
+/// What `PopulateIdMappingTable` answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A job was started: its id.
+    Started(String),
+    /// It will be refused again: a person must act.
+    Refused(Error),
+    /// The slot is taken: later it may be free.
+    Busy(Error),
+    /// No job was started, and none can be now: later it may work.
+    Unavailable(Error),
+    /// A job may have started.
+    Unknown(Error),
+}
+
+/// AWS Clean Rooms.
+#[derive(Clone, Debug)]
+pub struct CleanRooms {
+    client: Client,
+}
+
+impl CleanRooms {
+    /// With the configuration of [`crate::clients`].
+    pub fn new(config: &aws_config::SdkConfig) -> Self {
+        let config = aws_sdk_cleanrooms::config::Builder::from(config)
+            .retry_classifier(OnlyWhatDidNotStart)
+            .build();
+        Self {
+            client: Client::from_conf(config),
+        }
+    }
+
+    /// Starts a job, within a time.
+    pub async fn populate(
+        &self,
+        target: &Target,
+        job_type: Option<JobType>,
+        budget: Duration,
+    ) -> Answer {
+        let maybe_sent = MaybeSent::default();
+        let config = aws_sdk_cleanrooms::config::Config::builder()
+            .timeout_config(TimeoutConfig::builder().operation_timeout(budget).build())
+            .interceptor(maybe_sent.clone());
+        let result = self
+            .client
+            .populate_id_mapping_table()
+            .membership_identifier(target.membership.as_str())
+            .id_mapping_table_identifier(target.table.as_str())
+            .set_job_type(job_type.map(wire))
+            .customize()
+            .config_override(config)
+            .send()
+            .await;
+        let failure = |error_type, cause: String| {
+            Error::new(
+                error_type,
+                format!("PopulateIdMappingTable of {target} failed: {cause}"),
+            )
+        };
+        match result {
+            // The SDK makes an empty string of an id that is not there.
+            Ok(output) if output.id_mapping_job_id().is_empty() => Answer::Unknown(failure(
+                ErrorType::OutcomeUnknown,
+                format!(
+                    "the answer has no job id{}; {LOOK}",
+                    request_id(output.request_id())
+                ),
+            )),
+            Ok(output) => Answer::Started(output.id_mapping_job_id),
+            Err(error) => meaning(&error, maybe_sent.get(), failure),
+        }
+    }
+}
+
+const LOOK: &str =
+    "a job may run: look at the ID mapping table's jobs before you repeat the request";
+
+fn wire(job_type: JobType) -> WireJobType {
+    match job_type {
+        JobType::Batch => WireJobType::Batch,
+        JobType::Incremental => WireJobType::Incremental,
+        JobType::DeleteOnly => WireJobType::DeleteOnly,
+    }
+}
+
+/// What a failed call means: by the modelled exception where there is one, else by the status.
+fn meaning(
+    error: &SdkError<Refusal, HttpResponse>,
+    maybe_sent: bool,
+    failure: impl Fn(ErrorType, String) -> Error,
+) -> Answer {
+    let SdkError::ServiceError(answer) = error else {
+        let cause = with_causes(error);
+        return if maybe_sent {
+            Answer::Unknown(failure(
+                ErrorType::OutcomeUnknown,
+                format!("{cause}; {LOOK}"),
+            ))
+        } else {
+            Answer::Unavailable(failure(
+                ErrorType::ServiceUnavailable,
+                format!(
+                    "{cause}; no job was started: check the function's network and credentials, and repeat the request"
+                ),
+            ))
+        };
+    };
+    let refusal = answer.err();
+    let status = answer.raw().status().as_u16();
+    let said = said(refusal, answer.raw());
+    let with = |error_type, remedy: &str| failure(error_type, format!("{said}; {remedy}"));
+    match (refusal, status) {
+        _ if is_throttling(refusal, status) => Answer::Unavailable(with(
+            ErrorType::ServiceUnavailable,
+            "no job was started: repeat the request later",
+        )),
+        (Refusal::AccessDeniedException(_), _) => denied(with),
+        (Refusal::ResourceNotFoundException(_), _) => not_found(with),
+        (Refusal::ValidationException(refusal), _)
+            if refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay) =>
+        {
+            Answer::Unavailable(with(
+                ErrorType::RequestRefused,
+                "a role was changed a moment ago: repeat the request in some minutes",
+            ))
+        }
+        (Refusal::ValidationException(_), _) => mistaken(with),
+        (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _) => {
+            busy(with)
+        }
+        (Refusal::InternalServerException(_), _) => {
+            Answer::Unknown(with(ErrorType::OutcomeUnknown, LOOK))
+        }
+        (_, 403) => denied(with),
+        (_, 404) => not_found(with),
+        (_, 402 | 409) => busy(with),
+        (_, 400..=499) => mistaken(with),
+        _ => Answer::Unknown(with(ErrorType::OutcomeUnknown, LOOK)),
+    }
+}
+
+fn denied(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
+    Answer::Refused(with(
+        ErrorType::AccessDenied,
+        "allow the function's role cleanrooms:PopulateIdMappingTable on both the membership's and the ID mapping \
+         table's ARN, and entityresolution:StartIdMappingJob if the message names it",
+    ))
+}
+
+fn not_found(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
+    Answer::Refused(with(
+        ErrorType::TableNotFound,
+        "check the membership and the ID mapping table in this account and Region",
+    ))
+}
+
+fn mistaken(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
+    Answer::Refused(with(
+        ErrorType::RequestRefused,
+        "check that the table's Entity Resolution workflow takes this job type",
+    ))
+}
+
+fn busy(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
+    Answer::Busy(with(
+        ErrorType::SlotBusy,
+        "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
+    ))
+}
+
+/// A 429, or the throttling codes that AWS services send with a 400.
+fn is_throttling(refusal: &Refusal, status: u16) -> bool {
+    const CODES: [&str; 4] = [
+        "ThrottlingException",
+        "Throttling",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+    ];
+    matches!(refusal, Refusal::ThrottlingException(_))
+        || status == 429
+        || (status < 500 && refusal.code().is_some_and(|code| CODES.contains(&code)))
+}
+
+/// What the service said: exception, status, message, and the particulars of its kind.
+fn said(refusal: &Refusal, response: &HttpResponse) -> String {
+    let status = response.status().as_u16();
+    let code = refusal.code().unwrap_or("unknown error");
+    let message = match (refusal.message(), response.body().bytes()) {
+        (Some(message), _) => message.to_owned(),
+        (None, Some(body)) if !body.is_empty() => String::from_utf8_lossy(body).into_owned(),
+        _ => "no message".to_owned(),
+    };
+    let particulars = match refusal {
+        Refusal::ConflictException(refusal) => refusal
+            .reason()
+            .map(|reason| format!(" (reason {})", reason.as_str())),
+        Refusal::ServiceQuotaExceededException(refusal) => Some(format!(
+            " (quota {}, value {})",
+            refusal.quota_name(),
+            refusal.quota_value()
+        )),
+        Refusal::ValidationException(refusal) => {
+            let reason = refusal
+                .reason()
+                .map(|reason| format!("reason {}", reason.as_str()));
+            let fields = refusal
+                .field_list()
+                .iter()
+                .map(|field| format!("{}: {}", field.name(), field.message()));
+            let all: Vec<String> = reason.into_iter().chain(fields).collect();
+            (!all.is_empty()).then(|| format!(" ({})", all.join(", ")))
+        }
+        _ => None,
+    };
+    format!(
+        "{code} ({status}): {}{}{}",
+        shortened(&message),
+        shortened(&particulars.unwrap_or_default()),
+        request_id(refusal.request_id())
+    )
+}
+
+/// AWS Support asks for it.
+fn request_id(id: Option<&str>) -> String {
+    id.map(|id| format!(" [request id {id}]"))
+        .unwrap_or_default()
+}
+
+/// An outcome event has 256 KB; a proxy's error page may be longer.
+fn shortened(text: &str) -> String {
+    const MAX: usize = 1_000;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(MAX).collect();
+    if characters.next().is_some() {
+        start + "…"
+    } else {
+        start
+    }
+}
+
+/// How to try again after an attempt that surely started no job: throttled, or its connection never
+/// opened. None: it may have.
+fn surely_not_started(
+    error: &OrchestratorError<ErasedError>,
+    response: Option<&HttpResponse>,
+) -> Option<RetryAction> {
+    if let Some(refusal) = error
+        .as_operation_error()
+        .and_then(|error| error.downcast_ref::<Refusal>())
+    {
+        let status = response?.status().as_u16();
+        return is_throttling(refusal, status).then(RetryAction::throttling_error);
+    }
+    let connector_error: &(dyn StdError + 'static) = error.as_connector_error()?;
+    std::iter::successors(Some(connector_error), |&error| error.source())
+        .find_map(|error| error.downcast_ref::<hyper_util::client::legacy::Error>())
+        .is_some_and(|error| error.is_connect())
+        .then(RetryAction::transient_error)
+}
+
+/// Keeps the SDK's standard retry from everything else: it would repeat this call after a 500, a
+/// time-out or a broken connection.
+#[derive(Debug)]
+struct OnlyWhatDidNotStart;
+
+impl ClassifyRetry for OnlyWhatDidNotStart {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.output_or_error() {
+            Some(Err(error)) => {
+                surely_not_started(error, context.response()).unwrap_or(RetryAction::RetryForbidden)
+            }
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "OnlyWhatDidNotStart"
+    }
+
+    /// The last word: after the SDK's own classifiers.
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+}
+
+/// Whether a request may have reached the service without a word that it started nothing. The
+/// operation's time-out may end a pause between two attempts: only this tells it from one that ends
+/// an attempt.
+#[derive(Clone, Debug, Default)]
+struct MaybeSent(Arc<AtomicBool>);
+
+impl MaybeSent {
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for MaybeSent {
+    fn name(&self) -> &'static str {
+        "MaybeSent"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.output_or_error()
+            && surely_not_started(error, context.response()).is_some()
+        {
+            self.0.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! How the AWS SDK's clients are set up: one HTTPS client for all, time-outs, retry.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+/// A Lambda is frozen between invocations, and a server closes idle connections meanwhile. A call
+/// on such a connection fails as if its answer were lost. So none is used that lay idle longer.
+pub const MAX_IDLE: Duration = Duration::from_secs(5);
+
+/// For name resolution, TCP and TLS together: long enough for one lost SYN, which TCP repeats after
+/// one second.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Tries of one operation, the first included. What is tried again, an operation may restrict.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// The loader of the configuration that all clients share. Credentials and the `AWS_ENDPOINT_URL*`
+/// variables come from the environment as the AWS SDKs read them.
+pub fn config_loader(region: &str) -> ConfigLoader {
+    let http_client = aws_smithy_http_client::Builder::new()
+        .pool_idle_timeout(MAX_IDLE)
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region.to_owned()))
+        .http_client(http_client)
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .build(),
+        )
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+}

@@ -1,0 +1,322 @@
+//! The settings of contract section 2: read once, completely, or the start fails naming the
+//! variable.
+
+use crate::error::{Error, ErrorType};
+use crate::job_type::Wish;
+use crate::target::{Home, TableArn};
+
+/// The most targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.
+pub const MAX_TARGETS: usize = 100;
+
+/// What the environment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `AWS_REGION`, which Lambda sets.
+    pub region: String,
+    /// `ID_MAPPING_TABLE_ARNS`: targets for events that name none.
+    pub id_mapping_table_arns: Vec<TableArn>,
+    /// `DEFAULT_JOB_TYPE`: the wish of a request that has none.
+    pub default_job_type: Wish,
+    /// `EVENT_BUS_NAME`: the bus for outcome events, by name or ARN; none: none are published.
+    pub event_bus: Option<String>,
+    /// `EVENT_SOURCE`: the `source` of outcome events.
+    pub event_source: String,
+}
+
+/// Settings of the contract that need a part this version does not have.
+const WITHOUT_EFFECT: [(&str, &str); 6] = [
+    ("FULL_REFRESH_EVERY", "AUTO"),
+    ("LEDGER_TABLE_NAME", "ledger"),
+    ("WAITING_QUEUE_URL", "waiting line"),
+    ("DEAD_LETTER_QUEUE_URL", "waiting line"),
+    ("MAX_WAIT", "waiting line"),
+    ("SETTLE_TIME", "waiting line"),
+];
+
+impl Settings {
+    /// Reads the settings through a lookup of environment variables. Empty is as if unset.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+
+        for (name, part) in WITHOUT_EFFECT {
+            if get(name).is_some() {
+                return Err(invalid(
+                    name,
+                    &format!("is set and this version has no {part}: unset it"),
+                ));
+            }
+        }
+        match get("TRACK_COMPLETION").as_deref() {
+            None | Some("false") => {}
+            Some("true") => {
+                return Err(invalid(
+                    "TRACK_COMPLETION",
+                    "is true and this version follows no job to its end: unset it",
+                ));
+            }
+            Some(_) => {
+                return Err(invalid(
+                    "TRACK_COMPLETION",
+                    "is neither `true` nor `false`: write one of them",
+                ));
+            }
+        }
+
+        Ok(Self {
+            region: get("AWS_REGION").ok_or_else(|| {
+                invalid(
+                    "AWS_REGION",
+                    "is not set; Lambda sets it, elsewhere write a Region such as eu-west-1",
+                )
+            })?,
+            id_mapping_table_arns: match get("ID_MAPPING_TABLE_ARNS") {
+                Some(list) => table_arns(&list)?,
+                None => Vec::new(),
+            },
+            default_job_type: match get("DEFAULT_JOB_TYPE") {
+                Some(value) => {
+                    Wish::parse(&value).map_err(|fault| invalid("DEFAULT_JOB_TYPE", &fault))?
+                }
+                None => Wish::ServiceDefault,
+            },
+            event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
+            event_source: match get("EVENT_SOURCE") {
+                Some(value) => event_source(value)?,
+                None => "id-mapping-populator".to_owned(),
+            },
+        })
+    }
+
+    /// Checks what only an invocation can tell: whether the configured tables are of the account
+    /// and Region in which the function runs.
+    pub fn check(&self, home: &Home) -> Result<(), Error> {
+        for (index, arn) in self.id_mapping_table_arns.iter().enumerate() {
+            home.check(arn).map_err(|fault| {
+                invalid(
+                    "ID_MAPPING_TABLE_ARNS",
+                    &format!("item {} {fault}", index + 1),
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn invalid(name: &str, fault: &str) -> Error {
+    Error::new(
+        ErrorType::InvalidConfiguration,
+        format!("environment variable {name} {fault}"),
+    )
+}
+
+fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
+    let name = "ID_MAPPING_TABLE_ARNS";
+    let items: Vec<&str> = list.split(',').map(str::trim).collect();
+    if items.len() > MAX_TARGETS {
+        return Err(invalid(
+            name,
+            &format!(
+                "has {} items and may have {MAX_TARGETS}: split the tables among functions",
+                items.len()
+            ),
+        ));
+    }
+    let arn = |(index, item): (usize, &&str)| {
+        if item.is_empty() {
+            return Err(invalid(
+                name,
+                &format!("item {} is empty: remove the comma", index + 1),
+            ));
+        }
+        TableArn::parse(item).map_err(|fault| invalid(name, &format!("item {} {fault}", index + 1)))
+    };
+    items.iter().enumerate().map(arn).collect()
+}
+
+/// A name or ARN of an event bus: `PutEventsRequestEntry.EventBusName` in EventBridge's API model
+/// takes `(arn:aws[\w-]*:events:…:event-bus/)?[/.\-_A-Za-z0-9]+`, at most 1,600 characters.
+fn event_bus(value: String) -> Result<String, Error> {
+    let name = match value.strip_prefix("arn:") {
+        Some(arn) => arn
+            .split_once(":events:")
+            .and_then(|(_, rest)| rest.split_once(":event-bus/"))
+            .map(|(_, name)| name),
+        None => Some(value.as_str()),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte);
+    match name {
+        Some(name) if !name.is_empty() && value.len() <= 1_600 && name.bytes().all(allowed) => {
+            Ok(value)
+        }
+        _ => Err(invalid(
+            "EVENT_BUS_NAME",
+            "is neither the name of an event bus (letters, digits, / . - _) nor its ARN (arn:PARTITION:events:REGION:ACCOUNT:event-bus/NAME)",
+        )),
+    }
+}
+
+/// EventBridge keeps `aws.` for AWS's own events, and takes at most 256 characters.
+fn event_source(value: String) -> Result<String, Error> {
+    if value.starts_with("aws.") {
+        return Err(invalid(
+            "EVENT_SOURCE",
+            "begins with `aws.`, which EventBridge keeps for AWS: write another name",
+        ));
+    }
+    if value.chars().count() > 256 {
+        return Err(invalid(
+            "EVENT_SOURCE",
+            "has more than 256 characters: write a shorter name",
+        ));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARN: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
+        Settings::read(|name| {
+            let of = |(key, value): &&(&str, &str)| (*key == name).then(|| (*value).to_owned());
+            variables
+                .iter()
+                .find_map(|pair| of(&pair))
+                .or_else(|| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()))
+        })
+    }
+
+    #[test]
+    fn nothing_set_gives_the_contracts_defaults() {
+        let settings = read(&[]).unwrap();
+        assert_eq!(settings.id_mapping_table_arns, []);
+        assert_eq!(settings.default_job_type, Wish::ServiceDefault);
+        assert_eq!(settings.event_bus, None);
+        assert_eq!(settings.event_source, "id-mapping-populator");
+    }
+
+    #[test]
+    fn empty_is_as_if_unset() {
+        let names = [
+            "ID_MAPPING_TABLE_ARNS",
+            "DEFAULT_JOB_TYPE",
+            "FULL_REFRESH_EVERY",
+            "EVENT_BUS_NAME",
+            "EVENT_SOURCE",
+            "LEDGER_TABLE_NAME",
+            "WAITING_QUEUE_URL",
+            "DEAD_LETTER_QUEUE_URL",
+            "MAX_WAIT",
+            "SETTLE_TIME",
+            "TRACK_COMPLETION",
+        ];
+        assert_eq!(read(&names.map(|name| (name, ""))), read(&[]));
+    }
+
+    #[test]
+    fn blanks_around_items_are_trimmed() {
+        let settings = read(&[("ID_MAPPING_TABLE_ARNS", &format!(" {ARN} ,\n {ARN}"))]).unwrap();
+        assert_eq!(
+            settings.id_mapping_table_arns,
+            vec![TableArn::parse(ARN).unwrap(); 2]
+        );
+    }
+
+    #[test]
+    fn what_is_set_is_taken() {
+        let bus = "arn:aws:events:eu-west-1:123456789012:event-bus/data";
+        let settings = read(&[
+            ("DEFAULT_JOB_TYPE", "INCREMENTAL"),
+            ("EVENT_BUS_NAME", bus),
+            ("EVENT_SOURCE", "com.example.populator"),
+            ("TRACK_COMPLETION", "false"),
+        ])
+        .unwrap();
+        assert_eq!(settings.default_job_type.as_str(), "INCREMENTAL");
+        assert_eq!(settings.event_bus.as_deref(), Some(bus));
+        assert_eq!(settings.event_source, "com.example.populator");
+        assert!(read(&[("EVENT_BUS_NAME", "default")]).is_ok());
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
+        let many = vec![ARN; 101].join(",");
+        for (name, value, fault) in [
+            (
+                "ID_MAPPING_TABLE_ARNS",
+                "arn:aws:s3:::bucket",
+                "item 1 is no ARN of an ID mapping table",
+            ),
+            (
+                "ID_MAPPING_TABLE_ARNS",
+                &format!("{ARN},"),
+                "item 2 is empty",
+            ),
+            ("ID_MAPPING_TABLE_ARNS", &many, "has 101 items"),
+            ("DEFAULT_JOB_TYPE", "batch", "write BATCH, INCREMENTAL"),
+            ("DEFAULT_JOB_TYPE", "AUTO", "this version"),
+            ("EVENT_BUS_NAME", "my bus", "name of an event bus"),
+            (
+                "EVENT_BUS_NAME",
+                "arn:aws:sqs:eu-west-1:123456789012:queue",
+                "name of an event bus",
+            ),
+            ("EVENT_SOURCE", "aws.populator", "begins with `aws.`"),
+            ("EVENT_SOURCE", &"x".repeat(257), "more than 256"),
+            ("FULL_REFRESH_EVERY", "7d", "unset it"),
+            ("LEDGER_TABLE_NAME", "ledger", "unset it"),
+            ("WAITING_QUEUE_URL", "https://example.com/q", "unset it"),
+            ("DEAD_LETTER_QUEUE_URL", "https://example.com/q", "unset it"),
+            ("MAX_WAIT", "72h", "unset it"),
+            ("SETTLE_TIME", "5m", "unset it"),
+            ("TRACK_COMPLETION", "true", "unset it"),
+            ("TRACK_COMPLETION", "yes", "neither `true` nor `false`"),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
+            assert!(
+                error.message.contains(&format!("variable {name} ")),
+                "{}",
+                error.message
+            );
+            assert!(
+                error.message.contains(fault),
+                "{name}={value}: {}",
+                error.message
+            );
+        }
+    }
+
+    #[test]
+    fn a_region_must_be_known() {
+        let error = Settings::read(|_| None).unwrap_err();
+        assert!(
+            error.message.contains("AWS_REGION is not set"),
+            "{}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn a_table_of_another_account_is_a_bad_setting() {
+        let settings = read(&[("ID_MAPPING_TABLE_ARNS", ARN)]).unwrap();
+        let home = |account: &str| {
+            Home::of(
+                &format!("arn:aws:lambda:eu-west-1:{account}:function:p"),
+                "eu-west-1",
+            )
+        };
+        assert_eq!(settings.check(&home("123456789012")), Ok(()));
+        let error = settings.check(&home("210987654321")).unwrap_err();
+        assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
+        assert!(
+            error
+                .message
+                .contains("ID_MAPPING_TABLE_ARNS item 1 is of account 123456789012"),
+            "{}",
+            error.message
+        );
+    }
+}

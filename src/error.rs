@@ -1,0 +1,99 @@
+//! Every failure has a type of contract section 5 and a message that names operation, object,
+//! cause and remedy.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The `errorType` of a failed invocation and the `error.type` of an outcome event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum ErrorType {
+    /// The payload is none that the contract knows (section 1). Whoever sends it must mend it.
+    InvalidRequest,
+    /// A setting is wrong (section 2). Whoever deploys must mend it.
+    InvalidConfiguration,
+    /// The service answered 403. A permission is missing.
+    AccessDenied,
+    /// The service answered 404. There is no such membership or ID mapping table.
+    TableNotFound,
+    /// The service answered 400. It will refuse the same request again.
+    RequestRefused,
+    /// The service answered 409 or 402. The one job slot is taken: later it may be free.
+    SlotBusy,
+    /// The service throttles or cannot be reached. No job was started: later it may work.
+    ServiceUnavailable,
+    /// The call's answer is missing or broken. A job may have started: do not repeat blindly.
+    OutcomeUnknown,
+    /// The invocation's deadline came too near before this target's turn. Nothing was called.
+    OutOfTime,
+    /// The outcome could not be published as an event.
+    NotAnnounced,
+}
+
+impl ErrorType {
+    /// The name as the contract writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "InvalidRequest",
+            Self::InvalidConfiguration => "InvalidConfiguration",
+            Self::AccessDenied => "AccessDenied",
+            Self::TableNotFound => "TableNotFound",
+            Self::RequestRefused => "RequestRefused",
+            Self::SlotBusy => "SlotBusy",
+            Self::ServiceUnavailable => "ServiceUnavailable",
+            Self::OutcomeUnknown => "OutcomeUnknown",
+            Self::OutOfTime => "OutOfTime",
+            Self::NotAnnounced => "NotAnnounced",
+        }
+    }
+}
+
+/// A named failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Error {
+    /// What kind of failure, and so what the caller will do.
+    #[serde(rename = "type")]
+    pub error_type: ErrorType,
+    /// Operation, object, cause, remedy. Holds no payload.
+    pub message: String,
+}
+
+impl Error {
+    /// A failure of this type.
+    pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
+        Self {
+            error_type,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.error_type.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for lambda_runtime::Diagnostic {
+    fn from(error: Error) -> Self {
+        Self {
+            error_type: error.error_type.as_str().to_owned(),
+            error_message: error.message,
+        }
+    }
+}
+
+/// An error with all its causes. The SDK's own texts stop at the first (`dispatch failure`).
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |&error| error.source()) {
+        let next = error.to_string();
+        // Some errors repeat their cause.
+        if !said.last().is_some_and(|last| last.contains(&next)) {
+            said.push(next);
+        }
+    }
+    said.join(": ")
+}

@@ -1,0 +1,513 @@
+//! From a payload to requests: the shapes of contract section 1, and every refusal there.
+//!
+//! Pure. [`serde_json::Value`] is interpreted here and nowhere else; what comes out cannot be
+//! wrong. A refusal names the JSON path, the value's fault and what to write instead, and repeats
+//! no value: what came in may hold anything, and the message ends up in a log.
+
+mod json;
+mod names;
+mod request;
+
+use aws_lambda_events::event::sqs::SqsMessage;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use self::json::Path;
+use crate::config::{MAX_TARGETS, Settings};
+use crate::error::{Error, ErrorType};
+use crate::job_type::{Wish, WishedBy};
+use crate::output::OutcomeKind;
+use crate::target::{Home, TableArn, Target};
+
+/// The most characters (code points) of a name that a request may have for itself.
+const MAX_NAME: usize = 4_096;
+
+/// An invocation's payload as text.
+///
+/// lambda_runtime would parse it into a type of ours and answer a fault with its own error type;
+/// taken as text, the fault is ours to name.
+#[derive(Clone)]
+pub struct Payload(Result<Box<RawValue>, String>);
+
+impl Payload {
+    /// A payload from its text.
+    pub fn from_text(text: &str) -> Self {
+        Self(serde_json::from_str(text).map_err(|fault| fault.to_string()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(
+            Box::<RawValue>::deserialize(deserializer).map_err(|fault| fault.to_string()),
+        ))
+    }
+}
+
+/// What is known about an invocation besides its payload.
+pub struct Arrival<'a> {
+    /// Lambda's request id.
+    pub request_id: &'a str,
+    /// The moment of arrival.
+    pub at: OffsetDateTime,
+    /// Where the function runs.
+    pub home: &'a Home,
+    /// The settings.
+    pub settings: &'a Settings,
+}
+
+/// A payload, understood.
+#[derive(Debug)]
+pub enum Delivery {
+    /// One invocation with a request.
+    Direct(Content),
+    /// A batch of SQS messages, in its order.
+    Batch(Vec<Message>),
+}
+
+/// One SQS message of a batch.
+#[derive(Debug)]
+pub struct Message {
+    /// The id by which a partial batch response names it.
+    pub id: String,
+    /// What it holds, or why it is refused.
+    pub content: Result<Content, Error>,
+}
+
+/// What a payload, or a message's body, holds.
+#[derive(Debug)]
+pub enum Content {
+    /// Requests, one per target, at least one.
+    Requests(Vec<Request>),
+    /// Nothing to do; the sentence says why.
+    Ignored(String),
+}
+
+/// One ID mapping table to be populated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The table.
+    pub target: Target,
+    /// The wished job type.
+    pub wish: Wish,
+    /// Whether the request or the setting wished it.
+    pub wished_by: WishedBy,
+    /// The name by which a repeat is known, before it is joined with target and wish.
+    pub name: String,
+    /// The caller's `requestId` or the event's `id`.
+    pub request_id: Option<String>,
+    /// When the news happened; never after the arrival.
+    pub time: OffsetDateTime,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// The EventBridge event that asked; none for a bare request.
+    pub trigger: Option<Trigger>,
+}
+
+impl Request {
+    /// The key by which a repeat is known: the name joined with target and wish, which have a
+    /// fixed alphabet and so cannot run into the name.
+    pub fn key(&self) -> String {
+        format!("{} {} {}", self.target, self.wish.as_str(), self.name)
+    }
+}
+
+/// The EventBridge event behind a request, as outcome events repeat it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trigger {
+    /// The event's `source`.
+    pub source: String,
+    /// The event's `detail-type`.
+    pub detail_type: String,
+    /// The event's `id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The event's `time`, as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+}
+
+/// Reads a payload.
+pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error> {
+    let path = Path::Root;
+    let text = payload
+        .0
+        .as_ref()
+        .map_err(|fault| refused(path, format!("is no JSON: {fault}")))?;
+    let value = json::read(text.get()).map_err(|fault| refused(path, fault))?;
+    let direct = Reader {
+        arrival,
+        name: arrival.request_id.to_owned(),
+        time: arrival.at,
+    };
+    direct.delivery(value, path)
+}
+
+/// Reads one payload, or one message's body, with what stands for its name and time where it has
+/// none of its own.
+struct Reader<'a> {
+    arrival: &'a Arrival<'a>,
+    name: String,
+    time: OffsetDateTime,
+}
+
+impl Reader<'_> {
+    /// The shapes, in the contract's order.
+    fn delivery(mut self, value: Value, path: Path<'_>) -> Result<Delivery, Error> {
+        let mut members = object(value, path)?;
+        if is_event(&members) {
+            return self.event(members, path).map(Delivery::Direct);
+        }
+        if let Some(Value::Array(records)) =
+            members.get("Records").filter(|records| is_sqs(records))
+        {
+            return self
+                .batch(records, path.member("Records"))
+                .map(Delivery::Batch);
+        }
+        if members.contains_key("requestContext")
+            && let Some(payload) = members.remove("requestPayload")
+        {
+            // Lambda's record for a failure destination: its request id is that of the invocation
+            // that failed, which stays the request's name however often the record is moved.
+            if let Some(id) = members
+                .get("requestContext")
+                .and_then(|context| text(context, "requestId"))
+            {
+                self.name = id.to_owned();
+            }
+            return self.delivery(payload, path.member("requestPayload"));
+        }
+        nesting(&members, path)?;
+        self.requests(Some(&members), path, Names::Ours, Envelope::default())
+            .map(Delivery::Direct)
+    }
+
+    fn batch(&self, records: &[Value], path: Path<'_>) -> Result<Vec<Message>, Error> {
+        let message = |(index, record): (usize, &Value)| {
+            let path = path.item(index);
+            let record = SqsMessage::deserialize(record)
+                .map_err(|fault| refused(path, format!("is no SQS message: {fault}")))?;
+            let id = record.message_id.ok_or_else(|| {
+                refused(
+                    path.member("messageId"),
+                    "is missing: send the record as SQS delivers it",
+                )
+            })?;
+            let reader = Reader {
+                arrival: self.arrival,
+                name: id.clone(),
+                time: record
+                    .attributes
+                    .get("SentTimestamp")
+                    .and_then(|milliseconds| milliseconds.parse::<i64>().ok())
+                    .and_then(|ms| {
+                        OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
+                    })
+                    .map_or(self.arrival.at, |sent| sent.min(self.arrival.at)),
+            };
+            let content = reader.body(
+                record.body.as_deref().unwrap_or_default(),
+                path.member("body"),
+            );
+            Ok(Message { id, content })
+        };
+        records.iter().enumerate().map(message).collect()
+    }
+
+    fn body(self, body: &str, path: Path<'_>) -> Result<Content, Error> {
+        let value = json::read(body).map_err(|fault| refused(path, fault))?;
+        match self.delivery(value, path)? {
+            Delivery::Direct(content) => Ok(content),
+            Delivery::Batch(_) => Err(refused(
+                path,
+                "is a batch of SQS messages inside a message: send each message by itself",
+            )),
+        }
+    }
+
+    fn event(self, members: Map<String, Value>, path: Path<'_>) -> Result<Content, Error> {
+        nesting(&members, path)?;
+        let required = |name| {
+            envelope_text(&members, name, path)?.ok_or_else(|| {
+                refused(
+                    path.member(name),
+                    "is empty: send the event as EventBridge delivers it",
+                )
+            })
+        };
+        let source = required("source")?;
+        let detail_type = required("detail-type")?;
+
+        if source == self.arrival.settings.event_source {
+            return Ok(Content::Ignored(
+                "the event is this function's own".to_owned(),
+            ));
+        }
+        if OutcomeKind::is_detail_type(&detail_type) {
+            return Ok(Content::Ignored(
+                "the event is an outcome of this function or of another one like it".to_owned(),
+            ));
+        }
+        let of_aws = source.starts_with("aws.");
+        let detail = members.get("detail").filter(|detail| !detail.is_null());
+        if of_aws
+            && detail_type == "AWS API Call via CloudTrail"
+            && detail
+                .is_some_and(|detail| detail.get("errorCode").is_some_and(|code| !code.is_null()))
+        {
+            return Ok(Content::Ignored(
+                "the event records a call that failed".to_owned(),
+            ));
+        }
+
+        let id = envelope_text(&members, "id", path)?;
+        let time = envelope_text(&members, "time", path)?;
+        let happened = time
+            .as_deref()
+            .map(|time| rfc_3339(time, path.member("time")))
+            .transpose()?;
+        let envelope = Envelope {
+            resources: resources(&members, path, self.arrival.home)?,
+            time: happened,
+            trigger: Some(Trigger {
+                source,
+                detail_type,
+                id,
+                time,
+            }),
+        };
+
+        // AWS's own events speak AWS's own vocabulary: S3's has a `request-id`, CloudTrail's a
+        // `requestID`. Nothing in them is a request to us.
+        let path = path.member("detail");
+        match detail {
+            _ if of_aws => self.requests(None, path, Names::AlsoOthers, envelope),
+            None => self.requests(None, path, Names::AlsoOthers, envelope),
+            Some(Value::String(text)) => {
+                let value = json::read(text).map_err(|fault| refused(path, fault))?;
+                let detail = object(value, path)?;
+                nesting(&detail, path)?;
+                self.requests(Some(&detail), path, Names::AlsoOthers, envelope)
+            }
+            Some(Value::Object(detail)) => {
+                self.requests(Some(detail), path, Names::AlsoOthers, envelope)
+            }
+            Some(_) => Err(refused(
+                path,
+                "is no object: write the request's fields as a JSON object",
+            )),
+        }
+    }
+
+    /// The requests of a request object (none: an event without one) and its envelope.
+    fn requests(
+        self,
+        object: Option<&Map<String, Value>>,
+        path: Path<'_>,
+        names: Names,
+        envelope: Envelope,
+    ) -> Result<Content, Error> {
+        let Arrival {
+            at, home, settings, ..
+        } = self.arrival;
+        let asked = match object {
+            Some(object) => request::read(object, path, names, home)?,
+            None => request::RequestObject::default(),
+        };
+        let targets = if !asked.targets.is_empty() {
+            asked.targets
+        } else if !envelope.resources.is_empty() {
+            envelope
+                .resources
+                .into_iter()
+                .map(|target| (target, asked.wish))
+                .collect()
+        } else {
+            settings
+                .id_mapping_table_arns
+                .iter()
+                .map(|arn| (arn.target.clone(), asked.wish))
+                .collect()
+        };
+        if targets.is_empty() {
+            return Err(refused(
+                path,
+                "names no ID mapping table, and neither do the event's resources or ID_MAPPING_TABLE_ARNS: write \
+                 membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, or targets, or set \
+                 ID_MAPPING_TABLE_ARNS",
+            ));
+        }
+
+        let event_id = envelope
+            .trigger
+            .as_ref()
+            .and_then(|trigger| trigger.id.clone());
+        let request_id = asked.request_id.or(event_id);
+        let name = request_id.clone().unwrap_or(self.name);
+        let time = asked.time.or(envelope.time).unwrap_or(self.time).min(*at);
+        let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
+        for (target, wish) in targets {
+            let (wish, wished_by) = match wish {
+                Some(wish) => (wish, WishedBy::Request),
+                None => (settings.default_job_type, WishedBy::Setting),
+            };
+            // The same target with the same wish twice is one request.
+            if requests
+                .iter()
+                .any(|earlier| earlier.target == target && earlier.wish == wish)
+            {
+                continue;
+            }
+            requests.push(Request {
+                target,
+                wish,
+                wished_by,
+                name: name.clone(),
+                request_id: request_id.clone(),
+                time,
+                dry_run: asked.dry_run,
+                trigger: envelope.trigger.clone(),
+            });
+        }
+        Ok(Content::Requests(requests))
+    }
+}
+
+/// What an EventBridge event says besides its detail; empty for a bare request.
+#[derive(Default)]
+struct Envelope {
+    /// The ID mapping tables among its `resources`.
+    resources: Vec<Target>,
+    time: Option<OffsetDateTime>,
+    trigger: Option<Trigger>,
+}
+
+/// Whose names a request object may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Only ours: any other is refused.
+    Ours,
+    /// Other people's facts too: only near misses of ours are refused.
+    AlsoOthers,
+}
+
+fn is_event(members: &Map<String, Value>) -> bool {
+    member(members, "detail-type").is_some() && member(members, "source").is_some()
+}
+
+fn is_sqs(records: &Value) -> bool {
+    records.as_array().is_some_and(|records| {
+        !records.is_empty()
+            && records
+                .iter()
+                .all(|record| text(record, "eventSource") == Some("aws:sqs"))
+    })
+}
+
+/// A string member of the event's envelope that goes into outcome events, so it is bounded. Absent,
+/// `null` and empty are one.
+fn envelope_text(
+    members: &Map<String, Value>,
+    name: &str,
+    path: Path<'_>,
+) -> Result<Option<String>, Error> {
+    match member(members, name) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) if text.chars().count() <= MAX_NAME => Ok(Some(text.clone())),
+        Some(_) => Err(refused(
+            path.member(name),
+            format!(
+                "is no string of at most {MAX_NAME} characters: send the event as EventBridge delivers it"
+            ),
+        )),
+    }
+}
+
+/// The ID mapping tables among an event's `resources`; ARNs of anything else are not ours.
+fn resources(
+    members: &Map<String, Value>,
+    path: Path<'_>,
+    home: &Home,
+) -> Result<Vec<Target>, Error> {
+    let path = path.member("resources");
+    let resources = match member(members, "resources") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(resources)) => resources,
+        Some(_) => return Err(refused(path, "is no list: write a list of ARNs")),
+    };
+    let mut targets = Vec::new();
+    for (index, resource) in resources.iter().enumerate() {
+        if let Some(arn) = resource.as_str().filter(|text| TableArn::is_meant_by(text)) {
+            targets.push(table_arn(arn, path.item(index), home)?);
+        }
+    }
+    bounded(targets.len(), path)?;
+    Ok(targets)
+}
+
+fn bounded(targets: usize, path: Path<'_>) -> Result<(), Error> {
+    if targets > MAX_TARGETS {
+        return Err(refused(
+            path,
+            format!(
+                "names {targets} ID mapping tables and may name {MAX_TARGETS}: split it into several requests"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn table_arn(text: &str, path: Path<'_>, home: &Home) -> Result<Target, Error> {
+    let arn = TableArn::parse(text).map_err(|fault| refused(path, fault))?;
+    home.check(&arn).map_err(|fault| refused(path, fault))?;
+    Ok(arn.target)
+}
+
+fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Error> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+        refused(
+            path,
+            "is no RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
+        )
+    })
+}
+
+fn object(value: Value, path: Path<'_>) -> Result<Map<String, Value>, Error> {
+    match value {
+        Value::Object(members) => Ok(members),
+        Value::Null => Err(refused(path, "is null: send a JSON object")),
+        Value::Bool(_) => Err(refused(path, "is a boolean: send a JSON object")),
+        Value::Number(_) => Err(refused(path, "is a number: send a JSON object")),
+        Value::String(_) => Err(refused(path, "is a string: send a JSON object")),
+        Value::Array(_) => Err(refused(path, "is a list: send a JSON object")),
+    }
+}
+
+fn nesting(members: &Map<String, Value>, path: Path<'_>) -> Result<(), Error> {
+    json::check_nesting(members).map_err(|fault| refused(path, fault))
+}
+
+/// A member that is there and not `null`.
+fn member<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    members.get(name).filter(|value| !value.is_null())
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    value.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+fn refused(path: Path<'_>, fault: impl Into<String>) -> Error {
+    Error::new(
+        ErrorType::InvalidRequest,
+        format!("the payload is refused: {path} {}", fault.into()),
+    )
+}
+
+#[cfg(test)]
+mod tests;

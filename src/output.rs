@@ -1,0 +1,287 @@
+//! Outcomes (contract section 3) and their publication to EventBridge.
+
+use std::time::Duration;
+
+use aws_sdk_eventbridge::error::ProvideErrorMetadata;
+use aws_sdk_eventbridge::primitives::DateTime;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::error::{Error, with_causes};
+use crate::input::{Request, Trigger};
+use crate::job_type::{Choice, Decision, JobType};
+use crate::target::Home;
+
+/// What became of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutcomeKind {
+    /// PopulateIdMappingTable answered with a job id.
+    Started,
+    /// It will never work as it is; a person must act.
+    Rejected,
+    /// A dry run's answer.
+    Planned,
+}
+
+impl OutcomeKind {
+    /// The name as the contract writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "STARTED",
+            Self::Rejected => "REJECTED",
+            Self::Planned => "PLANNED",
+        }
+    }
+
+    /// The `detail-type` of its event; none: it is not published.
+    pub fn detail_type(self) -> Option<&'static str> {
+        match self {
+            Self::Started => Some("ID Mapping Job Started"),
+            Self::Rejected => Some("ID Mapping Request Rejected"),
+            Self::Planned => None,
+        }
+    }
+
+    /// Whether an event with this `detail-type` is an outcome, of this version of the function or
+    /// of another one: all that the contract names, so that no two stacks feed each other.
+    pub fn is_detail_type(detail_type: &str) -> bool {
+        matches!(
+            detail_type,
+            "ID Mapping Job Started"
+                | "ID Mapping Request Covered"
+                | "ID Mapping Request Waiting"
+                | "ID Mapping Request Rejected"
+                | "ID Mapping Job Succeeded"
+                | "ID Mapping Job Failed"
+        )
+    }
+}
+
+/// What a dry run would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Plan {
+    /// Start a job.
+    Start,
+}
+
+/// The `detail` of an outcome event, and an item of the return value.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    version: &'static str,
+    event_id: Uuid,
+    /// Which outcome.
+    pub outcome: OutcomeKind,
+    membership_identifier: String,
+    id_mapping_table_identifier: String,
+    /// The job that was started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_mapping_job_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_type: Option<JobType>,
+    decision: Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trigger: Option<Trigger>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_timestamp"
+    )]
+    started_at: Option<OffsetDateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Plan>,
+    /// Why it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+}
+
+impl Outcome {
+    /// A job was started: its id, and the moment before the call that started it.
+    pub fn started(
+        request: &Request,
+        choice: &Choice,
+        job_id: String,
+        started_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            event_id: event_id(OutcomeKind::Started, request, Some(&job_id)),
+            id_mapping_job_id: Some(job_id),
+            started_at: Some(started_at),
+            ..Self::of(OutcomeKind::Started, request, choice)
+        }
+    }
+
+    /// The request will never work as it is.
+    pub fn rejected(request: &Request, choice: &Choice, error: Error) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::of(OutcomeKind::Rejected, request, choice)
+        }
+    }
+
+    /// A dry run.
+    pub fn planned(request: &Request, choice: &Choice, plan: Plan) -> Self {
+        Self {
+            plan: Some(plan),
+            ..Self::of(OutcomeKind::Planned, request, choice)
+        }
+    }
+
+    fn of(outcome: OutcomeKind, request: &Request, choice: &Choice) -> Self {
+        Self {
+            version: "1",
+            event_id: event_id(outcome, request, None),
+            outcome,
+            membership_identifier: request.target.membership.to_string(),
+            id_mapping_table_identifier: request.target.table.to_string(),
+            id_mapping_job_id: None,
+            job_type: choice.job_type,
+            decision: choice.decision.clone(),
+            request_id: request.request_id.clone(),
+            trigger: request.trigger.clone(),
+            started_at: None,
+            plan: None,
+            error: None,
+        }
+    }
+}
+
+/// The same outcome of the same request, and job where there is one, has the same id whenever it is
+/// published: a UUID of version 5 over them. Outcome and job have fixed alphabets, so that nothing
+/// in the key can run into them.
+fn event_id(outcome: OutcomeKind, request: &Request, job_id: Option<&str>) -> Uuid {
+    /// The namespace of these ids: a random UUID, never to be changed.
+    const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1be2a3_8d14);
+    let name = format!(
+        "{} {} {}",
+        outcome.as_str(),
+        job_id.unwrap_or("-"),
+        request.key()
+    );
+    Uuid::new_v5(&OUTCOMES, name.as_bytes())
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub fn timestamp(time: OffsetDateTime) -> String {
+    let time = time.to_offset(time::UtcOffset::UTC);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, millisecond) = time.to_hms_milli();
+    let month = u8::from(month);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+}
+
+fn optional_timestamp<S: Serializer>(
+    time: &Option<OffsetDateTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.serialize_str(&timestamp(*time)),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The event bus on which outcomes are announced.
+#[derive(Clone, Debug)]
+pub struct EventBus {
+    client: aws_sdk_eventbridge::Client,
+    name: String,
+    source: String,
+}
+
+/// How often an entry is put that EventBridge takes the request for and refuses the entry with a
+/// code that its API reference calls retryable, and the pause before the second try; it doubles.
+const ENTRY_ATTEMPTS: u32 = 3;
+const ENTRY_PAUSE: Duration = Duration::from_millis(100);
+
+impl EventBus {
+    /// The bus of this name or ARN; `source` becomes its events' source.
+    pub fn new(config: &aws_config::SdkConfig, name: &str, source: &str) -> Self {
+        Self {
+            client: aws_sdk_eventbridge::Client::new(config),
+            name: name.to_owned(),
+            source: source.to_owned(),
+        }
+    }
+
+    /// Publishes an outcome within a time, or says why not: operation, object, cause, remedy.
+    ///
+    /// PutEvents may be repeated freely: whoever gets an event twice knows it by its `eventId`. So
+    /// the SDK's own retry stands, and entries that EventBridge throttled or failed on are put again.
+    pub async fn publish(
+        &self,
+        outcome: &Outcome,
+        request: &Request,
+        home: &Home,
+        decided_at: OffsetDateTime,
+        budget: Duration,
+    ) -> Result<(), String> {
+        let Some(detail_type) = outcome.outcome.detail_type() else {
+            return Ok(());
+        };
+        let failed = |cause: String| {
+            format!(
+                "PutEvents of {detail_type:?} on event bus {} failed: {cause}",
+                self.name
+            )
+        };
+        let detail = serde_json::to_string(outcome).map_err(|fault| failed(fault.to_string()))?;
+        let entry = PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(&self.source)
+            .detail_type(detail_type)
+            .resources(home.table_arn(&request.target))
+            .resources(home.membership_arn(&request.target))
+            .time(DateTime::from_millis(
+                (decided_at.unix_timestamp_nanos() / 1_000_000) as i64,
+            ))
+            .detail(detail)
+            .build();
+        tokio::time::timeout(budget, self.put(entry))
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} ms", budget.as_millis())))
+            .map_err(failed)
+    }
+
+    async fn put(&self, entry: PutEventsRequestEntry) -> Result<(), String> {
+        let mut attempt = 1;
+        loop {
+            let answer = self
+                .client
+                .put_events()
+                .entries(entry.clone())
+                .send()
+                .await
+                .map_err(|error| match error.as_service_error() {
+                    Some(refusal) => refused(refusal.code(), refusal.message()),
+                    None => with_causes(&error),
+                })?;
+            if answer.failed_entry_count() == 0 {
+                return Ok(());
+            }
+            let result = answer.entries().first();
+            let code = result.and_then(|entry| entry.error_code());
+            let retryable = matches!(code, Some("ThrottlingException" | "InternalFailure"));
+            if !retryable || attempt == ENTRY_ATTEMPTS {
+                return Err(refused(
+                    code,
+                    result.and_then(|entry| entry.error_message()),
+                ));
+            }
+            tokio::time::sleep(ENTRY_PAUSE * 2_u32.pow(attempt - 1)).await;
+            attempt += 1;
+        }
+    }
+}
+
+fn refused(code: Option<&str>, message: Option<&str>) -> String {
+    format!(
+        "{}: {}; check events:PutEvents on the bus and EVENT_BUS_NAME",
+        code.unwrap_or("EventBridge refused it"),
+        message.unwrap_or("no message")
+    )
+}

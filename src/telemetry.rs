@@ -1,0 +1,319 @@
+//! Log lines as Lambda reads them.
+//!
+//! In JSON every line has `timestamp`, `level`, `message` and, inside an invocation, `requestId` at
+//! the top level, then the event's fields: Lambda filters by the first two and takes a line without
+//! them for INFO. Lines of the libraries are written from WARN up: below it they hold requests and
+//! responses, and no payload belongs in a log.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::output::timestamp;
+
+/// The name of the field that an invocation's span carries to its lines.
+const REQUEST_ID: &str = "requestId";
+
+/// Starts logging to standard output: `AWS_LAMBDA_LOG_FORMAT` (`JSON`, else text) and
+/// `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, else INFO), as Lambda sets them. A panic becomes a
+/// line like any other.
+pub fn start(format: Option<&str>, level: Option<&str>) {
+    let lines = Lines::new(format, level, |line| {
+        // Nothing can be done about a log that cannot be written.
+        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    });
+    // Only a second start could fail, and the first one goes on.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+    std::panic::set_hook(Box::new(|panic| {
+        // Its message may quote what it stumbled over; Lambda's answer has it.
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(place, "a bug: the function panicked");
+    }));
+}
+
+/// The span of an invocation.
+pub fn invocation_span(request_id: &str) -> tracing::Span {
+    // At the highest level, so that no filter takes it and with it the request id.
+    tracing::error_span!("invocation", requestId = request_id)
+}
+
+/// A layer that writes each event as one line.
+struct Lines<W> {
+    json: bool,
+    level: LevelFilter,
+    write: W,
+}
+
+impl<W: Fn(&str)> Lines<W> {
+    fn new(format: Option<&str>, level: Option<&str>, write: W) -> Self {
+        let level = match level.unwrap_or_default().to_ascii_uppercase().as_str() {
+            "TRACE" => LevelFilter::TRACE,
+            "DEBUG" => LevelFilter::DEBUG,
+            "WARN" => LevelFilter::WARN,
+            "ERROR" | "FATAL" => LevelFilter::ERROR,
+            _ => LevelFilter::INFO,
+        };
+        Self {
+            json: format.is_some_and(|format| format.eq_ignore_ascii_case("json")),
+            level,
+            write,
+        }
+    }
+}
+
+impl<S, W> Layer<S> for Lines<W>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: Fn(&str) + 'static,
+{
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        let ours = metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
+        // lambda_runtime logs each failure of the handler once more, without its fields.
+        let told_by_us = metadata.target() == "lambda_runtime::layers::panic";
+        *metadata.level()
+            <= if ours {
+                self.level
+            } else {
+                self.level.min(LevelFilter::WARN)
+            }
+            && !told_by_us
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id)
+            && let Some(request_id) = fields.take(REQUEST_ID)
+        {
+            span.extensions_mut().insert(RequestId(request_id));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let message = fields.take("message").unwrap_or_default();
+        let request_id = context.event_scope(event).and_then(|mut scope| {
+            scope.find_map(|span| span.extensions().get::<RequestId>().map(|id| id.0.clone()))
+        });
+        let now = OffsetDateTime::now_utc();
+        let level = *event.metadata().level();
+        let line = if self.json {
+            json(now, level, &message, request_id, fields)
+        } else {
+            text(now, level, &message, request_id, fields)
+        };
+        (self.write)(&line);
+    }
+}
+
+struct RequestId(Value);
+
+fn json(
+    now: OffsetDateTime,
+    level: Level,
+    message: &Value,
+    request_id: Option<Value>,
+    fields: Fields,
+) -> String {
+    let mut line = format!(
+        r#"{{"timestamp":"{}","level":"{level}","message":{message}"#,
+        timestamp(now)
+    );
+    let request_id = request_id.map(|id| (REQUEST_ID, id));
+    for (name, value) in request_id.into_iter().chain(fields.0) {
+        // Writing to a string cannot fail.
+        let _ = write!(line, ",{}:{value}", Value::from(name));
+    }
+    line.push_str("}\n");
+    line
+}
+
+fn text(
+    now: OffsetDateTime,
+    level: Level,
+    message: &Value,
+    request_id: Option<Value>,
+    fields: Fields,
+) -> String {
+    let message = message
+        .as_str()
+        .unwrap_or_default()
+        .replace(['\n', '\r'], " ");
+    let mut line = format!("{} {level} {message}", timestamp(now));
+    let request_id = request_id.map(|id| (REQUEST_ID, id));
+    for (name, value) in request_id.into_iter().chain(fields.0) {
+        let _ = write!(line, " {name}={value}");
+    }
+    line.push('\n');
+    line
+}
+
+/// An event's fields, in their order.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let position = self.0.iter().position(|(field, _)| *field == name)?;
+        Some(self.0.remove(position).1)
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.push((field.name(), value.into()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push((field.name(), format!("{value:?}").into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    fn lines(format: Option<&str>, level: Option<&str>, log: impl FnOnce()) -> Vec<String> {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&written);
+        let lines = Lines::new(format, level, move |line: &str| {
+            sink.lock().unwrap().push(line.to_owned())
+        });
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
+        written.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn a_json_line_has_the_top_level_members_that_lambda_reads_then_the_fields() {
+        let written = lines(Some("JSON"), None, || {
+            let _span = invocation_span("request-1").entered();
+            tracing::warn!(
+                idMappingJobId = Some("job"),
+                jobType = None::<&str>,
+                targets = 2,
+                dryRun = true,
+                "it is \"said\"\nonce"
+            );
+        });
+        let [line] = &written[..] else {
+            panic!("{written:?}")
+        };
+        assert!(
+            line.starts_with("{\"timestamp\":\"20") && line.ends_with("}\n"),
+            "{line}"
+        );
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: Value = serde_json::from_str(line).unwrap();
+        let time = value["timestamp"].as_str().unwrap();
+        OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).unwrap();
+        let mut rest = value.as_object().unwrap().clone();
+        rest.remove("timestamp");
+        assert_eq!(
+            Value::Object(rest),
+            serde_json::json!({
+                "level": "WARN", "message": "it is \"said\"\nonce", "requestId": "request-1",
+                "idMappingJobId": "job", "targets": 2, "dryRun": true,
+            })
+        );
+    }
+
+    #[test]
+    fn a_text_line_is_one_line() {
+        let written = lines(None, None, || {
+            let _span = invocation_span("request-1").entered();
+            tracing::info!(outcome = "STARTED", "two\nlines");
+        });
+        let [line] = &written[..] else {
+            panic!("{written:?}")
+        };
+        assert!(
+            line.ends_with("Z INFO two lines requestId=\"request-1\" outcome=\"STARTED\"\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn the_level_is_lambdas() {
+        let written = |level| {
+            lines(None, level, || {
+                tracing::trace!("");
+                tracing::debug!("");
+                tracing::info!("");
+                tracing::warn!("");
+                tracing::error!("");
+            })
+            .len()
+        };
+        for (level, count) in [
+            ("TRACE", 5),
+            ("DEBUG", 4),
+            ("INFO", 3),
+            ("WARN", 2),
+            ("ERROR", 1),
+            ("FATAL", 1),
+            ("nonsense", 3),
+        ] {
+            assert_eq!(written(Some(level)), count, "{level}");
+        }
+        assert_eq!(written(None), 3);
+    }
+
+    #[test]
+    fn the_request_id_stands_at_every_level() {
+        let written = lines(Some("JSON"), Some("ERROR"), || {
+            let _span = invocation_span("request-1").entered();
+            tracing::error!("");
+        });
+        assert!(
+            written[0].contains(r#""requestId":"request-1""#),
+            "{written:?}"
+        );
+    }
+
+    #[test]
+    fn libraries_are_heard_from_warnings_up_and_never_twice() {
+        let written = lines(None, Some("TRACE"), || {
+            tracing::info!(target: "aws_smithy_runtime", "body: secret");
+            tracing::trace!(target: "lambda_runtime", "body: secret");
+            tracing::error!(target: "lambda_runtime::layers::panic", "the failure again");
+            tracing::warn!(target: "hyper", "heard");
+        });
+        assert_eq!(written.len(), 1);
+        assert!(written[0].contains("heard"));
+    }
+}

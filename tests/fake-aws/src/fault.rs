@@ -1,0 +1,179 @@
+//! Faults on order.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::http::{Answer, Reply, never, refusal};
+
+/// How a call fails.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The service refuses with one of its exceptions, and does nothing.
+    Refuse(Exception),
+    /// An answer that the API model does not have, and nothing is done.
+    Status(u16, String),
+    /// The connection is closed before anything is done.
+    Drop,
+    /// It is done, then the connection is closed.
+    AcceptAndDrop,
+    /// It is done, then a 500 is answered.
+    AcceptAndFail,
+    /// It is done, and never answered.
+    AcceptAndHang,
+    /// It is done, and answered after this time.
+    Slow(Duration),
+    /// It is done, and answered with a 200 and this body.
+    Answer(String),
+    /// EventBridge takes the request and refuses its entries with this code.
+    FailEntries(String),
+}
+
+impl Fault {
+    pub(crate) async fn carry_out(self, serve: impl FnOnce() -> Reply) -> Answer {
+        match self {
+            Self::Refuse(exception) => Answer::Reply(exception.reply()),
+            Self::Status(status, body) => Answer::Reply(Reply {
+                status,
+                headers: Vec::new(),
+                body: Bytes::from(body),
+            }),
+            Self::Drop => Answer::Drop,
+            Self::AcceptAndDrop => {
+                serve();
+                Answer::Drop
+            }
+            Self::AcceptAndFail => {
+                serve();
+                Answer::Reply(Exception::internal_server().reply())
+            }
+            Self::AcceptAndHang => {
+                serve();
+                match never().await {}
+            }
+            Self::Slow(pause) => {
+                let reply = serve();
+                tokio::time::sleep(pause).await;
+                Answer::Reply(reply)
+            }
+            Self::Answer(body) => {
+                serve();
+                Answer::Reply(Reply {
+                    status: 200,
+                    headers: Vec::new(),
+                    body: Bytes::from(body),
+                })
+            }
+            Self::FailEntries(code) => Answer::Reply(Reply::json(
+                200,
+                &json!({ "FailedEntryCount": 1, "Entries": [{ "ErrorCode": code, "ErrorMessage": "refused on order" }] }),
+            )),
+        }
+    }
+}
+
+/// An exception of Clean Rooms' API model (`cleanrooms-2022-02-17`) as it stands on the wire.
+#[derive(Clone, Debug)]
+pub struct Exception {
+    status: u16,
+    name: &'static str,
+    body: Value,
+}
+
+impl Exception {
+    fn new(status: u16, name: &'static str, body: Value) -> Self {
+        Self { status, name, body }
+    }
+
+    /// 403 `AccessDeniedException`.
+    pub fn access_denied() -> Self {
+        let message = "User: arn:aws:sts::123456789012:assumed-role/populator/populator is not authorized to perform: \
+                       cleanrooms:PopulateIdMappingTable on resource: the ID mapping table";
+        Self::new(
+            403,
+            "AccessDeniedException",
+            json!({ "message": message, "reason": "INSUFFICIENT_PERMISSIONS" }),
+        )
+    }
+
+    /// 409 `ConflictException`.
+    pub fn conflict() -> Self {
+        let body = json!({
+            "message": "another ID mapping job is running",
+            "resourceId": "aaaaaaaa-0001-4000-8000-000000000001",
+            "resourceType": "ID_MAPPING_TABLE",
+            "reason": "INVALID_STATE",
+        });
+        Self::new(409, "ConflictException", body)
+    }
+
+    /// 402 `ServiceQuotaExceededException`.
+    pub fn quota_exceeded() -> Self {
+        let body = json!({
+            "message": "you have reached the limit",
+            "quotaName": "Concurrent ID mapping jobs",
+            "quotaValue": 1.0,
+        });
+        Self::new(402, "ServiceQuotaExceededException", body)
+    }
+
+    /// 404 `ResourceNotFoundException`.
+    pub fn not_found() -> Self {
+        let body = json!({
+            "message": "no such ID mapping table",
+            "resourceId": "aaaaaaaa-0001-4000-8000-000000000001",
+            "resourceType": "ID_MAPPING_TABLE",
+        });
+        Self::new(404, "ResourceNotFoundException", body)
+    }
+
+    /// 400 `ValidationException` with this `reason`.
+    pub fn validation(reason: &str) -> Self {
+        let body = json!({
+            "message": "the request cannot be taken",
+            "reason": reason,
+            "fieldList": [{ "name": "jobType", "message": "the workflow does not take it" }],
+        });
+        Self::new(400, "ValidationException", body)
+    }
+
+    /// 429 `ThrottlingException`.
+    pub fn throttling() -> Self {
+        Self::new(
+            429,
+            "ThrottlingException",
+            json!({ "message": "rate exceeded" }),
+        )
+    }
+
+    /// 500 `InternalServerException`.
+    pub fn internal_server() -> Self {
+        Self::new(
+            500,
+            "InternalServerException",
+            json!({ "message": "something went wrong" }),
+        )
+    }
+
+    /// The exceptions by their names, for a command line.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::access_denied(),
+            Self::conflict(),
+            Self::quota_exceeded(),
+            Self::not_found(),
+            Self::validation("INVALID_CONFIGURATION"),
+            Self::throttling(),
+            Self::internal_server(),
+        ];
+        all.into_iter().find(|exception| exception.name == name)
+    }
+
+    fn reply(&self) -> Reply {
+        Reply {
+            body: Bytes::from(self.body.to_string()),
+            ..refusal(self.status, self.name, "")
+        }
+    }
+}

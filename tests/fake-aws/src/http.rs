@@ -1,0 +1,134 @@
+//! HTTP/1.1 on loopback.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+/// A request, read to its end.
+pub(crate) struct Request {
+    pub(crate) connection: u64,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Bytes,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+/// What comes back on a request.
+pub(crate) enum Answer {
+    Reply(Reply),
+    /// The connection is closed.
+    Drop,
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type", "application/json".to_owned())],
+            body: Bytes::from(body.to_string()),
+        }
+    }
+}
+
+/// An error as AWS's JSON protocols write it, without particulars.
+pub(crate) fn refusal(status: u16, exception: &str, message: &str) -> Reply {
+    let mut reply = Reply::json(status, &json!({ "message": message }));
+    reply
+        .headers
+        .push(("x-amzn-errortype", exception.to_owned()));
+    reply.headers.push((
+        "x-amzn-requestid",
+        "00000000-0000-4000-8000-00000000f00d".to_owned(),
+    ));
+    reply
+}
+
+/// Listens on this port (0: a free one) of loopback and answers each request with `handler`.
+pub(crate) async fn serve<H, F>(port: u16, handler: H) -> io::Result<SocketAddr>
+where
+    H: Fn(Request) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        let mut connection = 0;
+        while let Ok((stream, _)) = listener.accept().await {
+            connection += 1;
+            let handler = handler.clone();
+            let service = service_fn(move |request| answer(connection, request, handler.clone()));
+            tokio::spawn(async move {
+                // A connection that breaks is the other side's affair.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    Ok(address)
+}
+
+async fn answer<H, F>(
+    connection: u64,
+    request: hyper::Request<Incoming>,
+    handler: H,
+) -> Result<hyper::Response<Full<Bytes>>, io::Error>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Answer>,
+{
+    let (parts, body) = request.into_parts();
+    let header = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
+        (
+            name.as_str().to_owned(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
+    };
+    let request = Request {
+        connection,
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        headers: parts.headers.iter().map(header).collect(),
+        body: body.collect().await.map_err(io::Error::other)?.to_bytes(),
+    };
+    match handler(request).await {
+        Answer::Reply(reply) => {
+            let mut response = hyper::Response::builder().status(reply.status);
+            for (name, value) in reply.headers {
+                response = response.header(name, value);
+            }
+            response
+                .body(Full::new(reply.body))
+                .map_err(io::Error::other)
+        }
+        // An error of the service makes hyper close the connection without an answer.
+        Answer::Drop => Err(io::Error::other("dropped on order")),
+    }
+}
+
+/// Waits for ever.
+pub(crate) async fn never() -> Infallible {
+    std::future::pending().await
+}

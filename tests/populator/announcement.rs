@@ -1,0 +1,212 @@
+//! Outcome events: what is published, and what happens when it cannot be.
+
+use std::time::{Duration, Instant};
+
+use fake_aws::{Exception, Fault, Operation};
+use serde_json::{Value, json};
+
+use crate::world::{M, T1, World, request_for, table_arn};
+
+fn entries(world: &World) -> Vec<Value> {
+    let calls = world.aws.calls_of(Operation::PutEvents);
+    calls
+        .into_iter()
+        .flat_map(|call| call.body["Entries"].as_array().unwrap().clone())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_entry_names_bus_source_type_resources_and_time() {
+    let bus = "arn:aws:events:eu-west-1:123456789012:event-bus/data";
+    let world = World::with(&[
+        ("EVENT_BUS_NAME", bus),
+        ("EVENT_SOURCE", "com.example.populator"),
+    ])
+    .await;
+    let outcomes = world.outcomes(&request_for(T1)).await;
+    let entries = entries(&world);
+    assert_eq!(entries.len(), 1);
+    let entry = &entries[0];
+    assert_eq!(entry["EventBusName"], bus);
+    assert_eq!(entry["Source"], "com.example.populator");
+    assert_eq!(entry["DetailType"], "ID Mapping Job Started");
+    let membership = format!("arn:aws:cleanrooms:eu-west-1:123456789012:membership/{M}");
+    assert_eq!(entry["Resources"], json!([table_arn(T1), membership]));
+    let age =
+        time::OffsetDateTime::now_utc().unix_timestamp() as f64 - entry["Time"].as_f64().unwrap();
+    assert!(age.abs() < 60.0, "{age}");
+    let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+    assert_eq!(detail, outcomes[0]);
+}
+
+#[tokio::test]
+async fn without_a_bus_outcomes_are_only_returned() {
+    let world = World::with(&[]).await;
+    assert_eq!(world.outcomes(&request_for(T1)).await.len(), 1);
+    assert_eq!(world.aws.calls_of(Operation::PutEvents).len(), 0);
+}
+
+#[tokio::test]
+async fn an_entry_that_eventbridge_failed_on_is_put_again() {
+    for code in ["ThrottlingException", "InternalFailure"] {
+        let world = World::new().await;
+        world
+            .aws
+            .fail_next(Operation::PutEvents, Fault::FailEntries(code.to_owned()));
+        world
+            .aws
+            .fail_next(Operation::PutEvents, Fault::FailEntries(code.to_owned()));
+        let outcomes = world.outcomes(&request_for(T1)).await;
+        assert_eq!(
+            world.announced(),
+            [("ID Mapping Job Started".to_owned(), outcomes[0].clone())],
+            "{code}"
+        );
+        assert_eq!(entries(&world).len(), 3);
+        assert_eq!(world.aws.jobs().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_eventbridge_failed_on_is_sent_again() {
+    let world = World::new().await;
+    world
+        .aws
+        .fail_next(Operation::PutEvents, Fault::Status(500, "{}".to_owned()));
+    world.outcomes(&request_for(T1)).await;
+    assert_eq!(world.announced().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_announced_fails_with_the_jobs_id() {
+    let denied =
+        r#"{"__type":"AccessDeniedException","message":"events:PutEvents is not allowed"}"#;
+    for (fault, said, puts) in [
+        (
+            Fault::FailEntries("NotAuthorizedForSourceException".to_owned()),
+            "NotAuthorizedForSourceException: refused on order",
+            1,
+        ),
+        (
+            Fault::FailEntries("ThrottlingException".to_owned()),
+            "ThrottlingException: refused on order",
+            3,
+        ),
+        (
+            Fault::Status(400, denied.to_owned()),
+            "AccessDeniedException: events:PutEvents is not allowed",
+            1,
+        ),
+        (
+            Fault::Status(500, "{}".to_owned()),
+            "EventBridge refused it",
+            3,
+        ),
+        (Fault::Drop, "dispatch failure", 3),
+    ] {
+        let world = World::new().await;
+        world.aws.fail_always(Operation::PutEvents, fault);
+        let (error_type, message) = world.failure(&request_for(T1)).await;
+        assert_eq!(error_type, "NotAnnounced");
+        let head = format!(
+            "STARTED of membership/{M}/idmappingtable/{T1} (job {}) is not announced: PutEvents",
+            world.aws.jobs()[0]
+        );
+        assert!(message.starts_with(&head), "{message}");
+        assert!(
+            message.contains("on event bus default failed: ") && message.contains(said),
+            "{message}"
+        );
+        assert_eq!(
+            world.aws.calls_of(Operation::PutEvents).len(),
+            puts,
+            "{message}"
+        );
+        assert_eq!(world.populated().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_never_answers_is_left_before_the_deadline() {
+    let mut world = World::new().await;
+    world.left = Duration::from_secs(3);
+    world
+        .aws
+        .fail_always(Operation::PutEvents, Fault::AcceptAndHang);
+    let began = Instant::now();
+    let (error_type, message) = world.failure(&request_for(T1)).await;
+    assert_eq!(error_type, "NotAnnounced", "{message}");
+    assert!(message.contains("no answer within"), "{message}");
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_rejection_that_cannot_be_announced_is_still_the_rejection() {
+    let world = World::new().await;
+    world.aws.fail_always(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    world.aws.fail_always(
+        Operation::PutEvents,
+        Fault::FailEntries("MalformedDetail".to_owned()),
+    );
+    let (error_type, message) = world.failure(&request_for(T1)).await;
+    assert_eq!(error_type, "AccessDenied");
+    assert!(
+        message.contains("is not authorized") && message.contains("REJECTED of membership/"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
+    let world = World::new().await;
+    let named = |name: &str, table: &str, job_type: &str| {
+        let mut payload = request_for(table);
+        payload["requestId"] = json!(name);
+        payload["jobType"] = json!(job_type);
+        payload
+    };
+    let requests = [
+        named("a", T1, "BATCH"),
+        named("a", T1, "BATCH"),
+        named("b", T1, "BATCH"),
+        named("a", T1, "INCREMENTAL"),
+        named("a", crate::world::T2, "BATCH"),
+    ];
+    world.aws.fail_always(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::not_found()),
+    );
+    for request in &requests {
+        world.failure(request).await;
+    }
+    let rejected: Vec<Value> = world
+        .announced()
+        .into_iter()
+        .map(|(_, detail)| detail["eventId"].clone())
+        .collect();
+    assert_eq!(rejected[0], rejected[1]);
+    assert_eq!(
+        rejected
+            .iter()
+            .map(Value::to_string)
+            .collect::<std::collections::HashSet<_>>()
+            .len(),
+        4
+    );
+    let uuid = rejected[0].as_str().unwrap();
+    assert_eq!((uuid.len(), &uuid[14..15]), (36, "5"));
+
+    let world = World::new().await;
+    let first = world.outcomes(&requests[0]).await[0]["eventId"].clone();
+    // Another job: another outcome.
+    let second = world.outcomes(&requests[0]).await[0]["eventId"].clone();
+    assert_ne!(first, second);
+    assert_ne!(first, rejected[0]);
+}

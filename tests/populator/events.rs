@@ -1,0 +1,290 @@
+//! Every file of `events/`: what comes in, what goes over the wire, what comes out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::world::{M, T1, T2, T3, World, event_file, table_arn};
+
+async fn world() -> World {
+    let arns = format!("{}, {}", table_arn(T1), table_arn(T2));
+    World::with(&[
+        ("EVENT_BUS_NAME", "default"),
+        ("ID_MAPPING_TABLE_ARNS", &arns),
+    ])
+    .await
+}
+
+/// File, and the calls that it must lead to: table, job type, rule.
+type Started = (
+    &'static str,
+    &'static [(&'static str, Option<&'static str>, &'static str)],
+);
+
+const DEFAULTS: &[(&str, Option<&str>, &str)] =
+    &[(T1, None, "SERVICE_DEFAULT"), (T2, None, "SERVICE_DEFAULT")];
+
+const STARTED: &[Started] = &[
+    (
+        "bare-request.json",
+        &[(T1, Some("INCREMENTAL"), "REQUESTED")],
+    ),
+    ("bare-arn.json", &[(T1, Some("BATCH"), "REQUESTED")]),
+    (
+        "bare-targets.json",
+        &[
+            (T1, Some("INCREMENTAL"), "REQUESTED"),
+            (T2, Some("BATCH"), "REQUESTED"),
+            (T3, None, "SERVICE_DEFAULT"),
+        ],
+    ),
+    (
+        "scheduler-input.json",
+        &[(T1, Some("INCREMENTAL"), "REQUESTED")],
+    ),
+    (
+        "population-requested.json",
+        &[(T1, Some("INCREMENTAL"), "REQUESTED")],
+    ),
+    (
+        "population-requested-string-detail.json",
+        &[(T1, Some("BATCH"), "REQUESTED")],
+    ),
+    (
+        "population-requested-resources.json",
+        &[
+            (T1, Some("INCREMENTAL"), "REQUESTED"),
+            (T2, Some("INCREMENTAL"), "REQUESTED"),
+        ],
+    ),
+    ("scheduled-rule.json", DEFAULTS),
+    ("scheduler-default.json", DEFAULTS),
+    ("s3-object-created.json", DEFAULTS),
+    ("glue-job-succeeded.json", DEFAULTS),
+    ("step-functions-succeeded.json", DEFAULTS),
+    ("cloudtrail-delete.json", DEFAULTS),
+    (
+        "failure-record.json",
+        &[(T1, Some("INCREMENTAL"), "REQUESTED")],
+    ),
+];
+
+#[tokio::test]
+async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
+    for (file, expected) in STARTED {
+        let world = world().await;
+        let payload = event_file(file);
+        let outcomes = world.outcomes(&payload).await;
+
+        let calls: Vec<_> = world.populated_tables();
+        let wanted: Vec<_> = expected
+            .iter()
+            .map(|(table, job_type, _)| ((*table).to_owned(), json!(job_type)))
+            .collect();
+        assert_eq!(calls, wanted, "{file}");
+        assert_eq!(outcomes.len(), expected.len(), "{file}");
+        for ((table, job_type, rule), (outcome, job)) in
+            expected.iter().zip(outcomes.iter().zip(world.aws.jobs()))
+        {
+            assert_eq!(outcome["outcome"], "STARTED", "{file}");
+            assert_eq!(outcome["idMappingTableIdentifier"], *table, "{file}");
+            assert_eq!(outcome["idMappingJobId"], job, "{file}");
+            assert_eq!(
+                outcome.get("jobType"),
+                job_type.map(|name| json!(name)).as_ref(),
+                "{file}"
+            );
+            assert_eq!(outcome["decision"]["rule"], *rule, "{file}");
+            let trigger = payload.get("detail-type").map(|detail_type| {
+                json!({
+                    "source": payload["source"], "detailType": detail_type, "id": payload["id"], "time": payload["time"],
+                })
+            });
+            assert_eq!(outcome.get("trigger"), trigger.as_ref(), "{file}");
+            let own = payload.get("requestId");
+            assert_eq!(
+                outcome.get("requestId"),
+                own.or(payload.get("id")),
+                "{file}"
+            );
+        }
+        let announced: Vec<_> = outcomes
+            .into_iter()
+            .map(|outcome| ("ID Mapping Job Started".to_owned(), outcome))
+            .collect();
+        assert_eq!(world.announced(), announced, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_calls_nothing_and_says_what_it_would_do() {
+    let world = world().await;
+    let outcomes = world.outcomes(&event_file("bare-dry-run.json")).await;
+    let mut outcome = outcomes[0].clone();
+    assert!(outcome.as_object_mut().unwrap().remove("eventId").is_some());
+    assert_eq!(
+        outcome,
+        json!({
+            "version": "1", "outcome": "PLANNED", "membershipIdentifier": M, "idMappingTableIdentifier": T1,
+            "jobType": "DELETE_ONLY", "plan": "START",
+            "decision": { "rule": "REQUESTED", "reason": "the request asks for DELETE_ONLY" },
+        })
+    );
+    assert_eq!(world.aws.call_count(), 0);
+}
+
+#[tokio::test]
+async fn a_batch_answers_with_the_messages_that_stay() {
+    let world = world().await;
+    let answer = world.handle(&event_file("sqs-batch.json")).await.unwrap();
+    let stays = json!({ "batchItemFailures": [{ "itemIdentifier": "9f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b02" }] });
+    assert_eq!(answer, stays);
+    assert_eq!(
+        world.populated_tables(),
+        [
+            (T1.to_owned(), json!("INCREMENTAL")),
+            (T3.to_owned(), Value::Null)
+        ]
+    );
+    assert_eq!(world.announced().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_ignored_has_no_outcome() {
+    for file in [
+        "cloudtrail-failed-call.json",
+        "outcomes/started.json",
+        "outcomes/rejected.json",
+    ] {
+        let world = world().await;
+        assert_eq!(
+            world.handle(&event_file(file)).await.unwrap(),
+            json!({ "outcomes": [] }),
+            "{file}"
+        );
+        assert_eq!(world.aws.call_count(), 0, "{file}");
+    }
+}
+
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "near-miss.json",
+        "$.membershipId is not known: write `membershipIdentifier`",
+    ),
+    (
+        "near-miss-in-event.json",
+        "$.detail.job_type is not known: write `jobType`",
+    ),
+    ("unknown-field.json", "$.priority is not known: remove it"),
+    ("job-type.json", "$.jobType is no job type: write BATCH"),
+    (
+        "half-target.json",
+        "$.idMappingTableIdentifier is missing beside membershipIdentifier",
+    ),
+    (
+        "upper-case-identifier.json",
+        "$.membershipIdentifier has upper-case letters",
+    ),
+    (
+        "other-region.json",
+        "$.idMappingTableArn is of Region us-east-1 and the function runs in eu-west-1",
+    ),
+    ("no-target.json", "$.detail names no ID mapping table"),
+    (
+        "auto.json",
+        "$.jobType is AUTO, which this version does not choose by",
+    ),
+    ("not-an-object.json", "$ is a list: send a JSON object"),
+];
+
+#[tokio::test]
+async fn each_refusal_calls_and_publishes_nothing() {
+    for (file, fault) in REFUSED {
+        let world = World::new().await;
+        let (error_type, message) = world.failure(&event_file(&format!("refused/{file}"))).await;
+        assert_eq!(error_type, "InvalidRequest", "{file}");
+        assert!(message.contains(fault), "{file}: {message}");
+        assert_eq!(world.aws.call_count(), 0, "{file}");
+    }
+}
+
+/// Takes out of an event what differs from run to run, when it has the right form.
+fn masked(mut event: Value) -> Value {
+    let rfc_3339 = |text: &str| OffsetDateTime::parse(text, &Rfc3339).is_ok();
+    for place in [
+        "/id",
+        "/time",
+        "/detail/startedAt",
+        "/detail/idMappingJobId",
+    ] {
+        if let Some(value) = event.pointer_mut(place) {
+            let text = value.as_str().unwrap();
+            match place {
+                "/time" => assert!(rfc_3339(text) && text.len() == 20, "{text}"),
+                "/detail/startedAt" => assert!(rfc_3339(text) && text.len() == 24, "{text}"),
+                _ => assert_eq!(text.len(), 36),
+            }
+            *value = json!("…");
+        }
+    }
+    event
+}
+
+#[tokio::test]
+async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
+    let payload = event_file("population-requested.json");
+    for (file, fault) in [
+        ("started", None),
+        ("rejected", Some(fake_aws::Exception::not_found())),
+    ] {
+        let world = World::new().await;
+        if let Some(exception) = fault {
+            world.aws.fail_next(
+                fake_aws::Operation::PopulateIdMappingTable,
+                fake_aws::Fault::Refuse(exception),
+            );
+        }
+        let _ = world.handle(&payload).await;
+        let events = world.aws.events();
+        assert_eq!(events.len(), 1);
+        let sample = event_file(&format!("outcomes/{file}.json"));
+        assert_eq!(
+            masked(events[0].clone()),
+            masked(sample),
+            "{}",
+            serde_json::to_string_pretty(&events[0]).unwrap()
+        );
+    }
+}
+
+#[test]
+fn every_file_is_used_by_a_test() {
+    let used: BTreeSet<String> = STARTED
+        .iter()
+        .map(|(file, _)| (*file).to_owned())
+        .chain(
+            [
+                "bare-dry-run.json",
+                "sqs-batch.json",
+                "cloudtrail-failed-call.json",
+            ]
+            .map(str::to_owned),
+        )
+        .chain(["outcomes/started.json", "outcomes/rejected.json"].map(str::to_owned))
+        .chain(REFUSED.iter().map(|(file, _)| format!("refused/{file}")))
+        .collect();
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
+    let mut there = BTreeSet::new();
+    for folder in ["", "refused/", "outcomes/"] {
+        for entry in std::fs::read_dir(events.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".json") {
+                there.insert(format!("{folder}{name}"));
+            }
+        }
+    }
+    assert_eq!(used, there);
+}

@@ -1,0 +1,19 @@
+//! The function against stand-ins of the services, over HTTP on loopback, through the real SDK
+//! clients: stories over `events/`, every answer of the services, and the built binary under
+//! Lambda's Runtime API.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows them in test functions; here they also stand in helpers of tests"
+)]
+
+mod announcement;
+mod binary;
+mod call;
+mod events;
+mod settings;
+mod targets;
+mod world;

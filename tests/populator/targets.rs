@@ -1,0 +1,181 @@
+//! Several targets in one payload, and several messages in one batch.
+
+use std::time::Duration;
+
+use fake_aws::{Exception, Fault, Operation::PopulateIdMappingTable};
+use serde_json::{Value, json};
+
+use crate::world::{M, T1, T2, T3, World, request_for, request_for_all};
+
+#[tokio::test]
+async fn the_others_are_done_and_announced_when_one_fails() {
+    let world = World::new().await;
+    // The second is rejected, the third is busy.
+    world
+        .aws
+        .fail_next(PopulateIdMappingTable, Fault::Slow(Duration::ZERO));
+    world.aws.fail_next(
+        PopulateIdMappingTable,
+        Fault::Refuse(Exception::not_found()),
+    );
+    world
+        .aws
+        .fail_next(PopulateIdMappingTable, Fault::Refuse(Exception::conflict()));
+    let (error_type, message) = world.failure(&request_for_all(&[T1, T2, T3])).await;
+    assert_eq!(error_type, "TableNotFound");
+    let job = &world.aws.jobs()[0];
+    assert!(
+        message.starts_with("2 of 3 targets failed: TableNotFound: PopulateIdMappingTable of "),
+        "{message}"
+    );
+    assert!(
+        message.contains(&format!(
+            "; SlotBusy: PopulateIdMappingTable of membership/{M}/idmappingtable/{T3} "
+        )),
+        "{message}"
+    );
+    assert!(
+        message.ends_with(&format!(
+            "; started: membership/{M}/idmappingtable/{T1} as job {job}"
+        )),
+        "{message}"
+    );
+    let tables: Vec<_> = world
+        .populated_tables()
+        .into_iter()
+        .map(|(table, _)| table)
+        .collect();
+    assert_eq!(tables, [T1, T2, T3]);
+    let announced: Vec<_> = world
+        .announced()
+        .into_iter()
+        .map(|(_, detail)| {
+            (
+                detail["outcome"].clone(),
+                detail["idMappingTableIdentifier"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        announced,
+        [
+            (json!("STARTED"), json!(T1)),
+            (json!("REJECTED"), json!(T2))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_job_that_started_and_is_not_announced_is_in_the_message_with_its_id() {
+    let world = World::new().await;
+    world.aws.fail_next(
+        fake_aws::Operation::PutEvents,
+        Fault::FailEntries("MalformedDetail".to_owned()),
+    );
+    let (error_type, message) = world.failure(&request_for_all(&[T1, T2])).await;
+    assert_eq!(error_type, "NotAnnounced");
+    for job in world.aws.jobs() {
+        assert!(message.contains(&format!("as job {job}")), "{message}");
+    }
+    assert_eq!(world.announced().len(), 1);
+}
+
+#[tokio::test]
+async fn each_outcome_stands_at_the_place_of_its_target() {
+    let world = World::new().await;
+    let outcomes = world.outcomes(&request_for_all(&[T3, T1, T3, T2])).await;
+    let tables: Vec<&Value> = outcomes
+        .iter()
+        .map(|outcome| &outcome["idMappingTableIdentifier"])
+        .collect();
+    assert_eq!(tables, [T3, T1, T2]);
+}
+
+#[tokio::test]
+async fn no_target_is_begun_without_time_to_finish_it() {
+    let mut world = World::new().await;
+    world.left = Duration::from_millis(1_900);
+    let (error_type, message) = world.failure(&request_for(T1)).await;
+    assert_eq!(error_type, "OutOfTime");
+    assert!(
+        message.contains(&format!(
+            "PopulateIdMappingTable of membership/{M}/idmappingtable/{T1} was not called: "
+        )),
+        "{message}"
+    );
+    assert!(message.contains("raise the time-out"), "{message}");
+    assert_eq!(world.aws.call_count(), 0);
+
+    // The first takes its time, and leaves too little for the second.
+    world.left = Duration::from_millis(3_000);
+    world.aws.fail_next(
+        PopulateIdMappingTable,
+        Fault::Slow(Duration::from_millis(1_200)),
+    );
+    let (error_type, message) = world.failure(&request_for_all(&[T1, T2])).await;
+    assert_eq!(error_type, "OutOfTime", "{message}");
+    assert!(
+        message.starts_with("1 of 2 targets failed: ")
+            && message.contains(&format!("{T1} as job ")),
+        "{message}"
+    );
+    assert_eq!(world.populated().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_over_on_arrival_is_none() {
+    let mut world = World::new().await;
+    world.left = Duration::ZERO;
+    assert_eq!(world.outcomes(&request_for(T1)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_stays_in_the_queue_for_whatever_is_not_done() {
+    let record = |id: &str, body: &Value| {
+        json!({
+            "messageId": id, "body": body.to_string(), "attributes": {}, "messageAttributes": {},
+            "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:q",
+        })
+    };
+    let world = World::new().await;
+    let own = json!({ "detail-type": "ID Mapping Job Started", "source": "id-mapping-populator", "detail": {} });
+    let batch = json!({ "Records": [
+        record("started", &request_for(T1)),
+        record("busy", &request_for(T2)),
+        record("refused", &json!({ "membershipId": M })),
+        record("rejected", &request_for(T2)),
+        record("not-announced", &request_for(T3)),
+        record("ignored", &own),
+        record("half", &request_for_all(&[T1, T2])),
+        record("last", &request_for(T3)),
+    ] });
+    for fault in [
+        Fault::Slow(Duration::ZERO),
+        Fault::Refuse(Exception::quota_exceeded()),
+        Fault::Refuse(Exception::access_denied()),
+        Fault::Slow(Duration::ZERO),
+        Fault::Slow(Duration::ZERO),
+        Fault::AcceptAndFail,
+    ] {
+        world.aws.fail_next(PopulateIdMappingTable, fault);
+    }
+    let puts = [None, None, Some("MalformedDetail")];
+    for fault in puts {
+        let fault = fault.map_or(Fault::Slow(Duration::ZERO), |code| {
+            Fault::FailEntries(code.to_owned())
+        });
+        world.aws.fail_next(fake_aws::Operation::PutEvents, fault);
+    }
+    let answer = world.handle(&batch).await.unwrap();
+    let stays: Vec<&Value> = answer["batchItemFailures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["itemIdentifier"])
+        .collect();
+    assert_eq!(
+        stays,
+        ["busy", "refused", "rejected", "not-announced", "half"]
+    );
+    assert_eq!(world.populated().len(), 7);
+}

@@ -1,0 +1,144 @@
+//! A function with its services, so that a test reads as a sentence.
+
+use std::time::Duration;
+
+use aws_sdk_cleanrooms::config::Credentials;
+use fake_aws::{Call, FakeAws, Operation};
+use id_mapping_populator::clients;
+use id_mapping_populator::config::Settings;
+use id_mapping_populator::error::Error;
+use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::input::Payload;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+pub const M: &str = "11111111-2222-4333-8444-555555555555";
+pub const T1: &str = "aaaaaaaa-0001-4000-8000-000000000001";
+pub const T2: &str = "aaaaaaaa-0002-4000-8000-000000000002";
+pub const T3: &str = "aaaaaaaa-0003-4000-8000-000000000003";
+pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
+
+pub fn table_arn(table: &str) -> String {
+    format!("arn:aws:cleanrooms:eu-west-1:123456789012:membership/{M}/idmappingtable/{table}")
+}
+
+/// A bare request for a table.
+pub fn request_for(table: &str) -> Value {
+    json!({ "membershipIdentifier": M, "idMappingTableIdentifier": table })
+}
+
+/// A bare request for several tables.
+pub fn request_for_all(tables: &[&str]) -> Value {
+    json!({ "targets": tables.iter().map(|table| request_for(table)).collect::<Vec<_>>() })
+}
+
+pub fn event_file(name: &str) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("events")
+        .join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A function with its services.
+pub struct World {
+    pub aws: FakeAws,
+    populator: Populator,
+    pub function_arn: String,
+    /// How long before the function's time-out an invocation arrives.
+    pub left: Duration,
+}
+
+impl World {
+    /// With outcome events on the bus `default`.
+    pub async fn new() -> Self {
+        Self::with(&[("EVENT_BUS_NAME", "default")]).await
+    }
+
+    /// With these settings.
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
+        let aws = FakeAws::start().await.unwrap();
+        let url = aws.url();
+        Self::at(aws, &url, variables).await
+    }
+
+    /// With services that are looked for elsewhere than they are.
+    pub async fn at(aws: FakeAws, url: &str, variables: &[(&str, &str)]) -> Self {
+        let settings = Settings::read(|name| match name {
+            "AWS_REGION" => Some("eu-west-1".to_owned()),
+            _ => variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned()),
+        })
+        .unwrap();
+        let config = clients::config_loader(&settings.region)
+            .endpoint_url(url)
+            .credentials_provider(Credentials::new(
+                "AKIDEXAMPLE",
+                "secret",
+                None,
+                None,
+                "tests",
+            ))
+            .load()
+            .await;
+        Self {
+            aws,
+            populator: Populator::new(settings, &config, OffsetDateTime::now_utc),
+            function_arn: FUNCTION_ARN.to_owned(),
+            left: Duration::from_secs(60),
+        }
+    }
+
+    pub async fn handle(&self, payload: &Value) -> Result<Value, Error> {
+        let invocation = Invocation {
+            request_id: "11111111-0000-4000-8000-00000000cafe".to_owned(),
+            function_arn: self.function_arn.clone(),
+            deadline: OffsetDateTime::now_utc() + self.left,
+        };
+        let response = self
+            .populator
+            .handle(&Payload::from_text(&payload.to_string()), &invocation)
+            .await?;
+        Ok(serde_json::to_value(response).unwrap())
+    }
+
+    /// The outcomes of an invocation that must not fail.
+    pub async fn outcomes(&self, payload: &Value) -> Vec<Value> {
+        self.handle(payload).await.unwrap()["outcomes"]
+            .as_array()
+            .unwrap()
+            .clone()
+    }
+
+    /// The error type and message of an invocation that must fail.
+    pub async fn failure(&self, payload: &Value) -> (String, String) {
+        let error = self.handle(payload).await.unwrap_err();
+        (error.error_type.as_str().to_owned(), error.message)
+    }
+
+    /// The `PopulateIdMappingTable` calls so far.
+    pub fn populated(&self) -> Vec<Call> {
+        self.aws.calls_of(Operation::PopulateIdMappingTable)
+    }
+
+    /// The tables and job types of these calls.
+    pub fn populated_tables(&self) -> Vec<(String, Value)> {
+        let table = |path: &str| path.split('/').nth(4).unwrap().to_owned();
+        self.populated()
+            .iter()
+            .map(|call| (table(&call.path), call.body["jobType"].clone()))
+            .collect()
+    }
+
+    /// The `detail-type` and `detail` of the events published so far.
+    pub fn announced(&self) -> Vec<(String, Value)> {
+        let pair = |event: Value| {
+            (
+                event["detail-type"].as_str().unwrap().to_owned(),
+                event["detail"].clone(),
+            )
+        };
+        self.aws.events().into_iter().map(pair).collect()
+    }
+}
