@@ -1,6 +1,11 @@
 //! The function on one event, here: stand-ins of the services on loopback, the real SDK clients,
 //! and what happened, told to a person.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a missing member of a JSON value is null, no panic"
+)]
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;

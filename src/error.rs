@@ -97,3 +97,72 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     }
     said.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lambda_and_events_name_a_type_alike() {
+        use ErrorType::*;
+        for error_type in [
+            InvalidRequest,
+            InvalidConfiguration,
+            AccessDenied,
+            TableNotFound,
+            RequestRefused,
+            SlotBusy,
+            ServiceUnavailable,
+            OutcomeUnknown,
+            OutOfTime,
+            NotAnnounced,
+        ] {
+            assert_eq!(
+                serde_json::to_value(error_type).unwrap(),
+                error_type.as_str()
+            );
+            let diagnostic = lambda_runtime::Diagnostic::from(Error::new(error_type, "why"));
+            assert_eq!(
+                (
+                    diagnostic.error_type.as_str(),
+                    diagnostic.error_message.as_str()
+                ),
+                (error_type.as_str(), "why")
+            );
+        }
+    }
+
+    #[derive(Debug)]
+    struct Outer(&'static str, Option<Box<Outer>>);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    #[test]
+    fn every_cause_is_said_once() {
+        let chain = |texts: [&'static str; 3]| {
+            let cause = texts
+                .into_iter()
+                .rev()
+                .fold(None, |cause, text| Some(Box::new(Outer(text, cause))));
+            with_causes(&*cause.unwrap())
+        };
+        assert_eq!(
+            chain(["dispatch failure", "io error", "refused"]),
+            "dispatch failure: io error: refused"
+        );
+        assert_eq!(
+            chain(["failed: io error", "io error", "refused"]),
+            "failed: io error: refused"
+        );
+    }
+}

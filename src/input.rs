@@ -4,6 +4,7 @@
 //! wrong. A refusal names the JSON path, the value's fault and what to write instead, and repeats
 //! no value: what came in may hold anything, and the message ends up in a log.
 
+mod event;
 mod json;
 mod names;
 mod request;
@@ -19,7 +20,6 @@ use self::json::Path;
 use crate::config::{MAX_TARGETS, Settings};
 use crate::error::{Error, ErrorType};
 use crate::job_type::{Wish, WishedBy};
-use crate::output::OutcomeKind;
 use crate::target::{Home, TableArn, Target};
 
 /// The most characters (code points) of a name that a request may have for itself.
@@ -159,7 +159,7 @@ impl Reader<'_> {
     /// The shapes, in the contract's order.
     fn delivery(mut self, value: Value, path: Path<'_>) -> Result<Delivery, Error> {
         let mut members = object(value, path)?;
-        if is_event(&members) {
+        if event::is_event(&members) {
             return self.event(members, path).map(Delivery::Direct);
         }
         if let Some(Value::Array(records)) =
@@ -226,80 +226,6 @@ impl Reader<'_> {
             Delivery::Batch(_) => Err(refused(
                 path,
                 "is a batch of SQS messages inside a message: send each message by itself",
-            )),
-        }
-    }
-
-    fn event(self, members: Map<String, Value>, path: Path<'_>) -> Result<Content, Error> {
-        nesting(&members, path)?;
-        let required = |name| {
-            envelope_text(&members, name, path)?.ok_or_else(|| {
-                refused(
-                    path.member(name),
-                    "is empty: send the event as EventBridge delivers it",
-                )
-            })
-        };
-        let source = required("source")?;
-        let detail_type = required("detail-type")?;
-
-        if source == self.arrival.settings.event_source {
-            return Ok(Content::Ignored(
-                "the event is this function's own".to_owned(),
-            ));
-        }
-        if OutcomeKind::is_detail_type(&detail_type) {
-            return Ok(Content::Ignored(
-                "the event is an outcome of this function or of another one like it".to_owned(),
-            ));
-        }
-        let of_aws = source.starts_with("aws.");
-        let detail = members.get("detail").filter(|detail| !detail.is_null());
-        if of_aws
-            && detail_type == "AWS API Call via CloudTrail"
-            && detail
-                .is_some_and(|detail| detail.get("errorCode").is_some_and(|code| !code.is_null()))
-        {
-            return Ok(Content::Ignored(
-                "the event records a call that failed".to_owned(),
-            ));
-        }
-
-        let id = envelope_text(&members, "id", path)?;
-        let time = envelope_text(&members, "time", path)?;
-        let happened = time
-            .as_deref()
-            .map(|time| rfc_3339(time, path.member("time")))
-            .transpose()?;
-        let envelope = Envelope {
-            resources: resources(&members, path, self.arrival.home)?,
-            time: happened,
-            trigger: Some(Trigger {
-                source,
-                detail_type,
-                id,
-                time,
-            }),
-        };
-
-        // AWS's own events speak AWS's own vocabulary: S3's has a `request-id`, CloudTrail's a
-        // `requestID`. Nothing in them is a request to us.
-        let path = path.member("detail");
-        match detail {
-            _ if of_aws => self.requests(None, path, Names::AlsoOthers, envelope),
-            None => self.requests(None, path, Names::AlsoOthers, envelope),
-            Some(Value::String(text)) => {
-                let value = json::read(text).map_err(|fault| refused(path, fault))?;
-                let detail = object(value, path)?;
-                nesting(&detail, path)?;
-                self.requests(Some(&detail), path, Names::AlsoOthers, envelope)
-            }
-            Some(Value::Object(detail)) => {
-                self.requests(Some(detail), path, Names::AlsoOthers, envelope)
-            }
-            Some(_) => Err(refused(
-                path,
-                "is no object: write the request's fields as a JSON object",
             )),
         }
     }
@@ -396,10 +322,6 @@ enum Names {
     AlsoOthers,
 }
 
-fn is_event(members: &Map<String, Value>) -> bool {
-    member(members, "detail-type").is_some() && member(members, "source").is_some()
-}
-
 fn is_sqs(records: &Value) -> bool {
     records.as_array().is_some_and(|records| {
         !records.is_empty()
@@ -407,48 +329,6 @@ fn is_sqs(records: &Value) -> bool {
                 .iter()
                 .all(|record| text(record, "eventSource") == Some("aws:sqs"))
     })
-}
-
-/// A string member of the event's envelope that goes into outcome events, so it is bounded. Absent,
-/// `null` and empty are one.
-fn envelope_text(
-    members: &Map<String, Value>,
-    name: &str,
-    path: Path<'_>,
-) -> Result<Option<String>, Error> {
-    match member(members, name) {
-        None => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) if text.chars().count() <= MAX_NAME => Ok(Some(text.clone())),
-        Some(_) => Err(refused(
-            path.member(name),
-            format!(
-                "is no string of at most {MAX_NAME} characters: send the event as EventBridge delivers it"
-            ),
-        )),
-    }
-}
-
-/// The ID mapping tables among an event's `resources`; ARNs of anything else are not ours.
-fn resources(
-    members: &Map<String, Value>,
-    path: Path<'_>,
-    home: &Home,
-) -> Result<Vec<Target>, Error> {
-    let path = path.member("resources");
-    let resources = match member(members, "resources") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(resources)) => resources,
-        Some(_) => return Err(refused(path, "is no list: write a list of ARNs")),
-    };
-    let mut targets = Vec::new();
-    for (index, resource) in resources.iter().enumerate() {
-        if let Some(arn) = resource.as_str().filter(|text| TableArn::is_meant_by(text)) {
-            targets.push(table_arn(arn, path.item(index), home)?);
-        }
-    }
-    bounded(targets.len(), path)?;
-    Ok(targets)
 }
 
 fn bounded(targets: usize, path: Path<'_>) -> Result<(), Error> {

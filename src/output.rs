@@ -156,7 +156,7 @@ impl Outcome {
 /// in the key can run into them.
 fn event_id(outcome: OutcomeKind, request: &Request, job_id: Option<&str>) -> Uuid {
     /// The namespace of these ids: a random UUID, never to be changed.
-    const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1be2a3_8d14);
+    const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1b_e2a3_8d14);
     let name = format!(
         "{} {} {}",
         outcome.as_str(),
@@ -284,4 +284,40 @@ fn refused(code: Option<&str>, message: Option<&str>) -> String {
         code.unwrap_or("EventBridge refused it"),
         message.unwrap_or("no message")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_with_milliseconds() {
+        let at = |nanoseconds| {
+            timestamp(OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap())
+        };
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(1_795_399_203_120_999_999), "2026-11-23T02:00:03.120Z");
+        let east =
+            OffsetDateTime::UNIX_EPOCH.to_offset(time::UtcOffset::from_hms(5, 30, 0).unwrap());
+        assert_eq!(timestamp(east), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn what_is_published_is_known_as_an_outcome_when_it_comes_back() {
+        for outcome in [
+            OutcomeKind::Started,
+            OutcomeKind::Rejected,
+            OutcomeKind::Planned,
+        ] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+            assert!(
+                outcome
+                    .detail_type()
+                    .is_none_or(OutcomeKind::is_detail_type)
+            );
+        }
+        assert!(!OutcomeKind::is_detail_type(
+            "ID Mapping Population Requested"
+        ));
+    }
 }

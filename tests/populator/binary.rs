@@ -41,7 +41,7 @@ impl Function {
         );
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let file = File::create(&log).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_id-mapping-populator"))
+        let process = Command::new(binary())
             .env_clear()
             .envs([
                 ("AWS_LAMBDA_RUNTIME_API", lambda.host().as_str()),
@@ -95,6 +95,12 @@ impl Function {
         };
         self.log().lines().map(line).collect()
     }
+}
+
+/// The binary that cargo built with these tests, or another one: a release build.
+fn binary() -> String {
+    let built = || env!("CARGO_BIN_EXE_id-mapping-populator").to_owned();
+    std::env::var("POPULATOR_BINARY").unwrap_or_else(|_| built())
 }
 
 fn error(answered: Answered) -> (String, String) {
@@ -271,10 +277,7 @@ async fn a_bad_setting_is_one_line_and_then_each_invocations_error() {
 
 #[tokio::test]
 async fn outside_lambda_it_says_what_to_do() {
-    let output = Command::new(env!("CARGO_BIN_EXE_id-mapping-populator"))
-        .env_clear()
-        .output()
-        .unwrap();
+    let output = Command::new(binary()).env_clear().output().unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(
@@ -447,4 +450,71 @@ async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a
     );
     assert!(!function.log().contains("panic"), "{}", function.log());
     assert_eq!(function.aws.call_count(), function.aws.jobs().len());
+}
+
+/// What the kernel counts of a process: CPU time in microseconds, and peak memory in KiB.
+#[cfg(target_os = "linux")]
+fn used(process: &Child) -> (u64, u64) {
+    let read =
+        |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", process.id())).unwrap();
+    // /proc/PID/schedstat: nanoseconds on a CPU, of the main thread, which is the only one that works.
+    let nanoseconds = read("schedstat")
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap();
+    let status = read("status");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let kib = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    (nanoseconds / 1_000, kib)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn memory_stays_flat_and_start_first_and_warm_are_measured() {
+    use std::time::Instant;
+
+    let began = Instant::now();
+    let function = Function::start(&[
+        ("EVENT_BUS_NAME", "default"),
+        ("AWS_LAMBDA_LOG_LEVEL", "ERROR"),
+    ])
+    .await;
+    function.lambda.polled().await;
+    let show = |what: &str, wall: Duration, before: (u64, u64), after: (u64, u64)| {
+        println!(
+            "{what}: {:.2} ms, of which {:.2} ms of CPU, peak memory {:.1} MiB",
+            wall.as_secs_f64() * 1e3,
+            (after.0 - before.0) as f64 / 1e3,
+            after.1 as f64 / 1024.0
+        );
+    };
+    let start = used(&function.process);
+    show("start", began.elapsed(), (0, 0), start);
+    let payload = event_file("population-requested.json").to_string();
+    let began = Instant::now();
+    response(function.invoke(payload.clone()).await);
+    let first = used(&function.process);
+    show("first invocation", began.elapsed(), start, first);
+
+    let warm = async |count: u32| {
+        let (before, began) = (used(&function.process), Instant::now());
+        for _ in 0..count {
+            response(function.invoke(payload.clone()).await);
+        }
+        let (after, wall) = (used(&function.process), began.elapsed() / count);
+        let per_call = (before.0 + (after.0 - before.0) / u64::from(count), after.1);
+        show("warm invocation", wall, before, per_call);
+        after.1
+    };
+    let early = warm(200).await;
+    let late = warm(1_000).await;
+    assert!(
+        late <= early + 1_024,
+        "{early} KiB after 200 invocations, {late} KiB after 1,200"
+    );
 }

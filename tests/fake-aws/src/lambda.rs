@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::http::{self, Answer, Reply, Request, refusal};
 
@@ -33,6 +33,7 @@ pub struct LambdaRuntimeApi {
     address: SocketAddr,
     queue: mpsc::UnboundedSender<Invocation>,
     waiting: Waiting,
+    polled: Arc<Notify>,
     /// The ARN with which the function is invoked.
     pub function_arn: String,
     /// The function's time-out.
@@ -55,9 +56,13 @@ impl LambdaRuntimeApi {
         let (queue, invocations) = mpsc::unbounded_channel();
         let invocations = Arc::new(tokio::sync::Mutex::new(invocations));
         let waiting = Waiting::default();
-        let answers = Arc::clone(&waiting);
+        let polled = Arc::new(Notify::new());
+        let (answers, poll) = (Arc::clone(&waiting), Arc::clone(&polled));
         let address = http::serve(0, move |request| {
             let (invocations, answers) = (Arc::clone(&invocations), Arc::clone(&answers));
+            if request.path.ends_with("/next") {
+                poll.notify_one();
+            }
             async move { answer(request, &invocations, &answers).await }
         })
         .await?;
@@ -65,6 +70,7 @@ impl LambdaRuntimeApi {
             address,
             queue,
             waiting,
+            polled,
             function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:populator".to_owned(),
             timeout: Duration::from_secs(60),
         })
@@ -73,6 +79,11 @@ impl LambdaRuntimeApi {
     /// The value for `AWS_LAMBDA_RUNTIME_API`.
     pub fn host(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Waits until the function asks for its next invocation.
+    pub async fn polled(&self) {
+        self.polled.notified().await;
     }
 
     /// Invokes the function and waits for its answer; none: the time-out passed, or the function's
