@@ -264,6 +264,18 @@ async fn throttling_for_ever_is_an_unavailable_service() {
 }
 
 #[tokio::test]
+async fn a_429_without_a_code_is_throttling_too() {
+    let expected = Expected {
+        error_type: "ServiceUnavailable",
+        rejected: false,
+        calls: 3,
+        jobs: 0,
+    };
+    let busy = Fault::Status(429, "<html>slow down</html>".to_owned());
+    expect(busy, "(429): <html>slow down</html>", expected).await;
+}
+
+#[tokio::test]
 async fn a_time_out_between_two_throttled_tries_is_no_unknown_outcome() {
     let mut world = World::new().await;
     // Two seconds for the call; the third try comes after pauses of up to one and up to two.
