@@ -24,7 +24,8 @@ const USAGE: &str = "\
 cargo run --example local -- events/FILE.json   run the function on this event
     --fault EXCEPTION    Clean Rooms refuses: AccessDeniedException, ConflictException,
                          InternalServerException, ResourceNotFoundException,
-                         ServiceQuotaExceededException, ThrottlingException, ValidationException
+                         ServiceQuotaExceededException, ThrottlingException, ValidationException;
+                         or never answers: NoAnswer
 cargo run --example local -- --serve            keep the services up for `cargo lambda watch`
     --port PORT          on this port";
 
@@ -53,13 +54,12 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match arguments(std::env::args().skip(1)) {
-        Ok(arguments) if arguments.serve => serve(arguments.port).await,
         Ok(Arguments {
-            file: Some(file),
-            fault,
+            file: None,
+            serve: false,
             ..
-        }) => run(&file, fault).await,
-        Ok(_) => list(),
+        }) => list(),
+        Ok(arguments) => start(arguments).await,
         Err(fault) => Err(format!("{fault}\n\n{USAGE}")),
     };
     match done {
@@ -81,13 +81,18 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
                 arguments.port = port.ok_or("--port needs a number from 0 to 65535")?;
             }
             "--fault" => {
-                let exception = words.next().as_deref().and_then(Exception::named);
-                arguments.fault = Some(Fault::Refuse(
-                    exception.ok_or("--fault needs one of the exceptions' names")?,
-                ));
+                arguments.fault = match words.next().as_deref() {
+                    Some("NoAnswer") => Some(Fault::AcceptAndHang),
+                    name => name.and_then(Exception::named).map(Fault::Refuse),
+                };
+                if arguments.fault.is_none() {
+                    return Err("--fault needs one of the names below".to_owned());
+                }
             }
             _ if word.starts_with('-') => return Err(format!("{word} is no option")),
-            _ if arguments.file.is_some() => return Err("one file at a time".to_owned()),
+            _ if arguments.file.is_some() || arguments.serve => {
+                return Err(format!("{word} is one too many"));
+            }
             _ => arguments.file = Some(word),
         }
     }
@@ -121,7 +126,19 @@ fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().or_else(default)
 }
 
-async fn run(file: &str, fault: Option<Fault>) -> Result<(), String> {
+async fn start(arguments: Arguments) -> Result<(), String> {
+    let aws = FakeAws::start_on(arguments.port).await;
+    let aws = aws.map_err(|fault| format!("port {} is not free: {fault}", arguments.port))?;
+    if let Some(fault) = arguments.fault {
+        aws.fail_always(Operation::PopulateIdMappingTable, fault);
+    }
+    match arguments.file {
+        Some(file) if !arguments.serve => run(&aws, &file).await,
+        _ => serve(&aws).await,
+    }
+}
+
+async fn run(aws: &FakeAws, file: &str) -> Result<(), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
     let settings = Settings::read(|name| {
@@ -133,12 +150,6 @@ async fn run(file: &str, fault: Option<Fault>) -> Result<(), String> {
     })
     .map_err(|fault| fault.to_string())?;
 
-    let aws = FakeAws::start()
-        .await
-        .map_err(|fault| format!("no port of loopback is free: {fault}"))?;
-    if let Some(fault) = fault {
-        aws.fail_always(Operation::PopulateIdMappingTable, fault);
-    }
     let config = clients::config_loader(REGION)
         .endpoint_url(aws.url())
         .credentials_provider(Credentials::new("local", "local", None, None, "example"))
@@ -204,10 +215,7 @@ fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-async fn serve(port: u16) -> Result<(), String> {
-    let aws = FakeAws::start_on(port)
-        .await
-        .map_err(|fault| format!("port {port} is not free: {fault}"))?;
+async fn serve(aws: &FakeAws) -> Result<(), String> {
     println!(
         "Clean Rooms and EventBridge stand in at {} until you press Ctrl-C.\n\nIn another terminal:\n",
         aws.url()

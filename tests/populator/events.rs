@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::rules::RULES;
 use crate::world::{M, T1, T2, T3, World, event_file, table_arn};
 
 async fn world() -> World {
@@ -64,6 +65,8 @@ const STARTED: &[Started] = &[
     ("scheduler-default.json", DEFAULTS),
     ("s3-object-created.json", DEFAULTS),
     ("glue-job-succeeded.json", DEFAULTS),
+    ("glue-crawler-succeeded.json", DEFAULTS),
+    ("glue-table-changed.json", DEFAULTS),
     ("step-functions-succeeded.json", DEFAULTS),
     ("cloudtrail-delete.json", DEFAULTS),
     (
@@ -274,11 +277,13 @@ fn every_file_is_used_by_a_test() {
             .map(str::to_owned),
         )
         .chain(["outcomes/started.json", "outcomes/rejected.json"].map(str::to_owned))
+        .chain(RULES.iter().map(|(rule, _)| (*rule).to_owned()))
+        .chain(["rules/scheduler-input.json".to_owned()])
         .chain(REFUSED.iter().map(|(file, _)| format!("refused/{file}")))
         .collect();
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
     let mut there = BTreeSet::new();
-    for folder in ["", "refused/", "outcomes/"] {
+    for folder in ["", "refused/", "outcomes/", "rules/"] {
         for entry in std::fs::read_dir(events.join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.ends_with(".json") {

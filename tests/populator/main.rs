@@ -14,6 +14,7 @@ mod announcement;
 mod binary;
 mod call;
 mod events;
+mod rules;
 mod settings;
 mod targets;
 mod world;

@@ -1,0 +1,162 @@
+//! The rules and inputs of `events/rules/`: what EventBridge would deliver for the sample events is
+//! what the function takes.
+
+use serde_json::{Map, Value, json};
+
+use crate::world::{T1, World, event_file};
+
+/// Rule, and the sample event that it is for.
+pub const RULES: &[(&str, &str)] = &[
+    ("rules/s3-object-created.json", "s3-object-created.json"),
+    ("rules/glue-job-succeeded.json", "glue-job-succeeded.json"),
+    (
+        "rules/glue-crawler-succeeded.json",
+        "glue-crawler-succeeded.json",
+    ),
+    ("rules/glue-table-changed.json", "glue-table-changed.json"),
+    (
+        "rules/step-functions-succeeded.json",
+        "step-functions-succeeded.json",
+    ),
+];
+
+/// Whether an event matches a pattern, as far as the rules here go: lists of exact strings and of
+/// wildcards. Anything else in a pattern fails the test that meets it.
+fn matches(pattern: &Map<String, Value>, event: &Value) -> bool {
+    pattern
+        .iter()
+        .all(|(name, pattern)| match (pattern, &event[name]) {
+            (Value::Object(pattern), value) => matches(pattern, value),
+            (Value::Array(allowed), Value::String(value)) => {
+                allowed.iter().any(|allowed| match allowed {
+                    Value::String(exact) => exact == value,
+                    Value::Object(operator) if operator.len() == 1 => {
+                        wildcard(operator["wildcard"].as_str().unwrap(), value)
+                    }
+                    other => panic!("{other} is not understood here"),
+                })
+            }
+            (Value::Array(_), _) => false,
+            (other, _) => panic!("{other} is no pattern"),
+        })
+}
+
+/// `*` stands for any characters, none included.
+fn wildcard(pattern: &str, value: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == value,
+        Some((start, rest)) => value.strip_prefix(start).is_some_and(|value| {
+            value
+                .char_indices()
+                .map(|(at, _)| at)
+                .chain([value.len()])
+                .any(|at| wildcard(rest, &value[at..]))
+        }),
+    }
+}
+
+/// What an input transformer makes of an event: each `<variable>` outside quotes becomes the JSON
+/// value at its path.
+fn transformed(transformer: &Value, event: &Value) -> Value {
+    let mut text = transformer["InputTemplate"].as_str().unwrap().to_owned();
+    for (name, path) in transformer["InputPathsMap"].as_object().unwrap() {
+        let pointer = path
+            .as_str()
+            .unwrap()
+            .strip_prefix('$')
+            .unwrap()
+            .replace('.', "/");
+        text = text.replace(
+            &format!("<{name}>"),
+            &event.pointer(&pointer).unwrap().to_string(),
+        );
+    }
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn each_rule_takes_its_event_and_no_other() {
+    for (rule, own) in RULES {
+        let pattern = event_file(rule)["EventPattern"]
+            .as_object()
+            .unwrap()
+            .clone();
+        for (_, event) in RULES {
+            assert_eq!(
+                matches(&pattern, &event_file(event)),
+                event == own,
+                "{rule} {event}"
+            );
+        }
+        assert!(
+            !matches(&pattern, &event_file("population-requested.json")),
+            "{rule}"
+        );
+    }
+    let s3 = event_file("rules/s3-object-created.json")["EventPattern"]
+        .as_object()
+        .unwrap()
+        .clone();
+    let mut part = event_file("s3-object-created.json");
+    part["detail"]["object"]["key"] = json!("ids/2026/11/23/part-0.parquet");
+    assert!(!matches(&s3, &part));
+    let job = event_file("rules/glue-job-succeeded.json")["EventPattern"]
+        .as_object()
+        .unwrap()
+        .clone();
+    let mut failed = event_file("glue-job-succeeded.json");
+    failed["detail"]["state"] = json!("FAILED");
+    assert!(!matches(&job, &failed));
+}
+
+#[tokio::test]
+async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
+    for (rule, event) in RULES {
+        let event = event_file(event);
+        let delivered = transformed(&event_file(rule)["InputTransformer"], &event);
+        assert_eq!(delivered["time"], event["time"], "{rule}");
+        let world = World::new().await;
+        let outcomes = world.outcomes(&delivered).await;
+        assert_eq!(
+            world.populated_tables(),
+            [(T1.to_owned(), json!("INCREMENTAL"))],
+            "{rule}"
+        );
+        assert_eq!(outcomes[0]["requestId"], event["id"], "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_time() {
+    let schedule = "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/nightly";
+    let time = "2026-11-23T02:00:00Z";
+    let delivered = event_file("rules/scheduler-input.json")
+        .to_string()
+        .replace("<aws.scheduler.schedule-arn>", schedule)
+        .replace("<aws.scheduler.scheduled-time>", time);
+    let delivered: Value = serde_json::from_str(&delivered).unwrap();
+    assert_eq!(delivered, event_file("scheduler-input.json"));
+    let world = World::new().await;
+    let outcomes = world.outcomes(&delivered).await;
+    assert_eq!(outcomes[0]["requestId"], format!("{schedule}/{time}"));
+    assert_eq!(
+        world.populated_tables(),
+        [(T1.to_owned(), json!("INCREMENTAL"))]
+    );
+}
+
+#[test]
+fn the_stand_in_for_a_wildcard_matches_as_eventbridge_does() {
+    for (pattern, value, expected) in [
+        ("a*c", "abc", true),
+        ("a*c", "ac", true),
+        ("a*c", "a/b/c", true),
+        ("a*c", "abd", false),
+        ("*", "", true),
+        ("ids/*/_SUCCESS", "ids/2026/11/23/_SUCCESS", true),
+        ("ids/*/_SUCCESS", "ids/_SUCCESS", false),
+        ("a", "ab", false),
+    ] {
+        assert_eq!(wildcard(pattern, value), expected, "{pattern} {value}");
+    }
+}
