@@ -33,14 +33,17 @@ cargo run --example local -- --serve            keep the services up for `cargo 
 const REGION: &str = "eu-west-1";
 const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-mapping-populator";
 
-/// Settings where the environment has none of its own: a table for the events that cannot name one.
-const SETTINGS: [(&str, &str); 2] = [
+/// The settings of the README, and what they are where the environment has none: a table for
+/// events that cannot name one, and a bus.
+const SETTINGS: [(&str, &str); 4] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
          aaaaaaaa-0001-4000-8000-000000000001",
     ),
+    ("DEFAULT_JOB_TYPE", "SERVICE_DEFAULT"),
     ("EVENT_BUS_NAME", "default"),
+    ("EVENT_SOURCE", "id-mapping-populator"),
 ];
 
 #[derive(Default)]
@@ -49,16 +52,18 @@ struct Arguments {
     fault: Option<Fault>,
     serve: bool,
     port: u16,
+    help: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match arguments(std::env::args().skip(1)) {
+        Ok(arguments) if arguments.help || std::env::args().len() == 1 => list(),
         Ok(Arguments {
             file: None,
             serve: false,
             ..
-        }) => list(),
+        }) => Err(format!("which event?\n\n{USAGE}")),
         Ok(arguments) => start(arguments).await,
         Err(fault) => Err(format!("{fault}\n\n{USAGE}")),
     };
@@ -75,6 +80,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
     let mut arguments = Arguments::default();
     while let Some(word) = words.next() {
         match word.as_str() {
+            "--help" | "-h" => arguments.help = true,
             "--serve" => arguments.serve = true,
             "--port" => {
                 let port = words.next().and_then(|port| port.parse().ok());

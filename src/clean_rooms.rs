@@ -5,8 +5,7 @@
 //! [`Answer::Unknown`], never an error like any other.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_cleanrooms::Client;
@@ -20,12 +19,13 @@ use aws_sdk_cleanrooms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::operation::RequestId;
 use aws_sdk_cleanrooms::operation::populate_id_mapping_table::PopulateIdMappingTableError as Refusal;
 use aws_sdk_cleanrooms::types::{JobType as WireJobType, ValidationExceptionReason};
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
-use crate::error::{Error, ErrorType, with_causes};
+use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::job_type::JobType;
 use crate::target::Target;
 
@@ -89,15 +89,16 @@ impl CleanRooms {
             )
         };
         match result {
-            // The SDK makes an empty string of an id that is not there.
-            Ok(output) if output.id_mapping_job_id().is_empty() => Answer::Unknown(failure(
+            Ok(output) if is_job_id(output.id_mapping_job_id()) => {
+                Answer::Started(output.id_mapping_job_id)
+            }
+            Ok(output) => Answer::Unknown(failure(
                 ErrorType::OutcomeUnknown,
                 format!(
                     "the answer has no job id{}; {LOOK}",
                     request_id(output.request_id())
                 ),
             )),
-            Ok(output) => Answer::Started(output.id_mapping_job_id),
             Err(error) => meaning(&error, maybe_sent.get(), failure),
         }
     }
@@ -105,6 +106,12 @@ impl CleanRooms {
 
 const LOOK: &str =
     "a job may run: look at the ID mapping table's jobs before you repeat the request";
+
+/// The API model says a UUID; what a rule or a person can use is enough. The SDK makes an empty
+/// string of an id that is not there.
+fn is_job_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 fn wire(job_type: JobType) -> WireJobType {
     match job_type {
@@ -140,13 +147,28 @@ fn meaning(
     let status = answer.raw().status().as_u16();
     let said = said(refusal, answer.raw());
     let with = |error_type, remedy: &str| failure(error_type, format!("{said}; {remedy}"));
+    let unknown = || Answer::Unknown(with(ErrorType::OutcomeUnknown, LOOK));
     match (refusal, status) {
-        _ if is_throttling(refusal, status) => Answer::Unavailable(with(
+        // Whatever a 5xx calls itself, and whoever ran out of time on the way.
+        (_, ..=399 | 408 | 425 | 499 | 500..) => unknown(),
+        _ if is_throttling(refusal, answer.raw()) => Answer::Unavailable(with(
             ErrorType::ServiceUnavailable,
             "no job was started: repeat the request later",
         )),
-        (Refusal::AccessDeniedException(_), _) => denied(with),
-        (Refusal::ResourceNotFoundException(_), _) => not_found(with),
+        (Refusal::AccessDeniedException(_), _) | (_, 401 | 403) => Answer::Refused(with(
+            ErrorType::AccessDenied,
+            "allow the function's role cleanrooms:PopulateIdMappingTable on both the membership's and the ID mapping \
+             table's ARN, and any action of Entity Resolution that the message names",
+        )),
+        (Refusal::ResourceNotFoundException(_), _) | (_, 404) => Answer::Refused(with(
+            ErrorType::TableNotFound,
+            "check the membership and the ID mapping table in this account and Region",
+        )),
+        (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _)
+        | (_, 402 | 409) => Answer::Busy(with(
+            ErrorType::SlotBusy,
+            "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
+        )),
         (Refusal::ValidationException(refusal), _)
             if refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay) =>
         {
@@ -155,67 +177,50 @@ fn meaning(
                 "a role was changed a moment ago: repeat the request in some minutes",
             ))
         }
-        (Refusal::ValidationException(_), _) => mistaken(with),
-        (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _) => {
-            busy(with)
-        }
-        (Refusal::InternalServerException(_), _) => {
-            Answer::Unknown(with(ErrorType::OutcomeUnknown, LOOK))
-        }
-        (_, 403) => denied(with),
-        (_, 404) => not_found(with),
-        (_, 402 | 409) => busy(with),
-        (_, 400..=499) => mistaken(with),
-        _ => Answer::Unknown(with(ErrorType::OutcomeUnknown, LOOK)),
+        _ => Answer::Refused(with(
+            ErrorType::RequestRefused,
+            "it will be refused again as it is: check that the table's Entity Resolution workflow takes this job type",
+        )),
     }
 }
 
-fn denied(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
-    Answer::Refused(with(
-        ErrorType::AccessDenied,
-        "allow the function's role cleanrooms:PopulateIdMappingTable on both the membership's and the ID mapping \
-         table's ARN, and entityresolution:StartIdMappingJob if the message names it",
-    ))
-}
-
-fn not_found(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
-    Answer::Refused(with(
-        ErrorType::TableNotFound,
-        "check the membership and the ID mapping table in this account and Region",
-    ))
-}
-
-fn mistaken(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
-    Answer::Refused(with(
-        ErrorType::RequestRefused,
-        "check that the table's Entity Resolution workflow takes this job type",
-    ))
-}
-
-fn busy(with: impl Fn(ErrorType, &str) -> Error) -> Answer {
-    Answer::Busy(with(
-        ErrorType::SlotBusy,
-        "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
-    ))
-}
-
-/// A 429, or the throttling codes that AWS services send with a 400.
-fn is_throttling(refusal: &Refusal, status: u16) -> bool {
-    const CODES: [&str; 4] = [
-        "ThrottlingException",
-        "Throttling",
-        "TooManyRequestsException",
+/// A 429, or a throttling code that AWS services send with a 400.
+fn is_throttling(refusal: &Refusal, response: &HttpResponse) -> bool {
+    const CODES: [&str; 7] = [
         "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
     ];
-    matches!(refusal, Refusal::ThrottlingException(_))
-        || status == 429
-        || (status < 500 && refusal.code().is_some_and(|code| CODES.contains(&code)))
+    match response.status().as_u16() {
+        429 => true,
+        400..=499 => code(refusal, response).is_some_and(|code| CODES.contains(&code)),
+        _ => false,
+    }
+}
+
+/// The exception's name. The SDK does not find it where the body is no JSON.
+fn code<'a>(refusal: &'a Refusal, response: &'a HttpResponse) -> Option<&'a str> {
+    let header = || {
+        response
+            .headers()
+            .get("x-amzn-errortype")?
+            .split([':', ','])
+            .next()
+    };
+    refusal
+        .code()
+        .or_else(header)
+        .filter(|code| !code.is_empty())
 }
 
 /// What the service said: exception, status, message, and the particulars of its kind.
 fn said(refusal: &Refusal, response: &HttpResponse) -> String {
     let status = response.status().as_u16();
-    let code = refusal.code().unwrap_or("unknown error");
+    let code = code(refusal, response).unwrap_or("unknown error");
     let message = match (refusal.message(), response.body().bytes()) {
         (Some(message), _) => message.to_owned(),
         (None, Some(body)) if !body.is_empty() => String::from_utf8_lossy(body).into_owned(),
@@ -243,30 +248,20 @@ fn said(refusal: &Refusal, response: &HttpResponse) -> String {
         }
         _ => None,
     };
-    format!(
-        "{code} ({status}): {}{}{}",
-        shortened(&message),
-        shortened(&particulars.unwrap_or_default()),
-        request_id(refusal.request_id())
-    )
+    let particulars = particulars.unwrap_or_default();
+    let said = format!(
+        "{} ({status}): {}{}",
+        shortened(code),
+        shortened(message.trim()),
+        shortened(&particulars)
+    );
+    said.replace(['\n', '\r'], " ") + &request_id(refusal.request_id())
 }
 
 /// AWS Support asks for it.
 fn request_id(id: Option<&str>) -> String {
-    id.map(|id| format!(" [request id {id}]"))
+    id.map(|id| format!(" [request id {}]", shortened(id)))
         .unwrap_or_default()
-}
-
-/// An outcome event has 256 KB; a proxy's error page may be longer.
-fn shortened(text: &str) -> String {
-    const MAX: usize = 1_000;
-    let mut characters = text.chars();
-    let start: String = characters.by_ref().take(MAX).collect();
-    if characters.next().is_some() {
-        start + "…"
-    } else {
-        start
-    }
 }
 
 /// How to try again after an attempt that surely started no job: throttled, or its connection never
@@ -279,8 +274,7 @@ fn surely_not_started(
         .as_operation_error()
         .and_then(|error| error.downcast_ref::<Refusal>())
     {
-        let status = response?.status().as_u16();
-        return is_throttling(refusal, status).then(RetryAction::throttling_error);
+        return is_throttling(refusal, response?).then(RetryAction::throttling_error);
     }
     let connector_error: &(dyn StdError + 'static) = error.as_connector_error()?;
     std::iter::successors(Some(connector_error), |&error| error.source())
@@ -314,15 +308,35 @@ impl ClassifyRetry for OnlyWhatDidNotStart {
     }
 }
 
-/// Whether a request may have reached the service without a word that it started nothing. The
-/// operation's time-out may end a pause between two attempts: only this tells it from one that ends
-/// an attempt.
+/// Whether a request may have reached the service without a word that it started nothing.
+///
+/// The operation's time-out may end an attempt that has its answer outstanding, one that still waits
+/// for its connection, or a pause between two attempts. Only the first may have started a job.
 #[derive(Clone, Debug, Default)]
-struct MaybeSent(Arc<AtomicBool>);
+struct MaybeSent(Arc<Mutex<Attempt>>);
+
+/// The last attempt of a call.
+#[derive(Clone, Debug, Default)]
+enum Attempt {
+    /// There was none, or the last one surely started nothing.
+    #[default]
+    None,
+    /// It was handed to the HTTP client. What tells whether a connection was there; none: nothing
+    /// tells.
+    Handed(Option<CaptureSmithyConnection>),
+}
 
 impl MaybeSent {
     fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Attempt::None => false,
+            Attempt::Handed(None) => true,
+            Attempt::Handed(Some(connection)) => connection.get().is_some(),
+        }
+    }
+
+    fn set(&self, attempt: Attempt) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
     }
 }
 
@@ -336,9 +350,12 @@ impl Intercept for MaybeSent {
         &self,
         _: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.0.store(true, Ordering::Relaxed);
+        // Put there by the SDK's own interceptor for connections that must not be used again.
+        self.set(Attempt::Handed(
+            config.load::<CaptureSmithyConnection>().cloned(),
+        ));
         Ok(())
     }
 
@@ -351,7 +368,7 @@ impl Intercept for MaybeSent {
         if let Some(Err(error)) = context.output_or_error()
             && surely_not_started(error, context.response()).is_some()
         {
-            self.0.store(false, Ordering::Relaxed);
+            self.set(Attempt::None);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, ErrorType};
 use crate::job_type::Wish;
-use crate::target::{Home, TableArn};
+use crate::target::{Home, TableArn, arn_parts, is_account, is_region};
 
 /// The most targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.
 pub const MAX_TARGETS: usize = 100;
@@ -62,8 +62,18 @@ impl Settings {
             }
         }
 
+        for name in [
+            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_CLEANROOMS",
+            "AWS_ENDPOINT_URL_EVENTBRIDGE",
+        ] {
+            if let Some(value) = get(name) {
+                check_endpoint(name, &value)?;
+            }
+        }
+
         Ok(Self {
-            region: get("AWS_REGION").ok_or_else(|| {
+            region: get("AWS_REGION").map(region).transpose()?.ok_or_else(|| {
                 invalid(
                     "AWS_REGION",
                     "is not set; Lambda sets it, elsewhere write a Region such as eu-west-1",
@@ -125,7 +135,7 @@ fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
         if item.is_empty() {
             return Err(invalid(
                 name,
-                &format!("item {} is empty: remove the comma", index + 1),
+                &format!("item {} is empty: write an ARN, or remove it", index + 1),
             ));
         }
         TableArn::parse(item).map_err(|fault| invalid(name, &format!("item {} {fault}", index + 1)))
@@ -134,13 +144,16 @@ fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
 }
 
 /// A name or ARN of an event bus: `PutEventsRequestEntry.EventBusName` in EventBridge's API model
-/// takes `(arn:aws[\w-]*:events:…:event-bus/)?[/.\-_A-Za-z0-9]+`, at most 1,600 characters.
+/// takes `(arn:aws[\w-]*:events:REGION:ACCOUNT:event-bus/)?[/.\-_A-Za-z0-9]+`, at most 1,600
+/// characters.
 fn event_bus(value: String) -> Result<String, Error> {
-    let name = match value.strip_prefix("arn:") {
-        Some(arn) => arn
-            .split_once(":events:")
-            .and_then(|(_, rest)| rest.split_once(":event-bus/"))
-            .map(|(_, name)| name),
+    let name = match arn_parts(&value) {
+        Some([partition, "events", region, account, resource])
+            if partition.starts_with("aws") && is_region(region) && is_account(account) =>
+        {
+            resource.strip_prefix("event-bus/")
+        }
+        Some(_) => None,
         None => Some(value.as_str()),
     };
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte);
@@ -150,26 +163,49 @@ fn event_bus(value: String) -> Result<String, Error> {
         }
         _ => Err(invalid(
             "EVENT_BUS_NAME",
-            "is neither the name of an event bus (letters, digits, / . - _) nor its ARN (arn:PARTITION:events:REGION:ACCOUNT:event-bus/NAME)",
+            "is neither the name of an event bus (letters, digits, / . - _) nor its ARN \
+             (arn:PARTITION:events:REGION:ACCOUNT:event-bus/NAME)",
         )),
     }
 }
 
 /// EventBridge keeps `aws.` for AWS's own events, and takes at most 256 characters.
 fn event_source(value: String) -> Result<String, Error> {
-    if value.starts_with("aws.") {
-        return Err(invalid(
-            "EVENT_SOURCE",
-            "begins with `aws.`, which EventBridge keeps for AWS: write another name",
-        ));
+    let fault = if value.starts_with("aws.") {
+        "begins with `aws.`, which EventBridge keeps for AWS: write another name"
+    } else if value.chars().count() > 256 {
+        "has more than 256 characters: write a shorter name"
+    } else if value
+        .chars()
+        .any(|character| character.is_whitespace() || character.is_control())
+    {
+        "has a blank in it: write a name such as com.example.populator"
+    } else {
+        return Ok(value);
+    };
+    Err(invalid("EVENT_SOURCE", fault))
+}
+
+fn region(value: String) -> Result<String, Error> {
+    if is_region(&value) {
+        Ok(value)
+    } else {
+        Err(invalid(
+            "AWS_REGION",
+            "is no Region: write one such as eu-west-1",
+        ))
     }
-    if value.chars().count() > 256 {
-        return Err(invalid(
-            "EVENT_SOURCE",
-            "has more than 256 characters: write a shorter name",
-        ));
+}
+
+/// The SDK reads these itself, and says of a wrong one only at the first call.
+fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
+    if value.starts_with("http://") || value.starts_with("https://") {
+        return Ok(());
     }
-    Ok(value)
+    Err(invalid(
+        name,
+        "is no URL: write one that begins with http:// or https://, or unset it",
+    ))
 }
 
 #[cfg(test)]
@@ -263,6 +299,22 @@ mod tests {
                 "arn:aws:sqs:eu-west-1:123456789012:queue",
                 "name of an event bus",
             ),
+            (
+                "EVENT_BUS_NAME",
+                "arn:!!:events:eu-west-1:123456789012:event-bus/x",
+                "name of an event bus",
+            ),
+            (
+                "EVENT_BUS_NAME",
+                "arn:aws:events:eu-west-1:999:event-bus/x",
+                "name of an event bus",
+            ),
+            ("EVENT_SOURCE", " ", "has a blank"),
+            ("EVENT_SOURCE", "a\nb", "has a blank"),
+            ("AWS_REGION", "eu west", "is no Region: write one"),
+            ("AWS_ENDPOINT_URL", "foo", "is no URL: write one"),
+            ("AWS_ENDPOINT_URL_CLEANROOMS", "localhost:4566", "is no URL"),
+            ("AWS_ENDPOINT_URL_EVENTBRIDGE", "foo", "is no URL"),
             ("EVENT_SOURCE", "aws.populator", "begins with `aws.`"),
             ("EVENT_SOURCE", &"x".repeat(257), "more than 256"),
             ("FULL_REFRESH_EVERY", "7d", "unset it"),

@@ -85,17 +85,39 @@ impl From<Error> for lambda_runtime::Diagnostic {
     }
 }
 
-/// An error with all its causes. The SDK's own texts stop at the first (`dispatch failure`).
+/// An error with all its causes, on one line. The SDK's own text stops at the first (`dispatch
+/// failure`).
+///
+/// What stands in braces is left out: there libraries dump what they worked on, requests included,
+/// and no payload belongs in a message.
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     for error in std::iter::successors(Some(error), |&error| error.source()) {
-        let next = error.to_string();
+        let text = error.to_string();
+        let text = text
+            .split(['{', '\n'])
+            .next()
+            .unwrap_or_default()
+            .trim_end();
         // Some errors repeat their cause.
-        if !said.last().is_some_and(|last| last.contains(&next)) {
-            said.push(next);
+        if !said.last().is_some_and(|last| last.contains(text)) {
+            said.push(text.to_owned());
         }
     }
-    said.join(": ")
+    shortened(&said.join(": "))
+}
+
+/// A text of others as far as a message has room for it: an outcome event has 256 KB, and a proxy's
+/// error page may be longer.
+pub(crate) fn shortened(text: &str) -> String {
+    const MAX: usize = 1_000;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(MAX).collect();
+    if characters.next().is_some() {
+        start + "…"
+    } else {
+        start
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +181,14 @@ mod tests {
         assert_eq!(
             chain(["dispatch failure", "io error", "refused"]),
             "dispatch failure: io error: refused"
+        );
+        assert_eq!(
+            chain([
+                "failed",
+                "of request `Request { body: hunter2",
+                "line\nhunter2"
+            ]),
+            "failed: of request `Request: line"
         );
         assert_eq!(
             chain(["failed: io error", "io error", "refused"]),

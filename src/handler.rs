@@ -14,18 +14,25 @@ use crate::job_type::{self, Choice};
 use crate::output::{EventBus, Outcome, OutcomeKind, Plan};
 use crate::target::Home;
 
-/// The longest that a call may take; it is also at most two thirds of what is left until the
-/// deadline, so that what comes after it has its time.
-const MAX_CALL: Duration = Duration::from_secs(20);
+/// Lambda's longest time-out. A deadline further in the past is none: some emulators send nonsense.
+const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// What must be left until the deadline for a target to be begun: a second and a third for the
 /// call, the rest to announce it and to answer.
 const MIN_LEFT: Duration = Duration::from_secs(2);
 
-/// The longest that a publication may take, and what is kept of the time until the deadline to
-/// answer after it.
-const MAX_PUBLICATION: Duration = Duration::from_secs(5);
-const TO_ANSWER: Duration = Duration::from_millis(300);
+/// How long a call may take: two thirds of what is left until the deadline, so that what comes after
+/// it has its time, and at most 20 seconds. None: too little is left to begin.
+fn call_budget(left: Duration) -> Option<Duration> {
+    (left >= MIN_LEFT).then(|| (left / 3 * 2).min(Duration::from_secs(20)))
+}
+
+/// How long a publication may take: what is left until the deadline less the time to answer, and at
+/// most 5 seconds.
+fn publication_budget(left: Duration) -> Duration {
+    left.saturating_sub(Duration::from_millis(300))
+        .min(Duration::from_secs(5))
+}
 
 /// The present moment.
 pub type Clock = fn() -> OffsetDateTime;
@@ -119,9 +126,10 @@ impl Populator {
                 tracing::error!(errorType = error.error_type.as_str(), "{}", error.message)
             })?;
 
-        // A deadline that is over on arrival is none: Lambda delivers no such invocation, some
-        // emulators do. The other bounds stand.
-        let deadline = Some(invocation.deadline).filter(|deadline| *deadline > now);
+        let known = |deadline: &OffsetDateTime| now - *deadline < MAX_TIMEOUT;
+        let deadline = Some(invocation.deadline)
+            .filter(known)
+            .unwrap_or(now + MAX_TIMEOUT);
         let work = Work {
             populator: self,
             home: &home,
@@ -196,7 +204,7 @@ fn direct(all: Vec<Done>) -> Result<Response, Error> {
 struct Work<'a> {
     populator: &'a Populator,
     home: &'a Home,
-    deadline: Option<OffsetDateTime>,
+    deadline: OffsetDateTime,
 }
 
 impl Work<'_> {
@@ -228,8 +236,9 @@ impl Work<'_> {
                 failure: None,
             };
         }
+        let started_at = (self.populator.clock)();
         let left = self.left();
-        if left < MIN_LEFT {
+        let Some(budget) = call_budget(left) else {
             let failure = Error::new(
                 ErrorType::OutOfTime,
                 format!(
@@ -246,9 +255,7 @@ impl Work<'_> {
                 outcome: None,
                 failure: Some(failure),
             };
-        }
-        let started_at = (self.populator.clock)();
-        let budget = MAX_CALL.min(left * 2 / 3);
+        };
         match self
             .populator
             .clean_rooms
@@ -290,7 +297,7 @@ impl Work<'_> {
         let failure = match &self.populator.event_bus {
             None => None,
             Some(bus) => {
-                let budget = MAX_PUBLICATION.min(self.left().saturating_sub(TO_ANSWER));
+                let budget = publication_budget(self.left());
                 let decided_at = (self.populator.clock)();
                 bus.publish(&outcome, &request, self.home, decided_at, budget)
                     .await
@@ -321,12 +328,7 @@ impl Work<'_> {
 
     /// What is left until the deadline.
     fn left(&self) -> Duration {
-        match self.deadline {
-            Some(deadline) => {
-                Duration::try_from(deadline - (self.populator.clock)()).unwrap_or_default()
-            }
-            None => Duration::MAX / 4,
-        }
+        Duration::try_from(self.deadline - (self.populator.clock)()).unwrap_or_default()
     }
 }
 
@@ -356,5 +358,22 @@ fn log(done: &Done) {
         (Some(failure), _) => line!(error, "{}", failure.message),
         (None, Some(OutcomeKind::Planned)) => line!(info, "dry run: a job would be started"),
         (None, _) => line!(info, "job started"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_end_before_the_deadline_and_at_their_bounds() {
+        let seconds = Duration::from_secs_f64;
+        assert_eq!(call_budget(seconds(0.0)), None);
+        assert_eq!(call_budget(seconds(1.999)), None);
+        assert_eq!(call_budget(seconds(3.0)), Some(seconds(2.0)));
+        assert_eq!(call_budget(seconds(900.0)), Some(seconds(20.0)));
+        assert_eq!(publication_budget(seconds(0.2)), seconds(0.0));
+        assert_eq!(publication_budget(seconds(1.0)), seconds(0.7));
+        assert_eq!(publication_budget(seconds(900.0)), seconds(5.0));
     }
 }

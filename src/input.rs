@@ -10,8 +10,8 @@ mod names;
 mod request;
 
 use aws_lambda_events::event::sqs::SqsMessage;
+use lambda_runtime::LambdaInvocation;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -25,25 +25,27 @@ use crate::target::{Home, TableArn, Target};
 /// The most characters (code points) of a name that a request may have for itself.
 const MAX_NAME: usize = 4_096;
 
-/// An invocation's payload as text.
+/// An invocation's payload as text, or why it is none.
 ///
-/// lambda_runtime would parse it into a type of ours and answer a fault with its own error type;
-/// taken as text, the fault is ours to name.
-#[derive(Clone)]
-pub struct Payload(Result<Box<RawValue>, String>);
+/// lambda_runtime parses a payload before the handler sees it, answers a fault with its own error
+/// type, and takes `{} {}` for `{}`. So [`Payload::wrap`] hands it over as a text inside a JSON
+/// document, and every fault is ours to name.
+#[derive(Clone, Deserialize)]
+pub struct Payload(Result<String, String>);
 
 impl Payload {
     /// A payload from its text.
     pub fn from_text(text: &str) -> Self {
-        Self(serde_json::from_str(text).map_err(|fault| fault.to_string()))
+        Self(Ok(text.to_owned()))
     }
-}
 
-impl<'de> Deserialize<'de> for Payload {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(
-            Box::<RawValue>::deserialize(deserializer).map_err(|fault| fault.to_string()),
-        ))
+    /// Makes of an invocation's body, whatever it is, the JSON document that a `Payload` is read
+    /// from.
+    pub fn wrap(mut invocation: LambdaInvocation) -> LambdaInvocation {
+        let text = std::str::from_utf8(&invocation.body).map_err(|fault| fault.to_string());
+        // A string can always be written; an empty document would be refused as no JSON.
+        invocation.body = serde_json::to_vec(&text).unwrap_or_default().into();
+        invocation
     }
 }
 
@@ -138,21 +140,23 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
         .0
         .as_ref()
         .map_err(|fault| refused(path, format!("is no JSON: {fault}")))?;
-    let value = json::read(text.get()).map_err(|fault| refused(path, fault))?;
-    let direct = Reader {
+    let value = json::read(text).map_err(|fault| refused(path, fault))?;
+    Reader {
         arrival,
-        name: arrival.request_id.to_owned(),
-        time: arrival.at,
-    };
-    direct.delivery(value, path)
+        record: None,
+        message: None,
+    }
+    .delivery(value, path)
 }
 
-/// Reads one payload, or one message's body, with what stands for its name and time where it has
-/// none of its own.
+/// Reads one payload, or one message's body.
 struct Reader<'a> {
     arrival: &'a Arrival<'a>,
-    name: String,
-    time: OffsetDateTime,
+    /// The request id in a failure-destination record around the payload: that of the invocation
+    /// that failed, which stays a request's name however often the record is moved.
+    record: Option<String>,
+    /// The id of the SQS message around the payload, and when it was sent, if it says so.
+    message: Option<(String, Option<OffsetDateTime>)>,
 }
 
 impl Reader<'_> {
@@ -162,9 +166,8 @@ impl Reader<'_> {
         if event::is_event(&members) {
             return self.event(members, path).map(Delivery::Direct);
         }
-        if let Some(Value::Array(records)) =
-            members.get("Records").filter(|records| is_sqs(records))
-        {
+        if let Some(records) = sqs_records(&members) {
+            nesting(&members, path)?;
             return self
                 .batch(records, path.member("Records"))
                 .map(Delivery::Batch);
@@ -172,14 +175,13 @@ impl Reader<'_> {
         if members.contains_key("requestContext")
             && let Some(payload) = members.remove("requestPayload")
         {
-            // Lambda's record for a failure destination: its request id is that of the invocation
-            // that failed, which stays the request's name however often the record is moved.
-            if let Some(id) = members
+            let id = members
                 .get("requestContext")
-                .and_then(|context| text(context, "requestId"))
-            {
-                self.name = id.to_owned();
-            }
+                .and_then(|context| context.get("requestId")?.as_str());
+            self.record = id
+                .filter(|id| is_name(id))
+                .map(str::to_owned)
+                .or(self.record);
             return self.delivery(payload, path.member("requestPayload"));
         }
         nesting(&members, path)?;
@@ -190,38 +192,46 @@ impl Reader<'_> {
     fn batch(&self, records: &[Value], path: Path<'_>) -> Result<Vec<Message>, Error> {
         let message = |(index, record): (usize, &Value)| {
             let path = path.item(index);
-            let record = SqsMessage::deserialize(record)
-                .map_err(|fault| refused(path, format!("is no SQS message: {fault}")))?;
-            let id = record.message_id.ok_or_else(|| {
-                refused(
-                    path.member("messageId"),
-                    "is missing: send the record as SQS delivers it",
-                )
-            })?;
-            let reader = Reader {
-                arrival: self.arrival,
-                name: id.clone(),
-                time: record
-                    .attributes
-                    .get("SentTimestamp")
-                    .and_then(|milliseconds| milliseconds.parse::<i64>().ok())
-                    .and_then(|ms| {
-                        OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
-                    })
-                    .map_or(self.arrival.at, |sent| sent.min(self.arrival.at)),
-            };
-            let content = reader.body(
-                record.body.as_deref().unwrap_or_default(),
-                path.member("body"),
-            );
-            Ok(Message { id, content })
+            let id = record
+                .get("messageId")
+                .and_then(Value::as_str)
+                .ok_or_else(|| {
+                    refused(
+                        path.member("messageId"),
+                        "is no string: send the record as SQS delivers it",
+                    )
+                })?;
+            Ok(Message {
+                id: id.to_owned(),
+                content: self.message(id, record, path),
+            })
         };
         records.iter().enumerate().map(message).collect()
     }
 
-    fn body(self, body: &str, path: Path<'_>) -> Result<Content, Error> {
-        let value = json::read(body).map_err(|fault| refused(path, fault))?;
-        match self.delivery(value, path)? {
+    fn message(&self, id: &str, record: &Value, path: Path<'_>) -> Result<Content, Error> {
+        let message = SqsMessage::deserialize(record).map_err(|_| {
+            refused(
+                path,
+                "is no SQS message: send the record as SQS delivers it",
+            )
+        })?;
+        let sent = message
+            .attributes
+            .get("SentTimestamp")
+            .and_then(|milliseconds| {
+                let milliseconds: i64 = milliseconds.parse().ok()?;
+                OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
+            });
+        let reader = Reader {
+            arrival: self.arrival,
+            record: self.record.clone(),
+            message: Some((id.to_owned(), sent)),
+        };
+        let path = path.member("body");
+        let value =
+            json::read(&message.body.unwrap_or_default()).map_err(|fault| refused(path, fault))?;
+        match reader.delivery(value, path)? {
             Delivery::Direct(content) => Ok(content),
             Delivery::Batch(_) => Err(refused(
                 path,
@@ -239,7 +249,10 @@ impl Reader<'_> {
         envelope: Envelope,
     ) -> Result<Content, Error> {
         let Arrival {
-            at, home, settings, ..
+            request_id,
+            at,
+            home,
+            settings,
         } = self.arrival;
         let asked = match object {
             Some(object) => request::read(object, path, names, home)?,
@@ -273,9 +286,19 @@ impl Reader<'_> {
             .trigger
             .as_ref()
             .and_then(|trigger| trigger.id.clone());
-        let request_id = asked.request_id.or(event_id);
-        let name = request_id.clone().unwrap_or(self.name);
-        let time = asked.time.or(envelope.time).unwrap_or(self.time).min(*at);
+        let (message_id, sent) = self.message.unzip();
+        let own = asked.request_id.or(event_id);
+        let name = own
+            .clone()
+            .or(self.record)
+            .or(message_id)
+            .unwrap_or_else(|| (*request_id).to_owned());
+        let time = asked
+            .time
+            .or(envelope.time)
+            .or(sent.flatten())
+            .unwrap_or(*at)
+            .min(*at);
         let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
         for (target, wish) in targets {
             let (wish, wished_by) = match wish {
@@ -294,7 +317,7 @@ impl Reader<'_> {
                 wish,
                 wished_by,
                 name: name.clone(),
-                request_id: request_id.clone(),
+                request_id: own.clone(),
                 time,
                 dry_run: asked.dry_run,
                 trigger: envelope.trigger.clone(),
@@ -322,13 +345,20 @@ enum Names {
     AlsoOthers,
 }
 
-fn is_sqs(records: &Value) -> bool {
-    records.as_array().is_some_and(|records| {
-        !records.is_empty()
-            && records
-                .iter()
-                .all(|record| text(record, "eventSource") == Some("aws:sqs"))
-    })
+/// The records of a batch from SQS, if it is one.
+fn sqs_records(members: &Map<String, Value>) -> Option<&[Value]> {
+    let records = members.get("Records")?.as_array()?;
+    let of_sqs = |record: &Value| {
+        record
+            .get("eventSource")
+            .is_some_and(|source| source == "aws:sqs")
+    };
+    (!records.is_empty() && records.iter().all(of_sqs)).then_some(records)
+}
+
+/// Whether a text may be a request's name.
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.chars().count())
 }
 
 fn bounded(targets: usize, path: Path<'_>) -> Result<(), Error> {
@@ -350,12 +380,17 @@ fn table_arn(text: &str, path: Path<'_>, home: &Home) -> Result<Target, Error> {
 }
 
 fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Error> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
-        refused(
-            path,
-            "is no RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
-        )
-    })
+    // The parser takes any character between date and time.
+    let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .filter(|_| separated)
+        .ok_or_else(|| {
+            refused(
+                path,
+                "is no RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
+            )
+        })
 }
 
 fn object(value: Value, path: Path<'_>) -> Result<Map<String, Value>, Error> {
@@ -376,10 +411,6 @@ fn nesting(members: &Map<String, Value>, path: Path<'_>) -> Result<(), Error> {
 /// A member that is there and not `null`.
 fn member<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     members.get(name).filter(|value| !value.is_null())
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
-    value.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
 fn refused(path: Path<'_>, fault: impl Into<String>) -> Error {

@@ -7,6 +7,7 @@ use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
 use id_mapping_populator::{clients, telemetry};
+use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use time::OffsetDateTime;
 use tracing::Instrument;
@@ -69,5 +70,8 @@ async fn serve(variable: impl Fn(&str) -> Option<String>) -> Result<(), lambda_r
         }
         Err(error) => Err::<_, Error>(error.clone()),
     };
-    Runtime::new(service_fn(answer)).run().await
+    Runtime::new(service_fn(answer))
+        .layer(MapRequestLayer::new(Payload::wrap))
+        .run()
+        .await
 }

@@ -260,11 +260,15 @@ impl EventBus {
                     Some(refusal) => refused(refusal.code(), refusal.message()),
                     None => with_causes(&error),
                 })?;
-            if answer.failed_entry_count() == 0 {
-                return Ok(());
-            }
+            // Only an id says that the entry was taken; an answer that says nothing does not.
             let result = answer.entries().first();
             let code = result.and_then(|entry| entry.error_code());
+            if answer.failed_entry_count() == 0
+                && code.is_none()
+                && result.is_some_and(|entry| entry.event_id().is_some())
+            {
+                return Ok(());
+            }
             let retryable = matches!(code, Some("ThrottlingException" | "InternalFailure"));
             if !retryable || attempt == ENTRY_ATTEMPTS {
                 return Err(refused(

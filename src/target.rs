@@ -93,7 +93,7 @@ impl TableArn {
         if service != "cleanrooms" || partition.is_empty() || region.is_empty() {
             return Err(no_arn());
         }
-        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !is_account(account) {
             return Err("has an account that is no number of 12 digits".to_owned());
         }
         let (membership, table) = resource
@@ -118,13 +118,13 @@ impl TableArn {
     /// `resources` may hold ARNs of anything else beside them.
     pub fn is_meant_by(text: &str) -> bool {
         arn_parts(text).is_some_and(|[_, service, _, _, resource]| {
-            service == "cleanrooms" && resource.contains("/idmappingtable/")
+            service == "cleanrooms" && resource.to_ascii_lowercase().contains("/idmappingtable")
         })
     }
 }
 
 /// The five parts after `arn:`.
-fn arn_parts(text: &str) -> Option<[&str; 5]> {
+pub(crate) fn arn_parts(text: &str) -> Option<[&str; 5]> {
     let mut parts = text.strip_prefix("arn:")?.splitn(5, ':');
     Some([
         parts.next()?,
@@ -133,6 +133,17 @@ fn arn_parts(text: &str) -> Option<[&str; 5]> {
         parts.next()?,
         parts.next()?,
     ])
+}
+
+pub(crate) fn is_region(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+pub(crate) fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Where the function runs; ARNs in outcome events are built from it, ARNs that come in are
@@ -209,11 +220,11 @@ impl Home {
 /// A part of an ARN as far as a message may repeat it: what came in never stands in a log line
 /// unless it has the form of what it should be.
 fn excerpt(part: &str) -> &str {
-    let plain = part.len() <= 32
-        && part
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if plain { part } else { "of another form" }
+    if is_region(part) {
+        part
+    } else {
+        "of another form"
+    }
 }
 
 #[cfg(test)]
@@ -280,6 +291,9 @@ mod tests {
     fn resources_tell_table_arns_from_others_even_when_they_are_wrong() {
         assert!(TableArn::is_meant_by(
             "arn:aws:cleanrooms:x:1:membership/m/idmappingtable/t"
+        ));
+        assert!(TableArn::is_meant_by(
+            "arn:aws:cleanrooms:x:1:membership/m/idMappingTables/t"
         ));
         assert!(!TableArn::is_meant_by(
             "arn:aws:cleanrooms:x:1:membership/m"

@@ -2,8 +2,9 @@
 //!
 //! In JSON every line has `timestamp`, `level`, `message` and, inside an invocation, `requestId` at
 //! the top level, then the event's fields: Lambda filters by the first two and takes a line without
-//! them for INFO. Lines of the libraries are written from WARN up: below it they hold requests and
-//! responses, and no payload belongs in a log.
+//! them for INFO. Of the libraries' lines only errors are written: their other lines hold
+//! requests and responses, and no payload belongs in a log; their warnings repeat what our own lines
+//! say.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -62,7 +63,8 @@ impl<W: Fn(&str)> Lines<W> {
             "TRACE" => LevelFilter::TRACE,
             "DEBUG" => LevelFilter::DEBUG,
             "WARN" => LevelFilter::WARN,
-            "ERROR" | "FATAL" => LevelFilter::ERROR,
+            "ERROR" => LevelFilter::ERROR,
+            "FATAL" => LevelFilter::OFF,
             _ => LevelFilter::INFO,
         };
         Self {
@@ -86,7 +88,7 @@ where
             <= if ours {
                 self.level
             } else {
-                self.level.min(LevelFilter::WARN)
+                self.level.min(LevelFilter::ERROR)
             }
             && !told_by_us
     }
@@ -285,7 +287,7 @@ mod tests {
             ("INFO", 3),
             ("WARN", 2),
             ("ERROR", 1),
-            ("FATAL", 1),
+            ("FATAL", 0),
             ("nonsense", 3),
         ] {
             assert_eq!(written(Some(level)), count, "{level}");
@@ -306,12 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_heard_from_warnings_up_and_never_twice() {
+    fn of_libraries_only_errors_are_heard_and_ours_never_twice() {
         let written = lines(None, Some("TRACE"), || {
             tracing::info!(target: "aws_smithy_runtime", "body: secret");
             tracing::trace!(target: "lambda_runtime", "body: secret");
             tracing::error!(target: "lambda_runtime::layers::panic", "the failure again");
-            tracing::warn!(target: "hyper", "heard");
+            tracing::warn!(target: "hyper", "heard too");
+            tracing::error!(target: "hyper", "heard");
         });
         assert_eq!(written.len(), 1);
         assert!(written[0].contains("heard"));

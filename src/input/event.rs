@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::output::OutcomeKind;
 use crate::target::{Home, TableArn, Target};
 
+/// The most characters of an event's `source` (EventBridge takes 256) and `detail-type` (128).
+const MAX_SOURCE: usize = 256;
+
 pub(super) fn is_event(members: &Map<String, Value>) -> bool {
     member(members, "detail-type").is_some() && member(members, "source").is_some()
 }
@@ -21,17 +24,20 @@ impl Reader<'_> {
     ) -> Result<Content, Error> {
         nesting(&members, path)?;
         let required = |name| {
-            text(&members, name, path)?.ok_or_else(|| {
-                refused(
-                    path.member(name),
-                    "is empty: send the event as EventBridge delivers it",
-                )
-            })
+            text(&members, name, MAX_SOURCE, path)?
+                .filter(|text| !text.is_empty())
+                .ok_or_else(|| {
+                    refused(
+                        path.member(name),
+                        "is empty: send the event as EventBridge delivers it",
+                    )
+                })
         };
         let source = required("source")?;
         let detail_type = required("detail-type")?;
-        let id = text(&members, "id", path)?;
-        let time = text(&members, "time", path)?;
+        // An empty id would make all events without one the same request.
+        let id = text(&members, "id", MAX_NAME, path)?.filter(|id| !id.is_empty());
+        let time = text(&members, "time", MAX_SOURCE, path)?;
         let detail = members.remove("detail").filter(|detail| !detail.is_null());
 
         let of_aws = source.starts_with("aws.");
@@ -105,17 +111,20 @@ fn no_request(
     None
 }
 
-/// A string of the envelope that goes into outcome events, so it is bounded. Absent, `null` and
-/// empty are one.
-fn text(members: &Map<String, Value>, name: &str, path: Path<'_>) -> Result<Option<String>, Error> {
+/// A string of the envelope. It goes into outcome events, so it is bounded, in characters.
+fn text(
+    members: &Map<String, Value>,
+    name: &str,
+    most: usize,
+    path: Path<'_>,
+) -> Result<Option<String>, Error> {
     match member(members, name) {
         None => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) if text.chars().count() <= MAX_NAME => Ok(Some(text.clone())),
+        Some(Value::String(text)) if text.chars().count() <= most => Ok(Some(text.clone())),
         Some(_) => Err(refused(
             path.member(name),
             format!(
-                "is no string of at most {MAX_NAME} characters: send the event as EventBridge delivers it"
+                "is no string of at most {most} characters: send the event as EventBridge delivers it"
             ),
         )),
     }

@@ -23,31 +23,21 @@ pub(super) const REQUEST_MEMBERS: [&str; 8] = [
 /// The member that a name was most likely meant to be, if it is none but near to one.
 ///
 /// Near is: the same letters in another case or with other separators (`job_type`), `Id` for
-/// `Identifier` (`membershipId`), or a slip: one wrong, missing or surplus letter in a name of at
-/// least six, two in one of at least twelve. Short names of other people's facts (`type`, `times`)
-/// stay theirs.
+/// `Identifier` (`membershipId`), or a slip (`dryRnu`, `memberhsipId`): see [`slips`]. Short names of
+/// other people's facts (`type`, `times`, `requested`) stay theirs.
 pub(super) fn near_miss(name: &str) -> Option<&'static str> {
-    // The longest name of ours has 24 letters; much longer ones are not worth the comparison.
-    if name.len() > 64 {
-        return None;
-    }
     let name = letters(name);
+    let name_short = shortened(&name);
     REQUEST_MEMBERS.into_iter().find(|ours| {
         let ours = letters(ours);
-        let near = |name: &str, ours: &str| {
-            let slips = match ours.len() {
-                0..6 => 0,
-                6..12 => 1,
-                _ => 2,
-            };
-            distance(name, ours) <= slips
-        };
-        near(&name, &ours) || near(&shortened(&name), &shortened(&ours))
+        is_near(&name, &ours) || is_near(&name_short, &shortened(&ours))
     })
 }
 
 fn letters(name: &str) -> String {
+    // The longest name of ours has 24 letters; what is much longer is near to none.
     name.chars()
+        .take(64)
         .filter(|c| c.is_alphanumeric())
         .flat_map(char::to_lowercase)
         .collect()
@@ -57,26 +47,43 @@ fn shortened(letters: &str) -> String {
     letters.replace("identifier", "id")
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut above_left = i;
-        let mut left = i + 1;
-        for (to, above) in b.chars().zip(row.iter_mut().skip(1)) {
-            let cost = if from == to {
-                above_left
-            } else {
-                1 + above_left.min(left).min(*above)
-            };
-            above_left = std::mem::replace(above, cost);
-            left = cost;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
+fn is_near(name: &str, ours: &str) -> bool {
+    let (most, wrong_letter) = slips(ours.len());
+    name.chars().count().abs_diff(ours.len()) <= most && distance(name, ours, wrong_letter) <= most
+}
+
+/// How many slips a name of so many letters may have, and for how many a wrong letter counts: one
+/// slip is a missing, a surplus or two swapped letters; a wrong one makes of a short name another
+/// word, and counts double.
+fn slips(letters: usize) -> (usize, usize) {
+    match letters {
+        0..6 => (0, 2),
+        6..12 => (1, 2),
+        12..16 => (2, 2),
+        _ => (2, 1),
     }
-    row.last().copied().unwrap_or(0)
+}
+
+/// The distance of two words in slips (optimal string alignment).
+fn distance(a: &str, b: &str, wrong_letter: usize) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let (mut above_two, mut above) = (Vec::new(), (0..=b.len()).collect::<Vec<usize>>());
+    let mut before = None;
+    for (i, letter) in a.chars().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, other) in b.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
+            let replaced = at(&above, j) + if letter == *other { 0 } else { wrong_letter };
+            let mut least = replaced.min(at(&above, j + 1) + 1).min(at(&row, j) + 1);
+            if j > 0 && before == Some(*other) && b.get(j - 1) == Some(&letter) {
+                least = least.min(at(&above_two, j - 1) + 1);
+            }
+            row.push(least);
+        }
+        before = Some(letter);
+        above_two = std::mem::replace(&mut above, row);
+    }
+    above.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -107,6 +114,15 @@ mod tests {
             ("dry_run", "dryRun"),
             ("dry-run", "dryRun"),
             ("Time", "time"),
+            ("dryRnu", "dryRun"),
+            ("dyrRun", "dryRun"),
+            ("jobTpye", "jobType"),
+            ("jboType", "jobType"),
+            ("tagrets", "targets"),
+            ("requsetId", "requestId"),
+            ("memberhsipId", "membershipIdentifier"),
+            ("membershipIdentifyer", "membershipIdentifier"),
+            ("idMappingTableIdentifiers", "idMappingTableIdentifier"),
         ] {
             assert_eq!(near_miss(name), Some(ours), "{name}");
         }
@@ -159,11 +175,19 @@ mod tests {
     }
 
     #[test]
-    fn distance_counts_single_letters() {
-        assert_eq!(distance("", ""), 0);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", ""), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
+    fn distance_counts_slips() {
+        for (a, b, with_wrong_double, with_wrong_single) in [
+            ("", "", 0, 0),
+            ("", "abc", 3, 3),
+            ("abc", "", 3, 3),
+            ("abc", "abc", 0, 0),
+            ("abc", "axc", 2, 1),
+            ("abc", "acb", 1, 1),
+            ("abcd", "badc", 2, 2),
+            ("kitten", "sitting", 5, 3),
+        ] {
+            assert_eq!(distance(a, b, 2), with_wrong_double, "{a} {b}");
+            assert_eq!(distance(a, b, 1), with_wrong_single, "{a} {b}");
+        }
     }
 }

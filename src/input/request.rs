@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::json::Path;
 use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, near_miss};
-use super::{MAX_NAME, Names, bounded, member, refused, rfc_3339, table_arn};
+use super::{MAX_NAME, Names, bounded, is_name, member, refused, rfc_3339, table_arn};
 use crate::error::Error;
 use crate::job_type::Wish;
 use crate::target::{Home, Identifier, Target};
@@ -64,9 +64,13 @@ fn check_names(
     names: Names,
     known: &[&str],
 ) -> Result<(), Error> {
-    for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
+    for (name, value) in object {
         let path = path.member(name);
-        if REQUEST_MEMBERS.contains(&name.as_str()) {
+        let ours = REQUEST_MEMBERS.contains(&name.as_str());
+        if known.contains(&name.as_str()) || (ours && value.is_null()) {
+            continue;
+        }
+        if ours {
             return Err(refused(
                 path,
                 "stands in a target and belongs beside `targets`: move it there",
@@ -237,9 +241,7 @@ fn wish(object: &Map<String, Value>, path: Path<'_>) -> Result<Option<Wish>, Err
 fn request_id(object: &Map<String, Value>, path: Path<'_>) -> Result<Option<String>, Error> {
     match member(object, "requestId") {
         None => Ok(None),
-        Some(Value::String(text)) if (1..=MAX_NAME).contains(&text.chars().count()) => {
-            Ok(Some(text.clone()))
-        }
+        Some(Value::String(text)) if is_name(text) => Ok(Some(text.clone())),
         Some(_) => Err(refused(
             path.member("requestId"),
             format!("is no string of 1 to {MAX_NAME} characters: write the request's own name"),

@@ -174,6 +174,17 @@ fn null_is_as_if_absent() {
 }
 
 #[test]
+fn null_in_a_target_is_as_if_absent_too() {
+    let target = bare(json!({
+        "idMappingTableArn": null, "jobType": null, "targets": null, "requestId": null, "time": null, "dryRun": null,
+    }));
+    assert_eq!(
+        request(&json!({ "targets": [target] })),
+        request(&bare(json!({})))
+    );
+}
+
+#[test]
 fn an_arn_stands_in_place_of_the_two_identifiers_or_beside_them() {
     for payload in [
         json!({ "idMappingTableArn": arn(T) }),
@@ -428,6 +439,33 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_stays_alone() {
 }
 
 #[test]
+fn a_malformed_record_stays_alone_and_its_values_are_not_repeated() {
+    for (name, value) in [
+        ("attributes", json!("hunter2")),
+        ("attributes", json!({ "hunter2": 5 })),
+        ("body", json!(424_242)),
+        ("messageAttributes", json!("hunter2")),
+    ] {
+        let mut batch = sqs(&[bare(json!({})).to_string(), bare(json!({})).to_string()]);
+        batch["Records"][0][name] = value;
+        let messages = messages(&batch);
+        let fault = messages[0].content.as_ref().unwrap_err().message.as_str();
+        let said = "the payload is refused: $.Records[0] is no SQS message: send the record as SQS delivers it";
+        assert_eq!(fault, said);
+        assert!(messages[1].content.is_ok());
+    }
+}
+
+#[test]
+fn a_records_request_id_that_is_no_name_is_none() {
+    for id in [json!(""), json!("x".repeat(4_097)), json!(7), json!(null)] {
+        let mut record = failure_record(bare(json!({})));
+        record["requestContext"]["requestId"] = id;
+        assert_eq!(request(&record).name, "lambda-request");
+    }
+}
+
+#[test]
 fn a_failure_record_is_the_payload_that_failed_under_its_first_name() {
     let record = failure_record(bare(json!({ "jobType": "BATCH" })));
     assert_eq!(request(&record).name, "first-request");
@@ -443,7 +481,7 @@ fn a_failure_record_is_the_payload_that_failed_under_its_first_name() {
     );
     let batch = messages(&failure_record(sqs(&[bare(json!({})).to_string()])));
     assert!(
-        matches!(&batch[0].content, Ok(Content::Requests(requests)) if requests[0].name == "message-0")
+        matches!(&batch[0].content, Ok(Content::Requests(requests)) if requests[0].name == "first-request")
     );
 }
 
@@ -620,6 +658,24 @@ fn every_refusal_names_path_fault_and_remedy() {
             "$.resources[0] ",
             "has a table that",
         ),
+        (
+            with(
+                event("x", bare(json!({}))),
+                "resources",
+                json!([arn(T2).replace("eu-west-1", "us-east-1")]),
+            ),
+            "$.resources[0] ",
+            "is of Region us-east-1",
+        ),
+        (
+            with(
+                event("x", bare(json!({}))),
+                "resources",
+                json!([arn(T2).replace("/idmappingtable/", "/idMappingTables/")]),
+            ),
+            "$.resources[0] ",
+            "is no ARN of an ID mapping table",
+        ),
         // halves and doubles
         (
             json!({ "membershipIdentifier": M }),
@@ -721,6 +777,21 @@ fn every_refusal_names_path_fault_and_remedy() {
         ),
         (
             bare(json!({ "time": "2026-02-30T00:00:00Z" })),
+            "$.time ",
+            "is no RFC 3339 time",
+        ),
+        (
+            bare(json!({ "time": "2026-11-23X02:00:00Z" })),
+            "$.time ",
+            "is no RFC 3339 time",
+        ),
+        (
+            bare(json!({ "time": "" })),
+            "$.time ",
+            "is no RFC 3339 time",
+        ),
+        (
+            with(event("x", bare(json!({}))), "time", json!("")),
             "$.time ",
             "is no RFC 3339 time",
         ),
@@ -843,7 +914,7 @@ fn every_refusal_names_path_fault_and_remedy() {
         (
             with(event("x", bare(json!({}))), "source", json!(7)),
             "$.source ",
-            "is no string of at most 4096",
+            "is no string of at most 256",
         ),
         (
             with(event("x", bare(json!({}))), "source", json!("")),
@@ -868,7 +939,7 @@ fn every_refusal_names_path_fault_and_remedy() {
                 json!([{ "eventSource": "aws:sqs" }]),
             ),
             "$.Records[0].messageId ",
-            "is missing",
+            "is no string: send the record as SQS delivers it",
         ),
         (
             with(
@@ -876,8 +947,8 @@ fn every_refusal_names_path_fault_and_remedy() {
                 "Records",
                 json!([{ "eventSource": "aws:sqs", "body": 1 }]),
             ),
-            "$.Records[0] ",
-            "is no SQS message",
+            "$.Records[0].messageId ",
+            "is no string: send the record as SQS delivers it",
         ),
     ] {
         let message = refusal(&payload);
@@ -983,6 +1054,7 @@ fn no_refusal_repeats_a_value() {
         event("x", json!(secret)),
         with(event("x", bare(json!({}))), "time", json!(secret)),
         sqs(&[]),
+        json!({ "Records": [{ "eventSource": "aws:sqs", "messageId": [secret] }] }),
     ] {
         let message = refusal(&payload);
         assert!(!message.contains(secret), "{message}");

@@ -127,9 +127,29 @@ async fn what_cannot_be_announced_fails_with_the_jobs_id() {
 }
 
 #[tokio::test]
+async fn an_answer_that_does_not_say_it_took_the_event_is_no_announcement() {
+    for body in [
+        "{}",
+        "",
+        r#"{"FailedEntryCount":0,"Entries":[]}"#,
+        r#"{"FailedEntryCount":0,"Entries":[{"ErrorCode":"X"}]}"#,
+    ] {
+        let world = World::new().await;
+        world
+            .aws
+            .fail_always(Operation::PutEvents, Fault::Answer(body.to_owned()));
+        assert_eq!(
+            world.failure(&request_for(T1)).await.0,
+            "NotAnnounced",
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_bus_that_never_answers_is_left_before_the_deadline() {
     let mut world = World::new().await;
-    world.left = Duration::from_secs(3);
+    world.left = time::Duration::seconds(3);
     world
         .aws
         .fail_always(Operation::PutEvents, Fault::AcceptAndHang);

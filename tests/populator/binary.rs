@@ -231,6 +231,34 @@ async fn no_level_lets_a_payload_into_the_log() {
 }
 
 #[tokio::test]
+async fn what_is_no_json_is_refused_to_its_last_byte() {
+    let function = Function::start(&[]).await;
+    let good = request_for(T1).to_string();
+    for tail in ["", " \n"] {
+        response(function.invoke(format!("{good}{tail}")).await);
+    }
+    for tail in ["garbage", "}", ",", &good, r#", "dryRun": true}"#] {
+        let (error_type, message) = error(function.invoke(format!("{good}{tail}")).await);
+        assert_eq!(error_type, "InvalidRequest");
+        assert!(
+            message.contains("$ is no JSON: trailing characters"),
+            "{message}"
+        );
+    }
+    for payload in [
+        &b""[..],
+        b" ",
+        b"\xff\xfe",
+        b"{\"membershipIdentifier\": \"\xff\"}",
+    ] {
+        let (error_type, message) = error(function.invoke(payload).await);
+        assert_eq!(error_type, "InvalidRequest");
+        assert!(message.contains("$ is no JSON: "), "{message}");
+    }
+    assert_eq!(function.aws.jobs().len(), 2);
+}
+
+#[tokio::test]
 async fn the_level_and_the_text_format_are_obeyed() {
     let function = Function::start(&[
         ("AWS_LAMBDA_LOG_LEVEL", "ERROR"),
@@ -338,7 +366,7 @@ async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a
     const SEED: u64 = 0x5eed_0f0d_d0b1_e5e5;
     let mut function = Function::start(&[
         ("ID_MAPPING_TABLE_ARNS", &table_arn(T1)),
-        ("AWS_LAMBDA_LOG_LEVEL", "FATAL"),
+        ("AWS_LAMBDA_LOG_LEVEL", "ERROR"),
     ])
     .await;
     let mut random = Random(SEED);
@@ -429,6 +457,13 @@ async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a
                 jobs,
                 started(&payload, &answered),
                 "payload {number} of seed {SEED:#x}: {answered:?}"
+            );
+        }
+        // What is no JSON document from its first byte to its last is refused, whatever it holds.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
+            assert!(
+                matches!(answered, Answered::Error { .. }),
+                "payload {number} of seed {SEED:#x}"
             );
         }
         match answered {

@@ -187,6 +187,25 @@ async fn an_answer_that_the_model_does_not_have_is_taken_by_its_status() {
         .await;
     }
     expect(status(302, ""), "(302)", undone("OutcomeUnknown")).await;
+    expect(status(401, ""), "(401)", rejected("AccessDenied")).await;
+    // Somebody ran out of time on the way.
+    for code in [408, 425, 499] {
+        expect(status(code, ""), "a job may run", undone("OutcomeUnknown")).await;
+    }
+    // A 5xx is one, whatever it calls itself.
+    for (code, name) in [
+        (503, "ThrottlingException"),
+        (500, "AccessDeniedException"),
+        (500, "ValidationException"),
+    ] {
+        let body = format!(r#"{{"__type":"{name}","message":"said"}}"#);
+        expect(
+            status(code, &body),
+            &format!("{name} ({code}): said"),
+            undone("OutcomeUnknown"),
+        )
+        .await;
+    }
     expect(
         status(503, &"x".repeat(5_000)),
         "xxx…",
@@ -205,6 +224,8 @@ async fn a_broken_answer_leaves_the_outcome_unknown() {
         r#"{"idMappingJobId":""}"#,
         r#"{"idMappingJobId":null}"#,
         r#"{"idMappingJobId":7}"#,
+        r#"{"idMappingJobId":" "}"#,
+        r#"{"idMappingJobId":"a\nb"}"#,
     ] {
         expect(Fault::Answer(body.to_owned()), "a job may run", unknown()).await;
     }
@@ -215,7 +236,7 @@ async fn a_broken_answer_leaves_the_outcome_unknown() {
 #[tokio::test]
 async fn a_service_that_never_answers_is_left_well_before_the_deadline() {
     let mut world = World::new().await;
-    world.left = Duration::from_secs(3);
+    world.left = time::Duration::seconds(3);
     world
         .aws
         .fail_always(PopulateIdMappingTable, Fault::AcceptAndHang);
@@ -264,22 +285,34 @@ async fn throttling_for_ever_is_an_unavailable_service() {
 }
 
 #[tokio::test]
-async fn a_429_without_a_code_is_throttling_too() {
-    let expected = Expected {
-        error_type: "ServiceUnavailable",
-        rejected: false,
-        calls: 3,
-        jobs: 0,
-    };
-    let busy = Fault::Status(429, "<html>slow down</html>".to_owned());
-    expect(busy, "(429): <html>slow down</html>", expected).await;
+async fn throttling_by_another_name_is_throttling_too() {
+    for (status, body, said) in [
+        (
+            429,
+            "<html>slow down</html>",
+            "(429): <html>slow down</html>",
+        ),
+        (
+            400,
+            r#"{"__type":"ThrottledException","message":"slow"}"#,
+            "ThrottledException (400): slow",
+        ),
+    ] {
+        let expected = Expected {
+            error_type: "ServiceUnavailable",
+            rejected: false,
+            calls: 3,
+            jobs: 0,
+        };
+        expect(Fault::Status(status, body.to_owned()), said, expected).await;
+    }
 }
 
 #[tokio::test]
 async fn a_time_out_between_two_throttled_tries_is_no_unknown_outcome() {
     let mut world = World::new().await;
     // Two seconds for the call; the third try comes after pauses of up to one and up to two.
-    world.left = Duration::from_millis(2_200);
+    world.left = time::Duration::milliseconds(2_200);
     world.aws.fail_always(
         PopulateIdMappingTable,
         Fault::Refuse(Exception::throttling()),
@@ -338,6 +371,54 @@ async fn a_connection_that_never_opened_is_tried_again() {
         count += 1;
     }
     assert_eq!(count, 3);
+}
+
+#[tokio::test]
+async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
+    // A listener whose queue is full: connecting to it hangs.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(
+        Duration::from_millis(300),
+        tokio::net::TcpStream::connect(address),
+    )
+    .await
+    {
+        queued.push(stream.unwrap());
+    }
+    let mut world = World::at(
+        FakeAws::start().await.unwrap(),
+        &format!("http://{address}"),
+        &[],
+    )
+    .await;
+    // 1.5 seconds for the call, less than for a connection.
+    world.left = time::Duration::milliseconds(2_250);
+    let (error_type, message) = world.failure(&request_for(T1)).await;
+    assert_eq!(error_type, "ServiceUnavailable", "{message}");
+    assert!(message.contains("no job was started"), "{message}");
+    drop((listener, queued));
+}
+
+#[tokio::test]
+async fn a_message_holds_no_request() {
+    let world = World::at(
+        FakeAws::start().await.unwrap(),
+        "foo",
+        &[("EVENT_BUS_NAME", "default")],
+    )
+    .await;
+    let mut payload = request_for(T1);
+    payload["jobType"] = json!("BATCH");
+    let (error_type, message) = world.failure(&payload).await;
+    assert_eq!(error_type, "ServiceUnavailable");
+    assert!(
+        message.contains("failed to apply endpoint `foo`") && !message.contains("jobType"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -195,7 +195,10 @@ const REFUSED: &[(&str, &str)] = &[
         "other-region.json",
         "$.idMappingTableArn is of Region us-east-1 and the function runs in eu-west-1",
     ),
-    ("no-target.json", "$.detail names no ID mapping table"),
+    (
+        "empty-targets.json",
+        "$.targets is empty: name at least one",
+    ),
     (
         "auto.json",
         "$.jobType is AUTO, which this version does not choose by",

@@ -94,7 +94,7 @@ async fn each_outcome_stands_at_the_place_of_its_target() {
 #[tokio::test]
 async fn no_target_is_begun_without_time_to_finish_it() {
     let mut world = World::new().await;
-    world.left = Duration::from_millis(1_900);
+    world.left = time::Duration::milliseconds(1_900);
     let (error_type, message) = world.failure(&request_for(T1)).await;
     assert_eq!(error_type, "OutOfTime");
     assert!(
@@ -107,7 +107,7 @@ async fn no_target_is_begun_without_time_to_finish_it() {
     assert_eq!(world.aws.call_count(), 0);
 
     // The first takes its time, and leaves too little for the second.
-    world.left = Duration::from_millis(3_000);
+    world.left = time::Duration::milliseconds(3_000);
     world.aws.fail_next(
         PopulateIdMappingTable,
         Fault::Slow(Duration::from_millis(1_200)),
@@ -123,10 +123,12 @@ async fn no_target_is_begun_without_time_to_finish_it() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_is_over_on_arrival_is_none() {
+async fn a_deadline_that_no_lambda_sends_is_none() {
     let mut world = World::new().await;
-    world.left = Duration::ZERO;
+    world.left = time::Duration::days(-2_000);
     assert_eq!(world.outcomes(&request_for(T1)).await.len(), 1);
+    world.left = time::Duration::milliseconds(-50);
+    assert_eq!(world.failure(&request_for(T1)).await.0, "OutOfTime");
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! A function with its services, so that a test reads as a sentence.
 
-use std::time::Duration;
-
 use aws_sdk_cleanrooms::config::Credentials;
 use fake_aws::{Call, FakeAws, Operation};
 use id_mapping_populator::clients;
@@ -45,7 +43,7 @@ pub struct World {
     populator: Populator,
     pub function_arn: String,
     /// How long before the function's time-out an invocation arrives.
-    pub left: Duration,
+    pub left: time::Duration,
 }
 
 impl World {
@@ -86,7 +84,7 @@ impl World {
             aws,
             populator: Populator::new(settings, &config, OffsetDateTime::now_utc),
             function_arn: FUNCTION_ARN.to_owned(),
-            left: Duration::from_secs(60),
+            left: time::Duration::seconds(60),
         }
     }
 
