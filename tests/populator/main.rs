@@ -14,6 +14,10 @@ mod announcement;
 mod binary;
 mod call;
 mod events;
+mod function;
+mod load;
+#[cfg(target_os = "linux")] // it reads /proc
+mod memory;
 mod rules;
 mod settings;
 mod targets;

@@ -1,0 +1,179 @@
+//! The built binary over a long run: many payloads of every kind.
+
+use fake_aws::Answered;
+use serde_json::{Value, json};
+
+use crate::function::Function;
+use crate::world::{T1, event_file, request_for, table_arn};
+
+/// Pseudo-random numbers (xorshift), the same from the same seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+}
+
+/// What an answer tells of the jobs that were started for it.
+fn started(payload: &[u8], answered: &Answered) -> usize {
+    match answered {
+        Answered::Response(value) => match value["batchItemFailures"].as_array() {
+            // Each message of the batches here has one target.
+            Some(failures) => {
+                let records = serde_json::from_slice::<Value>(payload).unwrap()["Records"]
+                    .as_array()
+                    .unwrap()
+                    .len();
+                records - failures.len()
+            }
+            None => value["outcomes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|outcome| outcome["outcome"] == "STARTED")
+                .count(),
+        },
+        Answered::Error {
+            error_type,
+            message,
+        } => {
+            assert_eq!(error_type, "InvalidRequest", "{message}");
+            0
+        }
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a_call() {
+    const PAYLOADS: usize = 10_000;
+    const SEED: u64 = 0x5eed_0f0d_d0b1_e5e5;
+    let mut function = Function::start(&[
+        ("ID_MAPPING_TABLE_ARNS", &table_arn(T1)),
+        ("AWS_LAMBDA_LOG_LEVEL", "ERROR"),
+    ])
+    .await;
+    let mut random = Random(SEED);
+    let files = [
+        "bare-request.json",
+        "bare-arn.json",
+        "bare-targets.json",
+        "bare-dry-run.json",
+        "scheduler-input.json",
+        "population-requested.json",
+        "population-requested-string-detail.json",
+        "population-requested-resources.json",
+        "scheduled-rule.json",
+        "scheduler-default.json",
+        "s3-object-created.json",
+        "glue-job-succeeded.json",
+        "step-functions-succeeded.json",
+        "cloudtrail-delete.json",
+        "cloudtrail-failed-call.json",
+        "sqs-batch.json",
+        "failure-record.json",
+        "outcomes/started.json",
+        "refused/near-miss.json",
+        "refused/auto.json",
+    ];
+    let valid: Vec<String> = files
+        .iter()
+        .map(|file| event_file(file).to_string())
+        .collect();
+    let (mut answered_well, mut refused) = (0, 0);
+    for number in 0..PAYLOADS {
+        let chosen = &valid[random.below(valid.len())];
+        let payload: Vec<u8> = match number % 20 {
+            // 100,000 levels deep, in lists and objects, alone and inside a request
+            0 if number % 400 == 0 => match random.below(3) {
+                0 => "[".repeat(100_000).into_bytes(),
+                1 => format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000)).into_bytes(),
+                _ => format!(
+                    r#"{{"detail-type":"t","source":"x","detail":{{"idMappingTableArn":"{}","facts":{}{}}}}}"#,
+                    table_arn(T1), "[".repeat(100_000), "]".repeat(100_000)
+                )
+                .into_bytes(),
+            },
+            // 200 KB: a good request among other people's facts, and one unknown field
+            1 if number % 200 == 1 => {
+                let mut event = event_file("population-requested.json");
+                event["detail"]["facts"] = json!("f".repeat(200_000));
+                event.to_string().into_bytes()
+            }
+            2 if number % 200 == 2 => {
+                let mut bare = request_for(T1);
+                bare["x".repeat(200_000)] = json!(1);
+                bare.to_string().into_bytes()
+            }
+            // random bytes, and random JSON
+            3 | 4 => (0..random.below(200)).map(|_| random.next() as u8).collect(),
+            5 => format!("[{}]", (0..random.below(50)).map(|_| random.next().to_string()).collect::<Vec<_>>().join(",")).into_bytes(),
+            // a good payload with some bytes replaced, cut, or doubled
+            6..=15 => {
+                let mut bytes = chosen.clone().into_bytes();
+                for _ in 0..=random.below(3) {
+                    let place = random.below(bytes.len());
+                    match random.below(4) {
+                        0 => bytes[place] = random.next() as u8,
+                        1 => bytes[place] = b"{}[]\",:0a"[random.below(9)],
+                        2 => drop(bytes.drain(place..(place + random.below(20)).min(bytes.len()))),
+                        _ => {
+                            let piece = bytes[place..(place + random.below(20)).min(bytes.len())].to_vec();
+                            bytes.splice(place..place, piece);
+                        }
+                    }
+                    if bytes.is_empty() {
+                        break;
+                    }
+                }
+                bytes
+            }
+            _ => chosen.clone().into_bytes(),
+        };
+        // A batch that a mutation changed may hold other than one target a message.
+        let countable =
+            number % 20 > 15 || !payload.windows(9).any(|window| window == b"\"Records\"");
+        let before = function.aws.jobs().len();
+        let answered = function.invoke(payload.clone()).await;
+        if countable {
+            let jobs = function.aws.jobs().len() - before;
+            assert_eq!(
+                jobs,
+                started(&payload, &answered),
+                "payload {number} of seed {SEED:#x}: {answered:?}"
+            );
+        }
+        // What is no JSON document from its first byte to its last is refused, whatever it holds.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
+            assert!(
+                matches!(answered, Answered::Error { .. }),
+                "payload {number} of seed {SEED:#x}"
+            );
+        }
+        match answered {
+            Answered::Response(_) => answered_well += 1,
+            Answered::Error { .. } => refused += 1,
+        }
+    }
+    println!(
+        "{PAYLOADS} payloads: {answered_well} answered, {refused} refused, {} jobs",
+        function.aws.jobs().len()
+    );
+    assert!(
+        answered_well > 3_000 && refused > 3_000,
+        "{answered_well} {refused}"
+    );
+    assert!(
+        function.process.try_wait().unwrap().is_none(),
+        "the process ended"
+    );
+    assert!(!function.log().contains("panic"), "{}", function.log());
+    assert_eq!(function.aws.call_count(), function.aws.jobs().len());
+}
