@@ -50,16 +50,45 @@ def source_files():
             yield path.read_text().split("#[cfg(test)]")[0]
 
 
-def statements(resources):
-    """The role's statements, with those behind a condition."""
-    for policy in properties(resources, "PopulatorRole")["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+def get(resource, attribute="Arn"):
+    return {"Fn::GetAtt": [resource, attribute]}
 
 
-def actions(statement):
-    action = statement["Action"]
-    return [action] if isinstance(action, str) else action
+def bus_arn(parameter):
+    return {"Fn::Sub": f"arn:${{AWS::Partition}}:events:${{AWS::Region}}:${{AWS::AccountId}}:event-bus/${{{parameter}}}"}
+
+
+def allow(sid, action, resource):
+    return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource}
+
+
+def only_if(condition, value):
+    return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
+
+
+def trust(service):
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+POPULATE = "cleanrooms:PopulateIdMappingTable"
+
+# All that the function's role allows.
+STATEMENTS = [
+    allow("PopulateTables", POPULATE, {"Ref": "IdMappingTableArns"}),
+    allow("InMemberships", POPULATE, {"Ref": "MembershipArns"}),
+    only_if("HasWorkflows", allow("ReadWorkflows", "entityresolution:GetIdMappingWorkflow", {"Ref": "IdMappingWorkflowArns"})),
+    only_if("Publishes", allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))),
+    allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
+    allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("LogGroup")),
+]
+
+
+def allowed_actions():
+    for statement in STATEMENTS:
+        statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
+        action = statement["Action"]
+        yield from [action] if isinstance(action, str) else action
 
 
 def accepts(parameter, value):
@@ -67,19 +96,61 @@ def accepts(parameter, value):
 
 
 def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources):
-    metadata = TEMPLATE["Resources"]["Populator"]["Metadata"]
+    source = TEMPLATE["Resources"]["Populator"]
     manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
-    assert metadata["BuildMethod"] == "rust-cargolambda"
-    assert metadata["BuildProperties"]["Binary"] in [binary["name"] for binary in manifest["bin"]]
-    function = properties(resources, "Populator")
-    assert (function["Runtime"], function["Handler"]) == ("provided.al2023", "bootstrap")
+    [binary] = manifest["bin"]
+    assert source["Metadata"] == {
+        "BuildMethod": "rust-cargolambda",
+        "BuildProperties": {"Binary": binary["name"]},
+    }
+    assert source["Properties"]["CodeUri"] == "."
+    function = dict(properties(resources, "Populator"))
+    for tested_elsewhere in ["Code", "Description", "Environment", "Tags"]:
+        function.pop(tested_elsewhere, None)
+    assert function == {
+        "Handler": "bootstrap",
+        "Runtime": "provided.al2023",
+        "Architectures": [{"Ref": "Architecture"}],
+        "MemorySize": {"Ref": "MemorySize"},
+        "Timeout": {"Ref": "Timeout"},
+        "Role": get("PopulatorRole"),
+        "LoggingConfig": {
+            "LogFormat": "JSON",
+            "ApplicationLogLevel": {"Ref": "LogLevel"},
+            "LogGroup": {"Ref": "LogGroup"},
+        },
+    }
     assert PARAMETERS["Architecture"]["AllowedValues"] == ["arm64", "x86_64"]
     assert PARAMETERS["Architecture"]["Default"] == "arm64"
 
 
-def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs(resources):
-    function = properties(resources, "Populator")
-    assert function["Timeout"] == {"Ref": "Timeout"} and function["MemorySize"] == {"Ref": "MemorySize"}
+def test_the_resources_are_these_and_no_others(resources):
+    assert {name: resource["Type"] for name, resource in resources.items()} == {
+        "DeadLetterQueue": "AWS::SQS::Queue",
+        "DeadLetterQueuePolicy": "AWS::SQS::QueuePolicy",
+        "LogGroup": "AWS::Logs::LogGroup",
+        "Populator": "AWS::Lambda::Function",
+        "PopulatorEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
+        "PopulatorRequested": "AWS::Events::Rule",
+        "PopulatorRequestedPermission": "AWS::Lambda::Permission",
+        "PopulatorRole": "AWS::IAM::Role",
+        "PopulatorSchedule": "AWS::Scheduler::Schedule",
+        "PopulatorScheduleRole": "AWS::IAM::Role",
+    }
+
+
+def test_conditions_are_what_their_names_say():
+    def filled(value):
+        return {"Fn::Not": [{"Fn::Equals": [value, ""]}]}
+
+    assert TEMPLATE["Conditions"] == {
+        "HasSchedule": filled({"Ref": "ScheduleExpression"}),
+        "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
+        "Publishes": filled({"Ref": "OutcomeEventBusName"}),
+    }
+
+
+def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs():
     timeout, memory = PARAMETERS["Timeout"], PARAMETERS["MemorySize"]
     # Below two seconds no target is begun; a call takes up to 20 seconds.
     assert 3 <= timeout["MinValue"] and timeout["MaxValue"] <= 900
@@ -96,8 +167,12 @@ def test_the_environment_is_what_the_code_reads(resources):
     set_by_lambda = {"AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
     assert set(variables) == read - without_effect - set_by_lambda
-    assert variables["ID_MAPPING_TABLE_ARNS"] == {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]}
-    assert variables["EVENT_BUS_NAME"] == {"Ref": "OutcomeEventBusName"}
+    assert variables == {
+        "ID_MAPPING_TABLE_ARNS": {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]},
+        "DEFAULT_JOB_TYPE": {"Ref": "DefaultJobType"},
+        "EVENT_BUS_NAME": {"Ref": "OutcomeEventBusName"},
+        "EVENT_SOURCE": {"Ref": "OutcomeEventSource"},
+    }
     assert PARAMETERS["OutcomeEventBusName"]["Default"] == "default"
     source = re.search(r'"EVENT_SOURCE"\).*?None => "([^"]+)"', config, re.S)
     assert PARAMETERS["OutcomeEventSource"]["Default"] == source[1]
@@ -118,14 +193,21 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
             for operation in re.findall(r"\bclient\s*\.([a-z_]+)\(\)", text):
                 called.add(f"{services[service]}:{''.join(part.title() for part in operation.split('_'))}")
     assert called == {"cleanrooms:PopulateIdMappingTable", "events:PutEvents"}
-    allowed = {action for statement in statements(resources) for action in actions(statement)}
     dependent = set()
     for action in called:
         service, name = action.split(":")
         for kind in iam_definition[service]["privileges"][name]["resource_types"].values():
             dependent.update(kind["dependent_actions"])
     by_lambda_itself = {"sqs:SendMessage", "logs:CreateLogStream", "logs:PutLogEvents"}
-    assert allowed == called | dependent | by_lambda_itself
+    assert set(allowed_actions()) == called | dependent | by_lambda_itself
+    role = dict(properties(resources, "PopulatorRole"))
+    role.pop("Description")
+    assert role == {
+        "AssumeRolePolicyDocument": trust("lambda.amazonaws.com"),
+        "Policies": [
+            {"PolicyName": "populate", "PolicyDocument": {"Version": "2012-10-17", "Statement": STATEMENTS}}
+        ],
+    }
 
 
 def test_every_action_is_one_of_iams():
@@ -136,20 +218,17 @@ def test_every_action_is_one_of_iams():
         assert name in iam_definition[service]["privileges"], f"{service}:{name}"
 
 
-def test_populating_is_allowed_on_both_resource_types_by_parameter(resources):
-    populate = [s for s in statements(resources) if "cleanrooms:PopulateIdMappingTable" in actions(s)]
-    assert [s["Resource"] for s in populate] == [{"Ref": "IdMappingTableArns"}, {"Ref": "MembershipArns"}]
+def test_populating_needs_both_resource_types():
     kinds = iam_definition["cleanrooms"]["privileges"]["PopulateIdMappingTable"]["resource_types"]
     assert {name for name, kind in kinds.items() if kind["required"]} == {"idmappingtable", "membership"}
 
 
 def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
-    for statement in statements(resources):
-        resource = statement["Resource"]
-        assert set(resource) <= {"Ref", "Fn::GetAtt", "Fn::Sub"}, resource
-        assert "*" not in json.dumps(resource), resource
+    for statement in STATEMENTS:
+        assert "*" not in json.dumps(statement), statement
+    for policy in properties(resources, "PopulatorScheduleRole")["Policies"]:
+        assert "*" not in json.dumps(policy), policy
     body = TEXT.split("\nResources:")[1]
-    assert re.findall(r"arn:aws", body) == []
     assert re.findall(r"arn:(?!\$\{AWS::Partition\})", body) == []
 
 
@@ -200,41 +279,72 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
     assert (condition, expression) == ("HasSchedule", {"Ref": "ScheduleExpression"})
     assert accepts("ScheduleExpression", placeholder) and placeholder
     assert schedule["ScheduleExpressionTimezone"] == {"Ref": "ScheduleTimezone"}
-    sample = json.loads((ROOT / "events/rules/scheduler-input.json").read_text())
-    given = json.loads(schedule["Target"]["Input"])
-    assert given == {name: sample[name] for name in ["requestId", "time"]}
+    assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    target = dict(schedule["Target"])
+    given = json.loads(target.pop("Input"))
+    assert given == json.loads((ROOT / "events/rules/scheduler-input-all-tables.json").read_text())
+    assert target == {
+        "Arn": get("Populator"),
+        "RoleArn": get("PopulatorScheduleRole"),
+        "DeadLetterConfig": {"Arn": get("DeadLetterQueue")},
+    }
+    role = properties(resources, "PopulatorScheduleRole")
+    granted = [policy["PolicyDocument"]["Statement"] for policy in role["Policies"]]
+    assert granted == [
+        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": get("Populator")},
+        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": get("DeadLetterQueue")},
+    ]
 
 
 def test_the_rule_takes_the_request_events_alone(resources):
-    rule = properties(resources, "PopulatorRequested")
-    assert rule["EventBusName"] == {"Ref": "RequestEventBusName"}
     sample = json.loads((ROOT / "events/population-requested.json").read_text())
+    [entry] = json.loads((ROOT / "events/rules/put-events.json").read_text())
+    rule = properties(resources, "PopulatorRequested")
     # A key that no event has (detail_type) matches nothing, and nobody says so.
     assert set(rule["EventPattern"]) <= set(sample)
-    assert rule["EventPattern"] == {"detail-type": [sample["detail-type"]]}
-    assert "ID Mapping Population Requested" == sample["detail-type"]
+    [target] = rule["Targets"]
+    target.pop("Id")
+    assert rule == {
+        "EventBusName": {"Ref": "RequestEventBusName"},
+        "EventPattern": {"detail-type": [sample["detail-type"]]},
+        "Targets": [{"Arn": get("Populator"), "DeadLetterConfig": {"Arn": get("DeadLetterQueue")}}],
+    }
+    assert entry["DetailType"] == sample["detail-type"] == "ID Mapping Population Requested"
+    assert properties(resources, "PopulatorRequestedPermission") == {
+        "Action": "lambda:InvokeFunction",
+        "FunctionName": {"Ref": "Populator"},
+        "Principal": "events.amazonaws.com",
+        "SourceArn": get("PopulatorRequested"),
+    }
 
 
 def test_what_fails_is_kept(resources):
-    queue = {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    queue = get("DeadLetterQueue")
     invoke = properties(resources, "PopulatorEventInvokeConfig")
-    assert invoke["DestinationConfig"]["OnFailure"]["Destination"] == queue
-    assert invoke["MaximumRetryAttempts"] == 0, "without a ledger a repeat starts a second job"
-    assert properties(resources, "PopulatorSchedule")["Target"]["DeadLetterConfig"]["Arn"] == queue
-    for target in properties(resources, "PopulatorRequested")["Targets"]:
-        assert target["DeadLetterConfig"]["Arn"] == queue
-    keeping = properties(resources, "DeadLetterQueue")
-    assert keeping["SqsManagedSseEnabled"] is True
-    assert keeping["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
-    [statement] = properties(resources, "DeadLetterQueuePolicy")["PolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-    assert statement["Condition"]["ArnEquals"]["aws:SourceArn"] == {"Fn::GetAtt": ["PopulatorRequested", "Arn"]}
+    assert invoke == {
+        "FunctionName": {"Ref": "Populator"},
+        "Qualifier": "$LATEST",
+        # Without a ledger a repeat starts a second job.
+        "MaximumRetryAttempts": 0,
+        "MaximumEventAgeInSeconds": 6 * 60 * 60,
+        "DestinationConfig": {"OnFailure": {"Destination": queue}},
+    }
+    assert properties(resources, "DeadLetterQueue") == {
+        "SqsManagedSseEnabled": True,
+        "MessageRetentionPeriod": 14 * 24 * 60 * 60,
+    }
+    statement = {
+        **allow("KeepUndeliveredRequests", "sqs:SendMessage", queue),
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Condition": {"ArnEquals": {"aws:SourceArn": get("PopulatorRequested")}},
+    }
+    assert properties(resources, "DeadLetterQueuePolicy") == {
+        "Queues": [{"Ref": "DeadLetterQueue"}],
+        "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
+    }
 
 
-def test_logs_are_json_in_a_group_that_ends(resources):
-    logging = properties(resources, "Populator")["LoggingConfig"]
-    assert logging["LogFormat"] == "JSON"
-    assert logging["LogGroup"] == {"Ref": "LogGroup"}
+def test_logs_end_and_levels_are_those_of_the_code(resources):
     assert properties(resources, "LogGroup")["RetentionInDays"] == {"Ref": "LogRetentionInDays"}
     levels = re.findall(r'"([A-Z]+)"(?: \| "([A-Z]+)")? => LevelFilter', (ROOT / "src/telemetry.rs").read_text())
     known = {level for pair in levels for level in pair if level} | {"INFO"}
@@ -242,10 +352,23 @@ def test_logs_are_json_in_a_group_that_ends(resources):
 
 
 def test_consumers_find_every_arn():
-    outputs = json.dumps(TEMPLATE["Outputs"])
-    for name in ["Populator.Arn", "PopulatorRole.Arn", "DeadLetterQueue.Arn", "LogGroup.Arn", "PopulatorRequested.Arn"]:
-        resource, attribute = name.split(".")
-        assert json.dumps({"Fn::GetAtt": [resource, attribute]}) in outputs or json.dumps({"Fn::GetAtt": name}) in outputs, name
+    outputs = TEMPLATE["Outputs"]
+    assert all(len(output["Description"]) > 10 for output in outputs.values())
+    values = {name: {key: output[key] for key in output if key != "Description"} for name, output in outputs.items()}
+
+    def value(of):
+        return {"Value": of}
+
+    assert values == {
+        "FunctionArn": value(get("Populator")),
+        "FunctionRoleArn": value(get("PopulatorRole")),
+        "DeadLetterQueueArn": value(get("DeadLetterQueue")),
+        "DeadLetterQueueUrl": value({"Ref": "DeadLetterQueue"}),
+        "LogGroupArn": value(get("LogGroup")),
+        "RequestRuleArn": value(get("PopulatorRequested")),
+        "RequestEventBusArn": value(bus_arn("RequestEventBusName")),
+        "OutcomeEventBusArn": {"Condition": "Publishes", **value(bus_arn("OutcomeEventBusName"))},
+    }
 
 
 def test_samconfig_fits_the_template():

@@ -281,7 +281,15 @@ fn every_file_is_used_by_a_test() {
         )
         .chain(["outcomes/started.json", "outcomes/rejected.json"].map(str::to_owned))
         .chain(RULES.iter().map(|(rule, _)| (*rule).to_owned()))
-        .chain(["rules/scheduler-input.json".to_owned()])
+        .chain(
+            [
+                "rules/scheduler-input.json",
+                "rules/scheduler-input-all-tables.json",
+                "rules/job-started.json",
+                "rules/put-events.json",
+            ]
+            .map(str::to_owned),
+        )
         .chain(REFUSED.iter().map(|(file, _)| format!("refused/{file}")))
         .collect();
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");

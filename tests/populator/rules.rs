@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::world::{T1, World, event_file};
+use crate::world::{T1, World, event_file, table_arn};
 
 /// Rule, and the sample event that it is for.
 pub const RULES: &[(&str, &str)] = &[
@@ -113,7 +113,7 @@ fn each_rule_takes_its_event_and_no_other() {
 async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
     for (rule, event) in RULES {
         let event = event_file(event);
-        let delivered = transformed(&event_file(rule)["InputTransformer"], &event);
+        let delivered = transformed(&event_file(rule)["Targets"][0]["InputTransformer"], &event);
         assert_eq!(delivered["time"], event["time"], "{rule}");
         let world = World::new().await;
         let outcomes = world.outcomes(&delivered).await;
@@ -126,22 +126,85 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
     }
 }
 
+/// What EventBridge Scheduler makes of an input.
+fn scheduled(input: &str) -> Value {
+    let text = event_file(input)
+        .to_string()
+        .replace("<aws.scheduler.schedule-arn>", SCHEDULE)
+        .replace("<aws.scheduler.scheduled-time>", "2026-11-23T02:00:00Z");
+    serde_json::from_str(&text).unwrap()
+}
+
+const SCHEDULE: &str = "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/nightly";
+
 #[tokio::test]
 async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_time() {
-    let schedule = "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/nightly";
-    let time = "2026-11-23T02:00:00Z";
-    let delivered = event_file("rules/scheduler-input.json")
-        .to_string()
-        .replace("<aws.scheduler.schedule-arn>", schedule)
-        .replace("<aws.scheduler.scheduled-time>", time);
-    let delivered: Value = serde_json::from_str(&delivered).unwrap();
-    assert_eq!(delivered, event_file("scheduler-input.json"));
+    assert_eq!(
+        scheduled("rules/scheduler-input.json"),
+        event_file("scheduler-input.json")
+    );
+    for (input, job_type) in [
+        ("rules/scheduler-input.json", json!("INCREMENTAL")),
+        // That of the template's schedule.
+        ("rules/scheduler-input-all-tables.json", Value::Null),
+    ] {
+        let world = World::with(&[("ID_MAPPING_TABLE_ARNS", &table_arn(T1))]).await;
+        let outcomes = world.outcomes(&scheduled(input)).await;
+        assert_eq!(
+            outcomes[0]["requestId"],
+            format!("{SCHEDULE}/2026-11-23T02:00:00Z")
+        );
+        assert_eq!(
+            world.populated_tables(),
+            [(T1.to_owned(), job_type)],
+            "{input}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_put_events_publishes_reaches_the_function_by_the_templates_rule() {
+    let entries = event_file("rules/put-events.json");
+    let [entry] = &entries.as_array().unwrap()[..] else {
+        panic!("{entries}")
+    };
+    let mut event = event_file("population-requested.json");
+    // The template's rule; tests/deployment compares it with this file's.
+    assert_eq!(entry["DetailType"], event["detail-type"]);
+    event["source"] = entry["Source"].clone();
+    event["detail"] = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
     let world = World::new().await;
-    let outcomes = world.outcomes(&delivered).await;
-    assert_eq!(outcomes[0]["requestId"], format!("{schedule}/{time}"));
+    world.outcomes(&event).await;
     assert_eq!(
         world.populated_tables(),
         [(T1.to_owned(), json!("INCREMENTAL"))]
+    );
+}
+
+#[test]
+fn the_rule_for_started_jobs_takes_them_alone() {
+    let rule = event_file("rules/job-started.json");
+    let pattern = rule["EventPattern"].as_object().unwrap();
+    assert!(matches(pattern, &event_file("outcomes/started.json")));
+    assert!(!matches(pattern, &event_file("outcomes/rejected.json")));
+}
+
+#[test]
+fn the_readme_shows_what_the_files_say() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks: Vec<Value> = readme
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
+        .collect();
+    assert_eq!(
+        blocks,
+        [
+            event_file("rules/scheduler-input.json"),
+            event_file("bare-request.json"),
+            event_file("rules/job-started.json")["EventPattern"].clone(),
+        ]
     );
 }
 
