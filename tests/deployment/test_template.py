@@ -291,8 +291,8 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
     role = properties(resources, "PopulatorScheduleRole")
     granted = [policy["PolicyDocument"]["Statement"] for policy in role["Policies"]]
     assert granted == [
-        {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": get("Populator")},
-        {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": get("DeadLetterQueue")},
+        [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": get("Populator")}],
+        [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": get("DeadLetterQueue")}],
     ]
 
 
