@@ -85,7 +85,7 @@ pub enum Content {
     /// Requests, one per target, at least one.
     Requests(Vec<Request>),
     /// Nothing to do; the sentence says why.
-    Ignored(String),
+    Ignored(&'static str),
 }
 
 /// One ID mapping table to be populated.

@@ -47,7 +47,7 @@ impl Reader<'_> {
             detail.as_ref(),
             &self.arrival.settings.event_source,
         ) {
-            return Ok(Content::Ignored(reason.to_owned()));
+            return Ok(Content::Ignored(reason));
         }
         let happened = time
             .as_deref()
