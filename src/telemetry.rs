@@ -110,7 +110,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let message = fields.take("message").unwrap_or_default();
+        let message = fields.take("message").unwrap_or_else(|| "".into());
         let request_id = context.event_scope(event).and_then(|mut scope| {
             scope.find_map(|span| span.extensions().get::<RequestId>().map(|id| id.0.clone()))
         });
