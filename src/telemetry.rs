@@ -317,6 +317,6 @@ mod tests {
             tracing::error!(target: "hyper", "heard");
         });
         assert_eq!(written.len(), 1);
-        assert!(written[0].contains("heard"));
+        assert!(written[0].ends_with("ERROR heard\n"), "{written:?}");
     }
 }

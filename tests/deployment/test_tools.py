@@ -67,13 +67,6 @@ def services(*arguments):
         yield environment
 
 
-def answer_of(port, path, payload, seconds):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
-    connection.request("POST", path, body=payload)
-    response = connection.getresponse()
-    return json.loads(response.read())
-
-
 def test_cargo_lambda_watches_and_invokes():
     port = free_port()
     with services() as environment:
@@ -109,8 +102,10 @@ def emulated(environment, event, seconds):
     with process(command, env=environment) as emulator:
         wait_for(port, emulator, 10)
         began = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds + 5)
         path = "/2015-03-31/functions/function/invocations"
-        answer = answer_of(port, path, (ROOT / event).read_bytes(), seconds + 5)
+        connection.request("POST", path, body=(ROOT / event).read_bytes())
+        answer = json.loads(connection.getresponse().read())
         return answer, time.monotonic() - began
 
 
