@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{Call, Exception, FakeAws, Fault, Operation};
+use fake_aws::{Call, Exception, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status};
 use id_mapping_populator::config::Settings;
-use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::error::Error;
+use id_mapping_populator::handler::{Clock, Invocation, Populator, Response};
 use id_mapping_populator::input::Payload;
 use id_mapping_populator::{clients, telemetry};
 use serde_json::{Value, json};
@@ -22,6 +23,8 @@ use tracing::Instrument;
 
 const USAGE: &str = "\
 cargo run --example local -- events/FILE.json   run the function on this event
+    --times NUMBER       deliver it so often: a bus delivers at least once
+    --burst NUMBER       deliver so many events like it, each with an id of its own
     --fault EXCEPTION    Clean Rooms refuses: AccessDeniedException, ConflictException,
                          InternalServerException, ResourceNotFoundException,
                          ServiceQuotaExceededException, ThrottlingException, ValidationException;
@@ -35,7 +38,7 @@ const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-ma
 
 /// The settings of the README, and what they are where the environment has none: a table for
 /// events that cannot name one, and a bus.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 9] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
@@ -44,12 +47,19 @@ const SETTINGS: [(&str, &str); 4] = [
     ("DEFAULT_JOB_TYPE", "SERVICE_DEFAULT"),
     ("EVENT_BUS_NAME", "default"),
     ("EVENT_SOURCE", "id-mapping-populator"),
+    ("LEDGER_TABLE_NAME", LEDGER_TABLE),
+    ("WAITING_QUEUE_URL", "the queue `waiting` of the stand-ins"),
+    ("DEAD_LETTER_QUEUE_URL", "the queue `dead` of the stand-ins"),
+    ("MAX_WAIT", "72h"),
+    ("SETTLE_TIME", ""),
 ];
 
 #[derive(Default)]
 struct Arguments {
     file: Option<String>,
     fault: Option<Fault>,
+    times: Option<usize>,
+    burst: Option<usize>,
     serve: bool,
     port: u16,
     help: bool,
@@ -85,6 +95,16 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--port" => {
                 let port = words.next().and_then(|port| port.parse().ok());
                 arguments.port = port.ok_or("--port needs a number from 0 to 65535")?;
+            }
+            "--times" | "--burst" => {
+                let number = words.next().and_then(|number| number.parse().ok());
+                let number = number.filter(|number| (1..=1_000).contains(number));
+                let number = number.ok_or(format!("{word} needs a number from 1 to 1000"))?;
+                if word == "--times" {
+                    arguments.times = Some(number);
+                } else {
+                    arguments.burst = Some(number);
+                }
             }
             "--fault" => {
                 arguments.fault = match words.next().as_deref() {
@@ -122,65 +142,64 @@ fn list() -> Result<(), String> {
     Ok(())
 }
 
-fn setting(name: &str) -> Option<String> {
-    let default = || {
-        SETTINGS
+fn setting(aws: &FakeAws, name: &str) -> Option<String> {
+    let default = || match name {
+        "AWS_REGION" => Some(REGION.to_owned()),
+        "WAITING_QUEUE_URL" => Some(aws.queue_url("waiting")),
+        "DEAD_LETTER_QUEUE_URL" => Some(aws.queue_url("dead")),
+        _ => SETTINGS
             .iter()
             .find(|(key, _)| *key == name)
-            .map(|(_, value)| (*value).to_owned())
+            .map(|(_, value)| (*value).to_owned()),
     };
     std::env::var(name).ok().or_else(default)
+}
+
+/// The settings that are not empty.
+fn settings(aws: &FakeAws) -> Vec<(&'static str, String)> {
+    let pairs = SETTINGS
+        .iter()
+        .map(|(name, _)| (*name, setting(aws, name).unwrap_or_default()));
+    pairs.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 async fn start(arguments: Arguments) -> Result<(), String> {
     let aws = FakeAws::start_on(arguments.port).await;
     let aws = aws.map_err(|fault| format!("port {} is not free: {fault}", arguments.port))?;
-    if let Some(fault) = arguments.fault {
+    aws.set_slot(Slot::Conflict);
+    let visibility = time::Duration::ZERO;
+    aws.create_queue("waiting", visibility, Some((1_000, "dead")));
+    aws.create_queue("dead", visibility, None);
+    if let Some(fault) = arguments.fault.clone() {
         aws.fail_always(Operation::PopulateIdMappingTable, fault);
     }
-    match arguments.file {
-        Some(file) if !arguments.serve => run(&aws, &file).await,
+    match &arguments.file {
+        Some(file) if !arguments.serve => run(&aws, file, &arguments).await,
         _ => serve(&aws).await,
     }
 }
 
-async fn run(aws: &FakeAws, file: &str) -> Result<(), String> {
+async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
-    let settings = Settings::read(|name| {
-        if name == "AWS_REGION" {
-            Some(REGION.to_owned())
-        } else {
-            setting(name)
-        }
-    })
-    .map_err(|fault| fault.to_string())?;
+    let given = Settings::read(|name| setting(aws, name)).map_err(|fault| fault.to_string())?;
 
     let config = clients::config_loader(REGION)
         .endpoint_url(aws.url())
         .credentials_provider(Credentials::new("local", "local", None, None, "example"))
         .load()
         .await;
-    let populator = Populator::new(settings, &config, OffsetDateTime::now_utc);
-    let invocation = Invocation {
-        request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
-        function_arn: FUNCTION_ARN.to_owned(),
-        deadline: OffsetDateTime::now_utc() + Duration::from_secs(60),
-    };
+    let populator = Populator::new(given, &config, Clock::system());
 
     heading(&format!("{file} comes in"));
     println!("{}", text.trim_end());
     heading("with the settings");
-    for (name, _) in SETTINGS {
-        println!("{name}={}", setting(name).unwrap_or_default());
+    for (name, value) in settings(aws) {
+        println!("{name}={value}");
     }
     heading("the function logs");
     telemetry::start(None, None);
-    let span = telemetry::invocation_span(&invocation.request_id);
-    let answer = populator
-        .handle(&Payload::from_text(&text), &invocation)
-        .instrument(span)
-        .await;
+    let answer = invoke(&populator, &text).await;
     aws.calls().iter().for_each(show);
     if aws.call_count() == 0 {
         heading("nothing is called and nothing is published");
@@ -214,7 +233,90 @@ async fn run(aws: &FakeAws, file: &str) -> Result<(), String> {
             );
         }
     }
+    for number in 2..=arguments.times.unwrap_or(1) {
+        heading(&format!("the same event once more (delivery {number})"));
+        told(aws, invoke(&populator, &text)).await;
+    }
+    for number in 1..=arguments.burst.unwrap_or(0) {
+        let mut event: Value = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
+        if event.get("detail-type").is_none() {
+            return Err("--burst needs an EventBridge event, which has an id".to_owned());
+        }
+        event["id"] = json!(format!("burst-{number}"));
+        heading(&format!("another event like it (id burst-{number})"));
+        told(aws, invoke(&populator, &event.to_string())).await;
+    }
+    wait(aws, &populator).await;
+    heading("in all");
+    println!(
+        "{} jobs were started, {} messages wait, {} are in the dead-letter queue",
+        aws.jobs().len(),
+        aws.messages("waiting").len(),
+        aws.messages("dead").len()
+    );
     Ok(())
+}
+
+/// One invocation, as Lambda makes it.
+async fn invoke(populator: &Populator, payload: &str) -> Result<Response, Error> {
+    let invocation = Invocation {
+        request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+        function_arn: FUNCTION_ARN.to_owned(),
+        deadline: OffsetDateTime::now_utc() + Duration::from_secs(60),
+    };
+    let span = telemetry::invocation_span(&invocation.request_id);
+    let payload = Payload::from_text(payload);
+    populator
+        .handle(&payload, &invocation)
+        .instrument(span)
+        .await
+}
+
+/// The running job ends, and the waiting line is tried again, until nobody waits: hours in an
+/// account, a moment here.
+async fn wait(aws: &FakeAws, populator: &Populator) {
+    const MOST_ROUNDS: usize = 20;
+    for _ in 0..MOST_ROUNDS {
+        if aws.messages("waiting").is_empty() {
+            return;
+        }
+        if let Some(job) = aws.end_job(Status::Succeeded) {
+            heading(&format!("job {job} ends"));
+        }
+        let Some(batch) = aws.receive("waiting", 10) else {
+            return;
+        };
+        let count = batch["Records"].as_array().map_or(0, Vec::len);
+        heading(&format!("SQS delivers the waiting line: {count} messages"));
+        let answer = told(aws, invoke(populator, &batch.to_string())).await;
+        aws.received("waiting", &batch, answer.as_ref());
+    }
+}
+
+/// Makes an invocation, and shows what it announces, or why it fails.
+async fn told(
+    aws: &FakeAws,
+    invocation: impl Future<Output = Result<Response, Error>>,
+) -> Option<Value> {
+    let before = aws.events().len();
+    let answer = invocation.await;
+    for event in aws.events().iter().skip(before) {
+        let detail = &event["detail"];
+        let table = word(&detail["idMappingTableIdentifier"]);
+        let job = ["idMappingJobId", "entityResolutionJobId"].map(|name| word(&detail[name]));
+        println!(
+            "announced: {} of {table} {}",
+            word(&detail["outcome"]),
+            job.concat()
+        );
+    }
+    match answer {
+        Ok(answer) => Some(json!(answer)),
+        Err(error) => {
+            println!("the function fails: {error}");
+            None
+        }
+    }
 }
 
 fn word(value: &Value) -> &str {
@@ -223,13 +325,13 @@ fn word(value: &Value) -> &str {
 
 async fn serve(aws: &FakeAws) -> Result<(), String> {
     println!(
-        "Clean Rooms and EventBridge stand in at {} until you press Ctrl-C.\n\nIn another terminal:\n",
+        "Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge stand in at {} until you press Ctrl-C.\n\nIn another terminal:\n",
         aws.url()
     );
     println!("export AWS_ENDPOINT_URL={}", aws.url());
     println!("export AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
-    for (name, _) in SETTINGS {
-        println!("export {name}={}", setting(name).unwrap_or_default());
+    for (name, value) in settings(aws) {
+        println!("export {name}={value}");
     }
     println!("cargo lambda watch\n\nIn a third one:\n");
     println!(
@@ -256,6 +358,10 @@ fn show(call: &Call) {
             for entry in call.body["Entries"].as_array().into_iter().flatten() {
                 println!("on bus {}: {}", entry["EventBusName"], entry["DetailType"]);
             }
+        }
+        Some(other) => {
+            heading(&format!("{other:?} is called"));
+            println!("{} {}\n{}", call.method, call.path, call.body);
         }
         None => heading(&format!(
             "{} {} is called, which no service here has",

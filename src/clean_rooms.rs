@@ -36,8 +36,14 @@ pub enum Answer {
     Started(String),
     /// It will be refused again: a person must act.
     Refused(Error),
-    /// The slot is taken: later it may be free.
-    Busy(Error),
+    /// The slot is taken: later it may be free. It is the account's (402), or may be only this
+    /// table's (409).
+    Busy {
+        /// Whether no table of the account can have it.
+        account: bool,
+        /// What was answered.
+        error: Error,
+    },
     /// No job was started, and none can be now: later it may work.
     Unavailable(Error),
     /// A job may have started.
@@ -165,10 +171,13 @@ fn meaning(
             "check the membership and the ID mapping table in this account and Region",
         )),
         (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _)
-        | (_, 402 | 409) => Answer::Busy(with(
-            ErrorType::SlotBusy,
-            "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
-        )),
+        | (_, 402 | 409) => Answer::Busy {
+            account: status == 402 || matches!(refusal, Refusal::ServiceQuotaExceededException(_)),
+            error: with(
+                ErrorType::SlotBusy,
+                "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
+            ),
+        },
         (Refusal::ValidationException(refusal), _)
             if refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay) =>
         {

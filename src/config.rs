@@ -1,6 +1,8 @@
 //! The settings of contract section 2: read once, completely, or the start fails naming the
 //! variable.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorType};
 use crate::job_type::Wish;
 use crate::target::{Home, TableArn, arn_parts, is_account, is_region};
@@ -21,17 +23,26 @@ pub struct Settings {
     pub event_bus: Option<String>,
     /// `EVENT_SOURCE`: the `source` of outcome events.
     pub event_source: String,
+    /// `LEDGER_TABLE_NAME`: the ledger's DynamoDB table, by name or ARN; none: a ledger in memory.
+    pub ledger_table: Option<String>,
+    /// `WAITING_QUEUE_URL`: the SQS queue of the waiting line; none: what would wait is an error.
+    pub waiting_queue_url: Option<String>,
+    /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for what was refused while waiting.
+    pub dead_letter_queue_url: Option<String>,
+    /// `MAX_WAIT`: how long a request may wait.
+    pub max_wait: Duration,
+    /// `SETTLE_TIME`: how long an EventBridge event waits before its first try.
+    pub settle_time: Option<Duration>,
 }
 
 /// Settings of the contract that need a part this version does not have.
-const WITHOUT_EFFECT: [(&str, &str); 6] = [
-    ("FULL_REFRESH_EVERY", "AUTO"),
-    ("LEDGER_TABLE_NAME", "ledger"),
-    ("WAITING_QUEUE_URL", "waiting line"),
-    ("DEAD_LETTER_QUEUE_URL", "waiting line"),
-    ("MAX_WAIT", "waiting line"),
-    ("SETTLE_TIME", "waiting line"),
-];
+const WITHOUT_EFFECT: [(&str, &str); 1] = [("FULL_REFRESH_EVERY", "AUTO")];
+
+/// SQS keeps a message for 14 days at most; a request must leave the line before.
+const LONGEST_WAIT: (&str, Duration) = ("13d", Duration::from_secs(13 * 24 * 60 * 60));
+
+/// SQS delays a message by 15 minutes at most.
+const LONGEST_SETTLING: (&str, Duration) = ("15m", Duration::from_secs(15 * 60));
 
 impl Settings {
     /// Reads the settings through a lookup of environment variables. Empty is as if unset.
@@ -65,11 +76,29 @@ impl Settings {
         for name in [
             "AWS_ENDPOINT_URL",
             "AWS_ENDPOINT_URL_CLEANROOMS",
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
             "AWS_ENDPOINT_URL_EVENTBRIDGE",
+            "AWS_ENDPOINT_URL_SQS",
         ] {
             if let Some(value) = get(name) {
                 check_endpoint(name, &value)?;
             }
+        }
+
+        let queue_url = |name: &str| get(name).map(|value| queue_url(name, value)).transpose();
+        let duration = |name: &str, longest| {
+            get(name)
+                .map(|value| duration(name, &value, longest))
+                .transpose()
+        };
+        let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
+        let settle_time = duration("SETTLE_TIME", LONGEST_SETTLING)?;
+        if settle_time.is_some() && waiting_queue_url.is_none() {
+            return Err(invalid(
+                "SETTLE_TIME",
+                "is set and WAITING_QUEUE_URL is not: set that too, or unset this",
+            ));
         }
 
         Ok(Self {
@@ -94,6 +123,12 @@ impl Settings {
                 Some(value) => event_source(value)?,
                 None => "id-mapping-populator".to_owned(),
             },
+            ledger_table: get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?,
+            waiting_queue_url,
+            dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
+            max_wait: duration("MAX_WAIT", LONGEST_WAIT)?
+                .unwrap_or(Duration::from_secs(72 * 60 * 60)),
+            settle_time,
         })
     }
 
@@ -169,6 +204,85 @@ fn event_bus(value: String) -> Result<String, Error> {
     }
 }
 
+/// A name or ARN of a table: `TableName` in DynamoDB's API reference takes 3 to 255 of
+/// `a-zA-Z0-9_.-`, or the table's ARN.
+fn ledger_table(value: String) -> Result<String, Error> {
+    let name = match arn_parts(&value) {
+        Some([partition, "dynamodb", region, account, resource])
+            if partition.starts_with("aws") && is_region(region) && is_account(account) =>
+        {
+            resource.strip_prefix("table/")
+        }
+        Some(_) => None,
+        None => Some(value.as_str()),
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    match name {
+        Some(name) if (3..=255).contains(&name.len()) && name.bytes().all(allowed) => Ok(value),
+        _ => Err(invalid(
+            "LEDGER_TABLE_NAME",
+            "is neither the name of a DynamoDB table (3 to 255 letters, digits, _ . -) nor its ARN \
+             (arn:PARTITION:dynamodb:REGION:ACCOUNT:table/NAME)",
+        )),
+    }
+}
+
+/// The form `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or an emulator's.
+fn queue_url(name: &str, value: String) -> Result<String, Error> {
+    let rest = value
+        .strip_prefix("https://")
+        .or_else(|| value.strip_prefix("http://"));
+    let named = rest.and_then(|rest| rest.split_once('/'));
+    if named.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty())
+        && value.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Ok(value);
+    }
+    Err(invalid(
+        name,
+        "is no queue URL: write one such as https://sqs.eu-west-1.amazonaws.com/123456789012/waiting",
+    ))
+}
+
+/// `^[1-9][0-9]*[smhd]$`, at most the longest, which comes with its name.
+fn duration(name: &str, value: &str, longest: (&str, Duration)) -> Result<Duration, Error> {
+    let (longest_name, longest) = longest;
+    let no_duration = || {
+        invalid(
+            name,
+            &format!(
+                "is no duration: write a number from 1 and one of s, m, h, d, such as {longest_name}"
+            ),
+        )
+    };
+    let unit = match value.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 60 * 60,
+        Some(b'd') => 24 * 60 * 60,
+        _ => return Err(no_duration()),
+    };
+    let number = value.get(..value.len() - 1).unwrap_or_default();
+    if number.is_empty()
+        || number.starts_with('0')
+        || !number.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(no_duration());
+    }
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .map(Duration::from_secs)
+        .filter(|duration| *duration <= longest)
+        .ok_or_else(|| {
+            invalid(
+                name,
+                &format!("is longer than {longest_name}: write a shorter one"),
+            )
+        })
+}
+
 /// EventBridge keeps `aws.` for AWS's own events, and takes at most 256 characters.
 fn event_source(value: String) -> Result<String, Error> {
     let fault = if value.starts_with("aws.") {
@@ -231,6 +345,11 @@ mod tests {
         assert_eq!(settings.default_job_type, Wish::ServiceDefault);
         assert_eq!(settings.event_bus, None);
         assert_eq!(settings.event_source, "id-mapping-populator");
+        assert_eq!(settings.ledger_table, None);
+        assert_eq!(settings.waiting_queue_url, None);
+        assert_eq!(settings.dead_letter_queue_url, None);
+        assert_eq!(settings.max_wait, Duration::from_secs(72 * 60 * 60));
+        assert_eq!(settings.settle_time, None);
     }
 
     #[test]
@@ -274,6 +393,26 @@ mod tests {
         assert_eq!(settings.event_bus.as_deref(), Some(bus));
         assert_eq!(settings.event_source, "com.example.populator");
         assert!(read(&[("EVENT_BUS_NAME", "default")]).is_ok());
+
+        let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting";
+        let settings = read(&[
+            ("LEDGER_TABLE_NAME", "ledger-1"),
+            ("WAITING_QUEUE_URL", queue),
+            (
+                "DEAD_LETTER_QUEUE_URL",
+                "http://127.0.0.1:4566/000000000000/dead",
+            ),
+            ("MAX_WAIT", "13d"),
+            ("SETTLE_TIME", "90s"),
+        ])
+        .unwrap();
+        assert_eq!(settings.ledger_table.as_deref(), Some("ledger-1"));
+        assert_eq!(settings.waiting_queue_url.as_deref(), Some(queue));
+        assert!(settings.dead_letter_queue_url.is_some());
+        assert_eq!(settings.max_wait, Duration::from_secs(13 * 86_400));
+        assert_eq!(settings.settle_time, Some(Duration::from_secs(90)));
+        let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/ledger";
+        assert!(read(&[("LEDGER_TABLE_NAME", arn)]).is_ok());
     }
 
     #[test]
@@ -318,11 +457,34 @@ mod tests {
             ("EVENT_SOURCE", "aws.populator", "begins with `aws.`"),
             ("EVENT_SOURCE", &"x".repeat(257), "more than 256"),
             ("FULL_REFRESH_EVERY", "7d", "unset it"),
-            ("LEDGER_TABLE_NAME", "ledger", "unset it"),
-            ("WAITING_QUEUE_URL", "https://example.com/q", "unset it"),
-            ("DEAD_LETTER_QUEUE_URL", "https://example.com/q", "unset it"),
-            ("MAX_WAIT", "72h", "unset it"),
-            ("SETTLE_TIME", "5m", "unset it"),
+            ("LEDGER_TABLE_NAME", "my ledger", "name of a DynamoDB table"),
+            ("LEDGER_TABLE_NAME", "ab", "name of a DynamoDB table"),
+            (
+                "LEDGER_TABLE_NAME",
+                "arn:aws:s3:eu-west-1:123456789012:table/ledger",
+                "name of a DynamoDB table",
+            ),
+            ("WAITING_QUEUE_URL", "waiting", "is no queue URL: write one"),
+            ("WAITING_QUEUE_URL", "https://sqs", "is no queue URL"),
+            (
+                "DEAD_LETTER_QUEUE_URL",
+                "arn:aws:sqs:eu-west-1:123456789012:q",
+                "is no queue URL",
+            ),
+            ("MAX_WAIT", "72", "is no duration: write a number"),
+            ("MAX_WAIT", "0h", "is no duration"),
+            ("MAX_WAIT", "1.5h", "is no duration"),
+            ("MAX_WAIT", " 1h", "is no duration"),
+            ("MAX_WAIT", "h", "is no duration"),
+            ("MAX_WAIT", "é", "is no duration"),
+            ("MAX_WAIT", "+1h", "is no duration"),
+            ("MAX_WAIT", "14d", "is longer than 13d"),
+            ("MAX_WAIT", "99999999999999999999d", "is longer than 13d"),
+            ("SETTLE_TIME", "901s", "is longer than 15m"),
+            ("SETTLE_TIME", "5m", "WAITING_QUEUE_URL is not"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is no URL"),
+            ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is no URL"),
+            ("AWS_ENDPOINT_URL_SQS", "foo", "is no URL"),
             ("TRACK_COMPLETION", "true", "unset it"),
             ("TRACK_COMPLETION", "yes", "neither `true` nor `false`"),
         ] {

@@ -24,10 +24,18 @@ pub enum ErrorType {
     ServiceUnavailable,
     /// The call's answer is missing or broken. A job may have started: do not repeat blindly.
     OutcomeUnknown,
+    /// News is given time to settle before its first try (`SETTLE_TIME`).
+    Settling,
     /// The invocation's deadline came too near before this target's turn. Nothing was called.
     OutOfTime,
+    /// `MAX_WAIT` is over, and the request would still have to wait.
+    WaitedTooLong,
     /// The outcome could not be published as an event.
     NotAnnounced,
+    /// DynamoDB did not answer, or cannot be used. Nothing is started without the ledger.
+    LedgerUnavailable,
+    /// SQS did not answer, or cannot be used. The request stays where it came from.
+    QueueUnavailable,
 }
 
 impl ErrorType {
@@ -42,8 +50,12 @@ impl ErrorType {
             Self::SlotBusy => "SlotBusy",
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::OutcomeUnknown => "OutcomeUnknown",
+            Self::Settling => "Settling",
             Self::OutOfTime => "OutOfTime",
+            Self::WaitedTooLong => "WaitedTooLong",
             Self::NotAnnounced => "NotAnnounced",
+            Self::LedgerUnavailable => "LedgerUnavailable",
+            Self::QueueUnavailable => "QueueUnavailable",
         }
     }
 }
@@ -136,8 +148,12 @@ mod tests {
             SlotBusy,
             ServiceUnavailable,
             OutcomeUnknown,
+            Settling,
             OutOfTime,
+            WaitedTooLong,
             NotAnnounced,
+            LedgerUnavailable,
+            QueueUnavailable,
         ] {
             assert_eq!(
                 serde_json::to_value(error_type).unwrap(),

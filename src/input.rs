@@ -8,6 +8,7 @@ mod event;
 mod json;
 mod names;
 mod request;
+mod waiting;
 
 use aws_lambda_events::event::sqs::SqsMessage;
 use lambda_runtime::LambdaInvocation;
@@ -75,6 +76,8 @@ pub enum Delivery {
 pub struct Message {
     /// The id by which a partial batch response names it.
     pub id: String,
+    /// Its body, as it came.
+    pub body: String,
     /// What it holds, or why it is refused.
     pub content: Result<Content, Error>,
 }
@@ -89,7 +92,8 @@ pub enum Content {
 }
 
 /// One ID mapping table to be populated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Request {
     /// The table.
     pub target: Target,
@@ -99,17 +103,28 @@ pub struct Request {
     pub wished_by: WishedBy,
     /// The name by which a repeat is known, before it is joined with target and wish.
     pub name: String,
-    /// The caller's `requestId` or the event's `id`.
-    pub request_id: Option<String>,
+    /// Whether the name is the request's own: the caller's `requestId` or the event's `id`.
+    pub named: bool,
     /// When the news happened; never after the arrival.
+    #[serde(with = "time::serde::timestamp::milliseconds")]
     pub time: OffsetDateTime,
     /// Say what would be done, and do nothing.
+    #[serde(skip)]
     pub dry_run: bool,
     /// The EventBridge event that asked; none for a bare request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
+    /// Since when it stands in the waiting line; none: it does not.
+    #[serde(skip)]
+    pub waiting_since: Option<OffsetDateTime>,
 }
 
 impl Request {
+    /// The caller's `requestId` or the event's `id`.
+    pub fn request_id(&self) -> Option<&str> {
+        self.named.then_some(self.name.as_str())
+    }
+
     /// The key by which a repeat is known: the name joined with target and wish, which have a
     /// fixed alphabet and so cannot run into the name.
     pub fn key(&self) -> String {
@@ -118,7 +133,7 @@ impl Request {
 }
 
 /// The EventBridge event behind a request, as outcome events repeat it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trigger {
     /// The event's `source`.
@@ -185,6 +200,9 @@ impl Reader<'_> {
             return self.delivery(payload, path.member("requestPayload"));
         }
         nesting(&members, path)?;
+        if waiting::is_message(&members) {
+            return self.waiting_message(&members, path).map(Delivery::Direct);
+        }
         self.requests(Some(&members), path, Names::Ours, Envelope::default())
             .map(Delivery::Direct)
     }
@@ -201,15 +219,24 @@ impl Reader<'_> {
                         "is no string: send the record as SQS delivers it",
                     )
                 })?;
+            let body = record.get("body").and_then(Value::as_str);
+            let body = body.unwrap_or_default().to_owned();
             Ok(Message {
                 id: id.to_owned(),
-                content: self.message(id, record, path),
+                content: self.message(id, &body, record, path),
+                body,
             })
         };
         records.iter().enumerate().map(message).collect()
     }
 
-    fn message(&self, id: &str, record: &Value, path: Path<'_>) -> Result<Content, Error> {
+    fn message(
+        &self,
+        id: &str,
+        body: &str,
+        record: &Value,
+        path: Path<'_>,
+    ) -> Result<Content, Error> {
         let message = SqsMessage::deserialize(record).map_err(|_| {
             refused(
                 path,
@@ -229,8 +256,7 @@ impl Reader<'_> {
             message: Some((id.to_owned(), sent)),
         };
         let path = path.member("body");
-        let value =
-            json::read(&message.body.unwrap_or_default()).map_err(|fault| refused(path, fault))?;
+        let value = json::read(body).map_err(|fault| refused(path, fault))?;
         match reader.delivery(value, path)? {
             Delivery::Direct(content) => Ok(content),
             Delivery::Batch(_) => Err(refused(
@@ -317,10 +343,11 @@ impl Reader<'_> {
                 wish,
                 wished_by,
                 name: name.clone(),
-                request_id: own.clone(),
+                named: own.is_some(),
                 time,
                 dry_run: asked.dry_run,
                 trigger: envelope.trigger.clone(),
+                waiting_since: None,
             });
         }
         Ok(Content::Requests(requests))

@@ -1,9 +1,9 @@
 //! Which job type is sent, and why: the rules of contract section 4, first match wins.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A job type as `PopulateIdMappingTable` takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum JobType {
     /// Everything is mapped again.
@@ -26,7 +26,7 @@ impl JobType {
 }
 
 /// What a request, or `DEFAULT_JOB_TYPE`, asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Wish {
     /// This job type.
     Exactly(JobType),
@@ -57,10 +57,30 @@ impl Wish {
             Self::ServiceDefault => "SERVICE_DEFAULT",
         }
     }
+
+    /// Whether a job that was sent with this type (none: with none) does what is wished (contract
+    /// section 3).
+    pub fn is_covered_by(self, sent: Option<JobType>) -> bool {
+        match sent {
+            Some(JobType::Batch) => self != Self::Exactly(JobType::DeleteOnly),
+            Some(job_type) => self == Self::Exactly(job_type),
+            None => self == Self::ServiceDefault,
+        }
+    }
+
+    /// How much a job of this wish covers: of several requests for one table the widest goes first.
+    pub fn width(self) -> u8 {
+        match self {
+            Self::Exactly(JobType::Batch) => 3,
+            Self::ServiceDefault => 2,
+            Self::Exactly(JobType::Incremental) => 1,
+            Self::Exactly(JobType::DeleteOnly) => 0,
+        }
+    }
 }
 
 /// Where a wish came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WishedBy {
     /// The request or its target.
     Request,
@@ -69,7 +89,7 @@ pub enum WishedBy {
 }
 
 /// The rule that made the choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Rule {
     /// The request names the job type.
@@ -92,7 +112,7 @@ impl Rule {
 }
 
 /// Which rule chose, and why, in one sentence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// The rule.
     pub rule: Rule,
@@ -101,7 +121,7 @@ pub struct Decision {
 }
 
 /// What is sent, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// The job type to send; none: the service's default.
     pub job_type: Option<JobType>,

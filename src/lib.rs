@@ -5,17 +5,25 @@
 //!
 //! ```text
 //! payload ── input::parse ──▶ Request (one per target)                       pure
+//! Request ── ledger: known or covered? ──▶ Covered | Claim                   DynamoDB, or memory
 //! Request ── job_type::choose ──▶ Choice                                     pure
 //! Choice  ── clean_rooms::populate ──▶ Started | Refused | Busy | Unavailable | Unknown
+//!              Started           → recorded in the ledger
+//!              Refused           → REJECTED
+//!              Busy, Unavailable → waiting line
+//!              Unknown           → workflow: is there a job? → Started | waiting line
 //! Outcome ── output::publish ──▶ EventBridge; and the return value
 //! ```
 //!
-//! The modules, in reading order: [`handler`] tells the story; [`input`], [`target`] and
-//! [`job_type`] are pure; [`clean_rooms`] and [`output`] talk to AWS; [`config`], [`error`],
-//! [`telemetry`] and [`clients`] serve them.
+//! The modules, in reading order: [`handler`] tells the story; [`input`], [`target`], [`job_type`]
+//! and the rules of [`ledger`] are pure; the ledger's store, [`clean_rooms`], [`workflow`],
+//! [`waiting`] and [`output`] talk to AWS; [`config`], [`error`], [`telemetry`] and [`clients`] serve
+//! them.
 //!
 //! # Invariants
 //!
+//! - Nothing is called before the ledger has the claim, and a claim is given back only where no job
+//!   can have started.
 //! - `PopulateIdMappingTable` is repeated only where no job can have started.
 //! - Nothing is called for a payload that is refused.
 //! - AWS SDK types appear only in the module of their service and in [`clients`].
@@ -31,7 +39,13 @@ pub mod target;
 
 pub mod job_type;
 
+pub mod ledger;
+
 pub mod clean_rooms;
+
+pub mod workflow;
+
+pub mod waiting;
 
 pub mod output;
 

@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
-use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::handler::{Clock, Invocation, Populator};
 use id_mapping_populator::input::Payload;
 use id_mapping_populator::{clients, telemetry};
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
-use time::OffsetDateTime;
 use tracing::Instrument;
 
 fn main() -> ExitCode {
@@ -50,7 +49,7 @@ async fn serve(variable: impl Fn(&str) -> Option<String>) -> Result<(), lambda_r
     let populator = match Settings::read(variable) {
         Ok(settings) => {
             let config = clients::config_loader(&settings.region).load().await;
-            Ok(Populator::new(settings, &config, OffsetDateTime::now_utc))
+            Ok(Populator::new(settings, &config, Clock::system()))
         }
         // Kept, and given to each invocation: a function that ends at the start shows in Lambda
         // only as Runtime.ExitError.

@@ -12,14 +12,20 @@ use uuid::Uuid;
 use crate::error::{Error, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Choice, Decision, JobType};
+use crate::ledger::{Job, JobId};
 use crate::target::Home;
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutcomeKind {
-    /// PopulateIdMappingTable answered with a job id.
+    /// PopulateIdMappingTable answered with a job id, or a job whose start answered nothing was
+    /// found.
     Started,
+    /// A job that started after this news, or this very request's own, covers it.
+    Covered,
+    /// It cannot be done now, and stands in the waiting line.
+    Waiting,
     /// It will never work as it is; a person must act.
     Rejected,
     /// A dry run's answer.
@@ -31,6 +37,8 @@ impl OutcomeKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "STARTED",
+            Self::Covered => "COVERED",
+            Self::Waiting => "WAITING",
             Self::Rejected => "REJECTED",
             Self::Planned => "PLANNED",
         }
@@ -40,6 +48,8 @@ impl OutcomeKind {
     pub fn detail_type(self) -> Option<&'static str> {
         match self {
             Self::Started => Some("ID Mapping Job Started"),
+            Self::Covered => Some("ID Mapping Request Covered"),
+            Self::Waiting => Some("ID Mapping Request Waiting"),
             Self::Rejected => Some("ID Mapping Request Rejected"),
             Self::Planned => None,
         }
@@ -66,6 +76,10 @@ impl OutcomeKind {
 pub enum Plan {
     /// Start a job.
     Start,
+    /// Nothing: a job covers it.
+    Covered,
+    /// Wait: the slot is taken, an outcome is unknown, or the news settles.
+    Wait,
 }
 
 /// The `detail` of an outcome event, and an item of the return value.
@@ -78,9 +92,9 @@ pub struct Outcome {
     pub outcome: OutcomeKind,
     membership_identifier: String,
     id_mapping_table_identifier: String,
-    /// The job that was started.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id_mapping_job_id: Option<String>,
+    /// The job that was started, or that covers the request.
+    #[serde(flatten)]
+    pub job: Option<JobId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     job_type: Option<JobType>,
     decision: Decision,
@@ -95,24 +109,33 @@ pub struct Outcome {
     started_at: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
-    /// Why it was rejected.
+    /// Why it waits or was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
 }
 
 impl Outcome {
-    /// A job was started: its id, and the moment before the call that started it.
-    pub fn started(
-        request: &Request,
-        choice: &Choice,
-        job_id: String,
-        started_at: OffsetDateTime,
-    ) -> Self {
+    /// A job was started.
+    pub fn started(request: &Request, choice: &Choice, job: &Job) -> Self {
         Self {
-            event_id: event_id(OutcomeKind::Started, request, Some(&job_id)),
-            id_mapping_job_id: Some(job_id),
-            started_at: Some(started_at),
-            ..Self::of(OutcomeKind::Started, request, choice)
+            started_at: Some(job.started_at),
+            ..Self::with_job(OutcomeKind::Started, request, choice, &job.id)
+        }
+    }
+
+    /// A job covers the request. Nothing was sent for it, and so no job type.
+    pub fn covered(request: &Request, choice: &Choice, job: &JobId) -> Self {
+        Self {
+            job_type: None,
+            ..Self::with_job(OutcomeKind::Covered, request, choice, job)
+        }
+    }
+
+    /// The request stands in the waiting line, and why.
+    pub fn waiting(request: &Request, choice: &Choice, error: Error) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::of(OutcomeKind::Waiting, request, choice)
         }
     }
 
@@ -132,6 +155,14 @@ impl Outcome {
         }
     }
 
+    fn with_job(kind: OutcomeKind, request: &Request, choice: &Choice, job: &JobId) -> Self {
+        Self {
+            event_id: event_id(kind, request, Some(job.as_str())),
+            job: Some(job.clone()),
+            ..Self::of(kind, request, choice)
+        }
+    }
+
     fn of(outcome: OutcomeKind, request: &Request, choice: &Choice) -> Self {
         Self {
             version: "1",
@@ -139,10 +170,10 @@ impl Outcome {
             outcome,
             membership_identifier: request.target.membership.to_string(),
             id_mapping_table_identifier: request.target.table.to_string(),
-            id_mapping_job_id: None,
+            job: None,
             job_type: choice.job_type,
             decision: choice.decision.clone(),
-            request_id: request.request_id.clone(),
+            request_id: request.request_id().map(str::to_owned),
             trigger: request.trigger.clone(),
             started_at: None,
             plan: None,
@@ -310,6 +341,8 @@ mod tests {
     fn what_is_published_is_known_as_an_outcome_when_it_comes_back() {
         for outcome in [
             OutcomeKind::Started,
+            OutcomeKind::Covered,
+            OutcomeKind::Waiting,
             OutcomeKind::Rejected,
             OutcomeKind::Planned,
         ] {

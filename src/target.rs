@@ -2,10 +2,21 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The 36-character identifier of a membership or an ID mapping table, in the form that the
 /// Clean Rooms API model gives: lower-case hexadecimal digits, grouped 8-4-4-4-12.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Identifier(String);
+
+impl TryFrom<String> for Identifier {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
 
 impl Identifier {
     /// Reads an identifier, or says in a half-sentence what is wrong with it.
@@ -53,7 +64,7 @@ impl fmt::Display for Identifier {
 }
 
 /// One ID mapping table: a membership, and a table in it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// The membership.
     pub membership: Identifier,

@@ -10,7 +10,7 @@ use crate::output::OutcomeKind;
 use crate::target::{Home, TableArn, Target};
 
 /// The most characters of an event's `source` (EventBridge takes 256) and `detail-type` (128).
-const MAX_SOURCE: usize = 256;
+pub(super) const MAX_SOURCE: usize = 256;
 
 pub(super) fn is_event(members: &Map<String, Value>) -> bool {
     member(members, "detail-type").is_some() && member(members, "source").is_some()
@@ -112,7 +112,7 @@ fn no_request(
 }
 
 /// A string of the envelope. It goes into outcome events, so it is bounded, in characters.
-fn text(
+pub(super) fn text(
     members: &Map<String, Value>,
     name: &str,
     most: usize,

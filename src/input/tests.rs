@@ -133,7 +133,11 @@ fn a_bare_request_has_its_own_fields_or_lambdas() {
         (Wish::ServiceDefault, WishedBy::Setting)
     );
     assert_eq!(
-        (plain.name.as_str(), plain.request_id, plain.trigger),
+        (
+            plain.name.as_str(),
+            plain.request_id(),
+            plain.trigger.clone()
+        ),
         ("lambda-request", None, None)
     );
     assert_eq!((plain.time, plain.dry_run), (now(), false));
@@ -146,7 +150,7 @@ fn a_bare_request_has_its_own_fields_or_lambdas() {
         (Wish::Exactly(JobType::Batch), WishedBy::Request)
     );
     assert_eq!(
-        (full.name.as_str(), full.request_id.as_deref()),
+        (full.name.as_str(), full.request_id()),
         ("mine", Some("mine"))
     );
     assert_eq!(
@@ -258,7 +262,7 @@ fn an_event_gives_its_id_time_and_trigger() {
         bare(json!({ "jobType": "BATCH", "customers": 7 })),
     ));
     assert_eq!(
-        (request.name.as_str(), request.request_id.as_deref()),
+        (request.name.as_str(), request.request_id()),
         ("event-1", Some("event-1"))
     );
     assert_eq!(request.time, rfc("2026-11-23T02:00:00Z"));
@@ -278,7 +282,7 @@ fn a_requests_own_name_and_time_go_before_the_events() {
     let detail = bare(json!({ "requestId": "mine", "time": "2026-11-23T01:00:00Z" }));
     let request = request(&event("com.example", detail));
     assert_eq!(
-        (request.name.as_str(), request.request_id.as_deref()),
+        (request.name.as_str(), request.request_id()),
         ("mine", Some("mine"))
     );
     assert_eq!(request.time, rfc("2026-11-23T01:00:00Z"));
@@ -396,7 +400,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_stays_alone() {
     let name = |index: usize| match &messages[index].content {
         Ok(Content::Requests(requests)) => (
             requests[0].name.clone(),
-            requests[0].request_id.clone(),
+            requests[0].request_id().map(str::to_owned),
             requests[0].time,
         ),
         other => panic!("{other:?}"),
@@ -471,7 +475,7 @@ fn a_records_request_id_that_is_no_name_is_none() {
 fn a_failure_record_is_the_payload_that_failed_under_its_first_name() {
     let record = failure_record(bare(json!({ "jobType": "BATCH" })));
     assert_eq!(request(&record).name, "first-request");
-    assert_eq!(request(&record).request_id, None);
+    assert_eq!(request(&record).request_id(), None);
     assert_eq!(request(&failure_record(record)).name, "first-request");
     assert_eq!(
         request(&failure_record(bare(json!({ "requestId": "mine" })))).name,

@@ -66,13 +66,26 @@ def only_if(condition, value):
     return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
 
 
-POPULATE = "cleanrooms:PopulateIdMappingTable"
+POPULATE = ["cleanrooms:GetIdMappingTable", "cleanrooms:PopulateIdMappingTable"]
+READ_JOBS = ["GetIdMappingJob", "GetIdMappingWorkflow", "ListIdMappingJobs"]
 
 # All that the function's role allows.
 STATEMENTS = [
     allow("PopulateTables", POPULATE, {"Ref": "IdMappingTableArns"}),
     allow("InMemberships", POPULATE, {"Ref": "MembershipArns"}),
-    only_if("HasWorkflows", allow("ReadWorkflows", "entityresolution:GetIdMappingWorkflow", {"Ref": "IdMappingWorkflowArns"})),
+    only_if(
+        "HasWorkflows",
+        allow("ReadWorkflows", [f"entityresolution:{name}" for name in READ_JOBS], {"Ref": "IdMappingWorkflowArns"}),
+    ),
+    only_if("Remembers", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
+    only_if(
+        "Remembers",
+        allow(
+            "WaitInLine",
+            ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
+            get("WaitingQueue"),
+        ),
+    ),
     only_if("Publishes", allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))),
     allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
     allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("LogGroup")),
@@ -123,6 +136,7 @@ def test_the_resources_are_these_and_no_others(resources):
     assert {name: resource["Type"] for name, resource in resources.items()} == {
         "DeadLetterQueue": "AWS::SQS::Queue",
         "DeadLetterQueuePolicy": "AWS::SQS::QueuePolicy",
+        "LedgerTable": "AWS::DynamoDB::Table",
         "LogGroup": "AWS::Logs::LogGroup",
         "Populator": "AWS::Lambda::Function",
         "PopulatorEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
@@ -131,7 +145,11 @@ def test_the_resources_are_these_and_no_others(resources):
         "PopulatorRole": "AWS::IAM::Role",
         "PopulatorSchedule": "AWS::Scheduler::Schedule",
         "PopulatorScheduleRole": "AWS::IAM::Role",
+        "WaitingQueue": "AWS::SQS::Queue",
+        "WaitingQueueSource": "AWS::Lambda::EventSourceMapping",
     }
+    conditions = {name: resource["Condition"] for name, resource in resources.items() if "Condition" in resource}
+    assert conditions == {name: "Remembers" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]}
 
 
 def test_conditions_are_what_their_names_say():
@@ -142,7 +160,10 @@ def test_conditions_are_what_their_names_say():
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
         "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
         "Publishes": filled({"Ref": "OutcomeEventBusName"}),
+        "Remembers": {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
     }
+    assert PARAMETERS["WaitingLine"]["AllowedValues"] == ["true", "false"]
+    assert PARAMETERS["WaitingLine"]["Default"] == "true"
 
 
 def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs():
@@ -158,7 +179,8 @@ def test_the_environment_is_what_the_code_reads(resources):
     read = set(re.findall(r'get\(\s*"([A-Z_]+)"', config))
     table = config.split("const WITHOUT_EFFECT")[1].split("];")[0]
     without_effect = set(re.findall(r'\("([A-Z_]+)"', table)) | {"TRACK_COMPLETION"}
-    assert len(read) > 4 and len(without_effect) > 4
+    assert len(read) > 4 and without_effect == {"FULL_REFRESH_EVERY", "TRACK_COMPLETION"}
+    read |= set(re.findall(r'(?:queue_url|duration)\(\s*"([A-Z_]+)"', config))
     set_by_lambda = {"AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
     assert set(variables) == read - without_effect - set_by_lambda
@@ -167,6 +189,11 @@ def test_the_environment_is_what_the_code_reads(resources):
         "DEFAULT_JOB_TYPE": {"Ref": "DefaultJobType"},
         "EVENT_BUS_NAME": {"Ref": "OutcomeEventBusName"},
         "EVENT_SOURCE": {"Ref": "OutcomeEventSource"},
+        "LEDGER_TABLE_NAME": {"Fn::If": ["Remembers", {"Ref": "LedgerTable"}, ""]},
+        "WAITING_QUEUE_URL": {"Fn::If": ["Remembers", {"Ref": "WaitingQueue"}, ""]},
+        "DEAD_LETTER_QUEUE_URL": {"Ref": "DeadLetterQueue"},
+        "MAX_WAIT": {"Ref": "MaxWait"},
+        "SETTLE_TIME": {"Fn::If": ["Remembers", {"Ref": "SettleTime"}, ""]},
     }
     assert PARAMETERS["OutcomeEventBusName"]["Default"] == "default"
     source = re.search(r'"EVENT_SOURCE"\).*?None => "([^"]+)"', config, re.S)
@@ -181,19 +208,37 @@ def test_default_job_types_are_those_of_the_code():
 
 
 def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
-    services = {"cleanrooms": "cleanrooms", "eventbridge": "events"}
+    services = {
+        "cleanrooms": "cleanrooms",
+        "dynamodb": "dynamodb",
+        "entityresolution": "entityresolution",
+        "eventbridge": "events",
+        "sqs": "sqs",
+    }
     called = set()
     for text in source_files():
-        for service in re.findall(r"aws_sdk_([a-z]+)::Client", text):
-            for operation in re.findall(r"\bclient\s*\.([a-z_]+)\(\)", text):
+        clients = re.findall(r"([a-z_]+): aws_sdk_([a-z]+)::Client", text)
+        clients += [("client", service) for service in re.findall(r"use aws_sdk_([a-z]+)::Client;", text)]
+        for client, service in clients:
+            for operation in re.findall(rf"\b{client}\s*\.([a-z]+(?:_[a-z]+)+)\(\)", text):
                 called.add(f"{services[service]}:{''.join(part.title() for part in operation.split('_'))}")
-    assert called == {"cleanrooms:PopulateIdMappingTable", "events:PutEvents"}
+    assert called == {
+        "cleanrooms:GetIdMappingTable",
+        "cleanrooms:PopulateIdMappingTable",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "entityresolution:GetIdMappingJob",
+        "entityresolution:ListIdMappingJobs",
+        "events:PutEvents",
+        "sqs:SendMessage",
+    }
     dependent = set()
     for action in called:
         service, name = action.split(":")
         for kind in iam_definition[service]["privileges"][name]["resource_types"].values():
             dependent.update(kind["dependent_actions"])
-    by_lambda_itself = {"sqs:SendMessage", "logs:CreateLogStream", "logs:PutLogEvents"}
+    by_lambda_itself = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    by_lambda_itself |= {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
     assert set(allowed_actions()) == called | dependent | by_lambda_itself
     role = dict(properties(resources, "PopulatorRole"))
     role.pop("Description")
@@ -325,7 +370,7 @@ def test_what_fails_is_kept(resources):
         "FunctionName": {"Ref": "Populator"},
         "Qualifier": "$LATEST",
         # Without a ledger a repeat starts a second job.
-        "MaximumRetryAttempts": 0,
+        "MaximumRetryAttempts": {"Fn::If": ["Remembers", 2, 0]},
         "MaximumEventAgeInSeconds": 6 * 60 * 60,
         "DestinationConfig": {"OnFailure": {"Destination": queue}},
     }
@@ -342,6 +387,60 @@ def test_what_fails_is_kept(resources):
         "Queues": [{"Ref": "DeadLetterQueue"}],
         "PolicyDocument": {"Version": "2012-10-17", "Statement": [statement]},
     }
+
+
+DAYS = 24 * 60 * 60
+
+
+def test_the_ledger_outlives_the_stack(resources):
+    table = resources["LedgerTable"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    store = (ROOT / "src/ledger/store.rs").read_text()
+    key = re.search(r'const KEY: &str = "([A-Za-z]+)"', store)[1]
+    assert table["Properties"] == {
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+        "SSESpecification": {"SSEEnabled": True},
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+    }
+
+
+def test_the_waiting_line_outlasts_the_longest_wait(resources):
+    queue = properties(resources, "WaitingQueue")
+    assert queue == {
+        "MessageRetentionPeriod": 14 * DAYS,
+        "VisibilityTimeout": {"Ref": "RetryInterval"},
+        "SqsManagedSseEnabled": True,
+        "RedrivePolicy": {"deadLetterTargetArn": get("DeadLetterQueue"), "maxReceiveCount": 1000},
+    }
+    source = properties(resources, "WaitingQueueSource")
+    assert source == {
+        "FunctionName": get("Populator"),
+        "EventSourceArn": get("WaitingQueue"),
+        "BatchSize": 10,
+        "MaximumBatchingWindowInSeconds": 10,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "ScalingConfig": {"MaximumConcurrency": 2},
+    }
+    interval, timeout = PARAMETERS["RetryInterval"], PARAMETERS["Timeout"]
+    longest = re.search(r'LONGEST_WAIT: [^=]+= \("(\d+)d", Duration::from_secs\((\d+) \*', (ROOT / "src/config.rs").read_text())
+    assert longest[1] == longest[2]
+    # For any two values that the parameters take.
+    assert interval["MinValue"] >= 6 * timeout["MaxValue"] + source["MaximumBatchingWindowInSeconds"]
+    assert interval["MinValue"] * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
+    assert queue["MessageRetentionPeriod"] > int(longest[1]) * DAYS
+    assert interval["MinValue"] <= interval["Default"] <= interval["MaxValue"] <= 12 * 60 * 60
+
+
+def test_durations_are_those_that_the_code_takes():
+    for parameter in ["MaxWait", "SettleTime"]:
+        for duration in ["1s", "90s", "5m", "72h", "13d"]:
+            assert accepts(parameter, duration), duration
+        for wrong in ["0h", "h", "72", "1.5h", " 1h", "1h ", "1w", "+1h", "01h"]:
+            assert not accepts(parameter, wrong), wrong
+    assert accepts("SettleTime", "") and not accepts("MaxWait", "")
+    assert PARAMETERS["MaxWait"]["Default"] == "72h" and PARAMETERS["SettleTime"]["Default"] == ""
 
 
 def test_logs_end_and_levels_are_those_of_the_code(resources):
@@ -365,6 +464,9 @@ def test_consumers_find_every_arn():
         "DeadLetterQueueArn": value(get("DeadLetterQueue")),
         "DeadLetterQueueUrl": value({"Ref": "DeadLetterQueue"}),
         "LogGroupArn": value(get("LogGroup")),
+        "WaitingQueueArn": {"Condition": "Remembers", **value(get("WaitingQueue"))},
+        "WaitingQueueUrl": {"Condition": "Remembers", **value({"Ref": "WaitingQueue"})},
+        "LedgerTableName": {"Condition": "Remembers", **value({"Ref": "LedgerTable"})},
         "RequestRuleArn": value(get("PopulatorRequested")),
         "RequestEventBusArn": value(bus_arn("RequestEventBusName")),
         "OutcomeEventBusArn": {"Condition": "Publishes", **value(bus_arn("OutcomeEventBusName"))},

@@ -18,7 +18,7 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
     );
     assert_eq!(
         good["outcomes"][0]["idMappingJobId"],
-        function.aws.jobs()[0]
+        function.aws.jobs()[0].id
     );
     assert_eq!(function.aws.events().len(), 1);
     let call = &function.aws.calls_of(Operation::PopulateIdMappingTable)[0];
@@ -85,7 +85,7 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
     );
     assert_eq!(lines[0]["membershipIdentifier"], M);
     assert_eq!(lines[0]["idMappingTableIdentifier"], T1);
-    assert_eq!(lines[0]["idMappingJobId"], function.aws.jobs()[0]);
+    assert_eq!(lines[0]["idMappingJobId"], function.aws.jobs()[0].id);
     assert!(
         !function.log().contains("hunter2") && !function.log().contains("customers"),
         "{}",
@@ -106,6 +106,10 @@ async fn no_level_lets_a_payload_into_the_log() {
     function
         .aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    let denied = Fault::Refuse(Exception::access_denied());
+    function.aws.fail_next(Operation::GetIdMappingTable, denied);
+    event["id"] = json!("another");
+    event["detail"]["jobType"] = json!("BATCH");
     error(function.invoke(event.to_string()).await);
     event["detail"]["jobType"] = json!("hunter2-Secret");
     error(function.invoke(event.to_string()).await);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fake_aws::{Exception, FakeAws, Fault, Operation::PopulateIdMappingTable};
+use fake_aws::{
+    Exception, FakeAws, Fault, Operation::GetIdMappingTable, Operation::PopulateIdMappingTable,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -49,6 +51,9 @@ async fn expect(fault: Fault, said: &str, expected: Expected) {
     let world = World::new().await;
     let what = format!("{fault:?}");
     world.aws.fail_always(PopulateIdMappingTable, fault);
+    // What is done about an unknown outcome is another story (`unknown.rs`).
+    let denied = Fault::Refuse(Exception::access_denied());
+    world.aws.fail_always(GetIdMappingTable, denied);
     let (error_type, message) = world.failure(&request_for(T1)).await;
     assert_eq!(error_type, expected.error_type, "{what}: {message}");
     let head = format!("PopulateIdMappingTable of membership/{M}/idmappingtable/{T1} failed: ");
@@ -240,6 +245,7 @@ async fn a_service_that_never_answers_is_left_well_before_the_deadline() {
     world
         .aws
         .fail_always(PopulateIdMappingTable, Fault::AcceptAndHang);
+    world.aws.hide_jobs(usize::MAX);
     let began = Instant::now();
     let (error_type, message) = world.failure(&request_for(T1)).await;
     assert_eq!(error_type, "OutcomeUnknown", "{message}");
@@ -330,6 +336,8 @@ async fn what_may_have_started_a_job_is_called_once() {
     ] {
         let world = World::new().await;
         world.aws.fail_next(PopulateIdMappingTable, fault);
+        let denied = Fault::Refuse(Exception::access_denied());
+        world.aws.fail_always(GetIdMappingTable, denied);
         // A second call would succeed, and start a second job.
         let (error_type, _) = world.failure(&request_for(T1)).await;
         assert_eq!(error_type, "OutcomeUnknown");
@@ -424,13 +432,17 @@ async fn a_message_holds_no_request() {
 #[tokio::test]
 async fn a_connection_serves_the_next_call_unless_it_lay_idle_too_long() {
     let world = World::with(&[]).await;
-    let payload = request_for(T1);
-    world.outcomes(&payload).await;
-    world.outcomes(&payload).await;
+    let wished = |job_type: &str| {
+        let mut payload = request_for(T1);
+        payload["jobType"] = json!(job_type);
+        payload
+    };
+    world.outcomes(&wished("BATCH")).await;
+    world.outcomes(&wished("INCREMENTAL")).await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(5_100)).await;
     tokio::time::resume();
-    world.outcomes(&payload).await;
+    world.outcomes(&wished("DELETE_ONLY")).await;
     let connections: Vec<u64> = world
         .aws
         .calls()

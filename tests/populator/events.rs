@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::rules::RULES;
-use crate::world::{M, T1, T2, T3, World, event_file, table_arn};
+use crate::world::{M, T1, T2, T3, T4, T5, World, event_file, table_arn};
 
 async fn world() -> World {
     let arns = format!("{}, {}", table_arn(T1), table_arn(T2));
@@ -40,6 +40,16 @@ const STARTED: &[Started] = &[
             (T1, Some("INCREMENTAL"), "REQUESTED"),
             (T2, Some("BATCH"), "REQUESTED"),
             (T3, None, "SERVICE_DEFAULT"),
+        ],
+    ),
+    (
+        "five-tables.json",
+        &[
+            (T1, Some("INCREMENTAL"), "REQUESTED"),
+            (T2, Some("INCREMENTAL"), "REQUESTED"),
+            (T3, Some("INCREMENTAL"), "REQUESTED"),
+            (T4, Some("INCREMENTAL"), "REQUESTED"),
+            (T5, Some("INCREMENTAL"), "REQUESTED"),
         ],
     ),
     (
@@ -94,7 +104,7 @@ async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
         {
             assert_eq!(outcome["outcome"], "STARTED", "{file}");
             assert_eq!(outcome["idMappingTableIdentifier"], *table, "{file}");
-            assert_eq!(outcome["idMappingJobId"], job, "{file}");
+            assert_eq!(outcome["idMappingJobId"], job.id, "{file}");
             assert_eq!(
                 outcome.get("jobType"),
                 job_type.map(|name| json!(name)).as_ref(),
@@ -147,9 +157,10 @@ async fn a_batch_answers_with_the_messages_that_stay() {
     assert_eq!(answer, stays);
     assert_eq!(
         world.populated_tables(),
+        // The oldest news first.
         [
-            (T1.to_owned(), json!("INCREMENTAL")),
-            (T3.to_owned(), Value::Null)
+            (T3.to_owned(), Value::Null),
+            (T1.to_owned(), json!("INCREMENTAL"))
         ]
     );
     assert_eq!(world.announced().len(), 2);
@@ -161,6 +172,8 @@ async fn what_is_ignored_has_no_outcome() {
         "cloudtrail-failed-call.json",
         "outcomes/started.json",
         "outcomes/rejected.json",
+        "outcomes/covered.json",
+        "outcomes/waiting.json",
     ] {
         let world = world().await;
         assert_eq!(
@@ -244,9 +257,20 @@ async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
     let payload = event_file("population-requested.json");
     for (file, fault) in [
         ("started", None),
+        ("covered", None),
+        ("waiting", Some(fake_aws::Exception::conflict())),
         ("rejected", Some(fake_aws::Exception::not_found())),
     ] {
-        let world = World::new().await;
+        let aws = fake_aws::FakeAws::start().await.unwrap();
+        let queue = aws.create_queue("waiting", time::Duration::MINUTE, None);
+        let url = aws.url();
+        let settings = [("EVENT_BUS_NAME", "default"), ("WAITING_QUEUE_URL", &queue)];
+        let world = World::at(aws, &url, &settings).await;
+        if file == "covered" {
+            // The same event, once before.
+            let _ = world.handle(&payload).await;
+            world.aws.state().events.clear();
+        }
         if let Some(exception) = fault {
             world.aws.fail_next(
                 fake_aws::Operation::PopulateIdMappingTable,
@@ -276,10 +300,19 @@ fn every_file_is_used_by_a_test() {
                 "bare-dry-run.json",
                 "sqs-batch.json",
                 "cloudtrail-failed-call.json",
+                "waiting-message.json",
             ]
             .map(str::to_owned),
         )
-        .chain(["outcomes/started.json", "outcomes/rejected.json"].map(str::to_owned))
+        .chain(
+            [
+                "outcomes/started.json",
+                "outcomes/covered.json",
+                "outcomes/waiting.json",
+                "outcomes/rejected.json",
+            ]
+            .map(str::to_owned),
+        )
         .chain(RULES.iter().map(|(rule, _)| (*rule).to_owned()))
         .chain(
             [

@@ -28,11 +28,17 @@ impl Drop for Function {
 }
 
 impl Function {
+    /// With services of its own.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
         let aws = FakeAws::start().await.unwrap();
+        Self::on(&aws, Duration::from_secs(30), variables).await
+    }
+
+    /// With these services and this time-out.
+    pub async fn on(aws: &FakeAws, timeout: Duration, variables: &[(&str, &str)]) -> Self {
         let mut lambda = LambdaRuntimeApi::start().await.unwrap();
         lambda.function_arn = FUNCTION_ARN.to_owned();
-        lambda.timeout = Duration::from_secs(30);
+        lambda.timeout = timeout;
         // Test threads share the process: its id and the port make the name the test's own.
         let name = format!(
             "log-{}-{}",
@@ -62,7 +68,7 @@ impl Function {
             .spawn()
             .unwrap();
         Self {
-            aws,
+            aws: aws.clone(),
             lambda,
             process,
             log,

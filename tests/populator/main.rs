@@ -13,12 +13,20 @@
 mod announcement;
 mod binary;
 mod call;
+mod chance;
+mod coverage;
 mod events;
 mod function;
+mod lab;
 mod load;
 #[cfg(target_os = "linux")] // it reads /proc
 mod memory;
+mod processes;
+mod promises;
+mod proof;
 mod rules;
 mod settings;
 mod targets;
+mod unknown;
+mod waiting;
 mod world;

@@ -7,7 +7,7 @@ use crate::function::{Function, response};
 use crate::world::event_file;
 
 /// What the kernel counts of a process: CPU time in microseconds, and peak memory in KiB.
-fn used(process: &Child) -> (u64, u64) {
+pub fn used(process: &Child) -> (u64, u64) {
     let read =
         |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", process.id())).unwrap();
     // /proc/PID/schedstat: nanoseconds on a CPU, of the main thread, which is the only one that works.

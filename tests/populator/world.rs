@@ -5,7 +5,7 @@ use fake_aws::{Call, FakeAws, Operation};
 use id_mapping_populator::clients;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
-use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::handler::{Clock, Invocation, Populator};
 use id_mapping_populator::input::Payload;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -14,6 +14,8 @@ pub const M: &str = "11111111-2222-4333-8444-555555555555";
 pub const T1: &str = "aaaaaaaa-0001-4000-8000-000000000001";
 pub const T2: &str = "aaaaaaaa-0002-4000-8000-000000000002";
 pub const T3: &str = "aaaaaaaa-0003-4000-8000-000000000003";
+pub const T4: &str = "aaaaaaaa-0004-4000-8000-000000000004";
+pub const T5: &str = "aaaaaaaa-0005-4000-8000-000000000005";
 pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
 
 pub fn table_arn(table: &str) -> String {
@@ -82,7 +84,7 @@ impl World {
             .await;
         Self {
             aws,
-            populator: Populator::new(settings, &config, OffsetDateTime::now_utc),
+            populator: Populator::new(settings, &config, Clock::system()),
             function_arn: FUNCTION_ARN.to_owned(),
             left: time::Duration::seconds(60),
         }

@@ -1,54 +1,227 @@
-//! AWS Clean Rooms: `POST /memberships/M/idmappingtables/T/populate` (API model
-//! `cleanrooms-2022-02-17`).
+//! AWS Clean Rooms: `POST /memberships/M/idmappingtables/T/populate` and
+//! `GET /memberships/M/idmappingtables/T` (API model `cleanrooms-2022-02-17`), and the jobs that run.
+
+use std::fmt;
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
-use crate::Operation;
 use crate::http::{Reply, Request, refusal};
+use crate::{ACCOUNT, Exception, Operation, REGION};
 
 const JOB_TYPES: [&str; 3] = ["BATCH", "INCREMENTAL", "DELETE_ONLY"];
 
+/// What becomes of a second job while one runs. AWS documents that one runs at a time, and not how
+/// the second is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Slot {
+    /// It runs too.
+    #[default]
+    Unlimited,
+    /// 409 `ConflictException`.
+    Conflict,
+    /// 402 `ServiceQuotaExceededException`.
+    QuotaExceeded,
+    /// It is accepted, and begins when the other has ended.
+    Queue,
+}
+
+/// How a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It waits for another one.
+    Queued,
+    /// It runs.
+    Running,
+    /// It ended well.
+    Succeeded,
+    /// It failed.
+    Failed,
+}
+
+impl Status {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Clean Rooms' id; shown by `Display`.
+    pub id: String,
+    /// Entity Resolution's id.
+    pub entity_resolution_id: String,
+    /// The ID mapping table.
+    pub table: String,
+    /// The job type that was sent.
+    pub job_type: Option<String>,
+    /// When it was started.
+    pub started_at: OffsetDateTime,
+    /// When it ended.
+    pub ended_at: Option<OffsetDateTime>,
+    /// How it stands.
+    pub status: Status,
+    /// Whether it was started at Entity Resolution itself.
+    pub foreign: bool,
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.id)
+    }
+}
+
+impl Job {
+    fn new(number: usize, table: &str, started_at: OffsetDateTime) -> Self {
+        Self {
+            id: format!("{number:08x}-0b0b-4000-8000-000000000000"),
+            entity_resolution_id: format!("{number:032x}"),
+            table: table.to_owned(),
+            job_type: None,
+            started_at,
+            ended_at: None,
+            status: Status::Running,
+            foreign: false,
+        }
+    }
+
+    /// The name of its workflow: each table has its own.
+    pub(crate) fn workflow(&self) -> String {
+        workflow(&self.table)
+    }
+}
+
+fn workflow(table: &str) -> String {
+    format!("workflow-{table}")
+}
+
 pub(crate) fn operation(request: &Request) -> Option<Operation> {
-    (request.method == "POST" && identifiers(&request.path).is_some())
-        .then_some(Operation::PopulateIdMappingTable)
+    let populate = request.path.ends_with("/populate");
+    identifiers(&request.path)?;
+    match (request.method.as_str(), populate) {
+        ("POST", true) => Some(Operation::PopulateIdMappingTable),
+        ("GET", false) => Some(Operation::GetIdMappingTable),
+        _ => None,
+    }
 }
 
 fn identifiers(path: &str) -> Option<[&str; 2]> {
-    let rest = path
-        .strip_prefix("/memberships/")?
-        .strip_suffix("/populate")?;
+    let rest = path.strip_prefix("/memberships/")?;
+    let rest = rest.strip_suffix("/populate").unwrap_or(rest);
     let (membership, table) = rest.split_once("/idmappingtables/")?;
     Some([membership, table])
 }
 
+/// Why a request is refused whatever it asks: unsigned, or with an identifier that is none.
+fn refused(request: &Request) -> Option<Reply> {
+    unsigned(request, "cleanrooms").or_else(|| {
+        let ids = identifiers(&request.path).into_iter().flatten();
+        ids.into_iter()
+            .any(|id| !is_identifier(id))
+            .then(|| invalid("an identifier is no lower-case UUID of 36 characters"))
+    })
+}
+
+fn invalid(message: &str) -> Reply {
+    let mut reply = refusal(400, "ValidationException", message);
+    reply.body = json!({ "message": message, "reason": "FIELD_VALIDATION_FAILED" })
+        .to_string()
+        .into();
+    reply
+}
+
 /// Starts a job, or refuses as the service would.
-pub(crate) fn populate(request: &Request, jobs: &mut Vec<String>) -> Reply {
-    if let Some(refusal) = unsigned(request, "cleanrooms") {
+pub(crate) fn populate(
+    request: &Request,
+    slot: Slot,
+    jobs: &mut Vec<Job>,
+    now: OffsetDateTime,
+) -> Reply {
+    if let Some(refusal) = refused(request) {
         return refusal;
-    }
-    let invalid = |message: &str| {
-        let mut reply = refusal(400, "ValidationException", message);
-        reply.body = json!({ "message": message, "reason": "FIELD_VALIDATION_FAILED" })
-            .to_string()
-            .into();
-        reply
-    };
-    for identifier in identifiers(&request.path).into_iter().flatten() {
-        if !is_identifier(identifier) {
-            return invalid("an identifier is no lower-case UUID of 36 characters");
-        }
     }
     let Ok(Value::Object(body)) = serde_json::from_slice(&request.body) else {
         return refusal(400, "SerializationException", "the body is no JSON object");
     };
-    match body.get("jobType") {
-        None => {}
-        Some(Value::String(job_type)) if JOB_TYPES.contains(&job_type.as_str()) => {}
+    let job_type = match body.get("jobType") {
+        None => None,
+        Some(Value::String(job_type)) if JOB_TYPES.contains(&job_type.as_str()) => {
+            Some(job_type.clone())
+        }
         Some(_) => return invalid("jobType is none of BATCH, INCREMENTAL, DELETE_ONLY"),
-    }
-    let id = format!("{:08x}-0b0b-4000-8000-000000000000", jobs.len() + 1);
-    jobs.push(id.clone());
+    };
+    let busy = jobs.iter().any(|job| job.status == Status::Running);
+    let status = match slot {
+        Slot::Conflict if busy => return Exception::conflict().reply(),
+        Slot::QuotaExceeded if busy => return Exception::quota_exceeded().reply(),
+        Slot::Queue if busy => Status::Queued,
+        _ => Status::Running,
+    };
+    let table = identifiers(&request.path).map_or("", |[_, table]| table);
+    let job = Job {
+        job_type,
+        status,
+        ..Job::new(jobs.len() + 1, table, now)
+    };
+    let id = job.id.clone();
+    jobs.push(job);
     Reply::json(200, &json!({ "idMappingJobId": id }))
+}
+
+pub(crate) fn start_foreign_job(jobs: &mut Vec<Job>, table: &str, now: OffsetDateTime) {
+    jobs.push(Job {
+        foreign: true,
+        ..Job::new(jobs.len() + 1, table, now)
+    });
+}
+
+pub(crate) fn end_job(jobs: &mut [Job], status: Status, now: OffsetDateTime) -> Option<Job> {
+    let running = jobs.iter_mut().find(|job| job.status == Status::Running)?;
+    running.status = status;
+    running.ended_at = Some(now);
+    let ended = running.clone();
+    if !jobs.iter().any(|job| job.status == Status::Running)
+        && let Some(queued) = jobs.iter_mut().find(|job| job.status == Status::Queued)
+    {
+        queued.status = Status::Running;
+    }
+    Some(ended)
+}
+
+/// Describes a table.
+pub(crate) fn get_table(request: &Request) -> Reply {
+    if let Some(refusal) = refused(request) {
+        return refusal;
+    }
+    let [membership, table] = identifiers(&request.path).unwrap_or_default();
+    let arn = format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:membership/{membership}");
+    let workflow = format!(
+        "arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{}",
+        workflow(table)
+    );
+    let collaboration = "cccccccc-0001-4000-8000-000000000001";
+    Reply::json(
+        200,
+        &json!({ "idMappingTable": {
+            "id": table,
+            "arn": format!("{arn}/idmappingtable/{table}"),
+            "inputReferenceConfig": { "inputReferenceArn": workflow, "manageResourcePolicies": true },
+            "membershipId": membership,
+            "membershipArn": arn,
+            "collaborationId": collaboration,
+            "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{collaboration}"),
+            "name": "customer_ids",
+            "createTime": 1_700_000_000.0,
+            "updateTime": 1_700_000_000.0,
+            "inputReferenceProperties": { "idMappingTableInputSource": [] },
+        } }),
+    )
 }
 
 fn is_identifier(text: &str) -> bool {

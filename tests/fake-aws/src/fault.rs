@@ -26,12 +26,20 @@ pub enum Fault {
     Slow(Duration),
     /// It is done, and answered with a 200 and this body.
     Answer(String),
+    /// Nothing is done, and the function ends here ([`crate::FakeAws::crashed`]).
+    Crash,
+    /// It is done, and the function ends before the answer arrives.
+    AcceptAndCrash,
     /// EventBridge takes the request and refuses its entries with this code.
     FailEntries(String),
 }
 
 impl Fault {
-    pub(crate) async fn carry_out(self, serve: impl FnOnce() -> Reply) -> Answer {
+    pub(crate) async fn carry_out(
+        self,
+        crashed: impl FnOnce() -> Option<()>,
+        serve: impl FnOnce() -> Reply,
+    ) -> Answer {
         match self {
             Self::Refuse(exception) => Answer::Reply(exception.reply()),
             Self::Status(status, body) => Answer::Reply(Reply {
@@ -64,6 +72,15 @@ impl Fault {
                     headers: Vec::new(),
                     body: Bytes::from(body),
                 })
+            }
+            Self::Crash => {
+                crashed();
+                match never().await {}
+            }
+            Self::AcceptAndCrash => {
+                serve();
+                crashed();
+                match never().await {}
             }
             Self::FailEntries(code) => Answer::Reply(Reply::json(
                 200,
@@ -170,7 +187,7 @@ impl Exception {
         all.into_iter().find(|exception| exception.name == name)
     }
 
-    fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         Reply {
             body: Bytes::from(self.body.to_string()),
             ..refusal(self.status, self.name, "")

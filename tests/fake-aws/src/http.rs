@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -13,12 +15,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 
 /// A request, read to its end.
 pub(crate) struct Request {
     pub(crate) connection: u64,
+    /// The execution environment from which it comes, in process.
+    pub(crate) environment: usize,
     pub(crate) method: String,
     pub(crate) path: String,
+    pub(crate) query: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Bytes,
 }
@@ -65,8 +71,35 @@ pub(crate) fn refusal(status: u16, exception: &str, message: &str) -> Reply {
     reply
 }
 
+/// The open connections, each with the number of its requests under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections(Arc<Mutex<Vec<Connection>>>);
+
+type Connection = (AbortHandle, Arc<AtomicUsize>);
+
+impl Connections {
+    fn add(&self, task: AbortHandle, under_way: Arc<AtomicUsize>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(task, _)| !task.is_finished());
+        all.push((task, under_way));
+    }
+
+    /// How many were closed.
+    pub(crate) fn close_idle(&self) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = all.iter().filter(|(task, under_way)| {
+            !task.is_finished() && under_way.load(Ordering::SeqCst) == 0
+        });
+        idle.map(|(task, _)| task.abort()).count()
+    }
+}
+
 /// Listens on this port (0: a free one) of loopback and answers each request with `handler`.
-pub(crate) async fn serve<H, F>(port: u16, handler: H) -> io::Result<SocketAddr>
+pub(crate) async fn serve<H, F>(
+    port: u16,
+    connections: Connections,
+    handler: H,
+) -> io::Result<SocketAddr>
 where
     H: Fn(Request) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send,
@@ -78,13 +111,24 @@ where
         while let Ok((stream, _)) = listener.accept().await {
             connection += 1;
             let handler = handler.clone();
-            let service = service_fn(move |request| answer(connection, request, handler.clone()));
-            tokio::spawn(async move {
+            let under_way = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&under_way);
+            let service = service_fn(move |request| {
+                let (handler, counter) = (handler.clone(), Arc::clone(&counter));
+                async move {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                    let answer = answer(connection, request, handler).await;
+                    counter.fetch_sub(1, Ordering::SeqCst);
+                    answer
+                }
+            });
+            let task = tokio::spawn(async move {
                 // A connection that breaks is the other side's affair.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
             });
+            connections.add(task.abort_handle(), under_way);
         }
     });
     Ok(address)
@@ -108,8 +152,10 @@ where
     };
     let request = Request {
         connection,
+        environment: 0,
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers.iter().map(header).collect(),
         body: body.collect().await.map_err(io::Error::other)?.to_bytes(),
     };

@@ -58,7 +58,7 @@ impl LambdaRuntimeApi {
         let waiting = Waiting::default();
         let polled = Arc::new(Notify::new());
         let (answers, poll) = (Arc::clone(&waiting), Arc::clone(&polled));
-        let address = http::serve(0, move |request| {
+        let address = http::serve(0, http::Connections::default(), move |request| {
             let (invocations, answers) = (Arc::clone(&invocations), Arc::clone(&answers));
             if request.path.ends_with("/next") {
                 poll.notify_one();

@@ -1,34 +1,81 @@
-//! Stand-ins for the AWS services that the function calls, over HTTP on loopback, and for Lambda's
-//! Runtime API, which calls the function.
+//! Stand-ins for the AWS services that the function calls, over HTTP on loopback or in process, and
+//! for Lambda's Runtime API, which calls the function.
 //!
 //! They answer in the services' own wire format and refuse what the services would refuse: unsigned
-//! requests, paths, identifiers, job types, events. They record every call, and fail on order. They
-//! are for tests and the local example; nothing here is part of the function.
+//! requests, paths, identifiers, job types, events, messages. One job runs at a time, if a test
+//! wants it so, and ends when the test says. They record every call, and fail on order. They are for
+//! tests and the local example; nothing here is part of the function.
 
 mod clean_rooms;
+mod dynamodb;
+mod entity_resolution;
 mod event_bridge;
 mod fault;
 mod http;
+mod in_process;
 mod lambda;
+mod sqs;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
 
+pub use crate::clean_rooms::{Job, Slot, Status};
+use crate::dynamodb::Tables;
 pub use crate::fault::{Exception, Fault};
-use crate::http::{Answer, Reply, Request};
+use crate::http::{Answer, Connections, Reply, Request};
 pub use crate::lambda::{Answered, LambdaRuntimeApi};
+pub use crate::sqs::{Message, Queue};
+
+/// The account in which everything lies.
+pub const ACCOUNT: &str = "123456789012";
+/// The Region in which everything lies.
+pub const REGION: &str = "eu-west-1";
+/// The DynamoDB table that is there: the ledger.
+pub const LEDGER_TABLE: &str = "ledger";
 
 /// An operation that the function calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// AWS Clean Rooms.
     PopulateIdMappingTable,
+    /// AWS Clean Rooms.
+    GetIdMappingTable,
+    /// AWS Entity Resolution.
+    GetIdMappingWorkflow,
+    /// AWS Entity Resolution.
+    ListIdMappingJobs,
+    /// AWS Entity Resolution.
+    GetIdMappingJob,
     /// Amazon EventBridge.
     PutEvents,
+    /// Amazon DynamoDB.
+    GetItem,
+    /// Amazon DynamoDB.
+    PutItem,
+    /// Amazon SQS.
+    SendMessage,
+}
+
+impl Operation {
+    fn of(request: &Request) -> Option<Self> {
+        match request.header("x-amz-target") {
+            Some("AWSEvents.PutEvents") => Some(Self::PutEvents),
+            Some("DynamoDB_20120810.GetItem") => Some(Self::GetItem),
+            Some("DynamoDB_20120810.PutItem") => Some(Self::PutItem),
+            Some("AmazonSQS.SendMessage") => Some(Self::SendMessage),
+            Some(_) => None,
+            None => {
+                clean_rooms::operation(request).or_else(|| entity_resolution::operation(request))
+            }
+        }
+    }
 }
 
 /// A call as it came over the wire, and what was answered.
@@ -36,7 +83,7 @@ pub enum Operation {
 pub struct Call {
     /// The operation; none: nothing that a service here has.
     pub operation: Option<Operation>,
-    /// Which of the server's connections it came on, counted from 1.
+    /// Which of the server's connections it came on, counted from 1; 0: in process.
     pub connection: u64,
     /// The HTTP method.
     pub method: String,
@@ -52,20 +99,50 @@ pub struct Call {
     pub answer: String,
 }
 
-/// The services, listening on loopback.
-#[derive(Clone, Debug)]
+type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
+type Plan = Arc<dyn Fn(usize, Operation) -> Option<Fault> + Send + Sync>;
+
+/// The execution environments that may be told apart in process.
+pub const ENVIRONMENTS: usize = 2;
+
+/// The services.
+#[derive(Clone)]
 pub struct FakeAws {
     address: SocketAddr,
+    connections: Connections,
+    tables: Tables,
+    now: Arc<Mutex<Now>>,
+    plan: Arc<Mutex<Option<Plan>>>,
     state: Arc<Mutex<State>>,
+    crashed: Arc<[Notify; ENVIRONMENTS]>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    calls: Vec<Call>,
-    jobs: Vec<String>,
-    events: Vec<Value>,
+impl fmt::Debug for FakeAws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FakeAws at {}", self.address)
+    }
+}
+
+/// All that the services remember.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The calls so far.
+    pub calls: Vec<Call>,
+    /// The jobs so far, whether or not the answer said so.
+    pub jobs: Vec<Job>,
+    /// Whether Entity Resolution shows jobs only when this many more lists were asked for.
+    pub hidden_for: usize,
+    /// What a second job gets.
+    pub slot: Slot,
+    /// The events that EventBridge took, as it would deliver them.
+    pub events: Vec<Value>,
+    /// The queues by their names.
+    pub queues: BTreeMap<String, Queue>,
+    /// The items of the ledger by their keys, where no database keeps them.
+    pub items: BTreeMap<String, Value>,
     next: HashMap<Operation, VecDeque<Fault>>,
     always: HashMap<Operation, Fault>,
+    sent: usize,
 }
 
 impl FakeAws {
@@ -76,13 +153,10 @@ impl FakeAws {
 
     /// Starts them on this port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
-        let state = Arc::new(Mutex::new(State::default()));
-        let services = Self {
-            address: (Ipv4Addr::LOCALHOST, port).into(),
-            state,
-        };
+        let services = Self::new(Tables::database()?);
         let handler = services.clone();
-        let address = http::serve(port, move |request| {
+        let connections = services.connections.clone();
+        let address = http::serve(port, connections, move |request| {
             let services = handler.clone();
             async move { services.answer(request).await }
         })
@@ -93,9 +167,43 @@ impl FakeAws {
         })
     }
 
+    /// Without a socket, for [`FakeAws::http_client`]. The ledger is part of [`State`], so that all
+    /// can be kept and put back.
+    pub fn in_process() -> Self {
+        Self::new(Tables::Items)
+    }
+
+    /// Without a socket, and with the ledger in a database that speaks all of DynamoDB.
+    pub fn in_process_with_database() -> io::Result<Self> {
+        Ok(Self::new(Tables::database()?))
+    }
+
+    fn new(tables: Tables) -> Self {
+        Self {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            connections: Connections::default(),
+            tables,
+            now: Arc::new(Mutex::new(Arc::new(OffsetDateTime::now_utc))),
+            plan: Arc::default(),
+            state: Arc::default(),
+            crashed: Arc::default(),
+        }
+    }
+
     /// Where they listen: the value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The clock that they go by; otherwise the system's.
+    pub fn set_clock(&self, now: impl Fn() -> OffsetDateTime + Send + Sync + 'static) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> OffsetDateTime {
+        let now = Arc::clone(&self.now.lock().unwrap_or_else(PoisonError::into_inner));
+        now()
     }
 
     /// The next call of this operation fails so; further orders wait in line.
@@ -110,6 +218,44 @@ impl FakeAws {
     /// Every call of this operation fails so, unless a [`FakeAws::fail_next`] is in line.
     pub fn fail_always(&self, operation: Operation, fault: Fault) {
         self.state().always.insert(operation, fault);
+    }
+
+    /// This operation works again.
+    pub fn repair(&self, operation: Operation) {
+        let mut state = self.state();
+        state.always.remove(&operation);
+        state.next.remove(&operation);
+    }
+
+    /// Each call fails as this says of its number (in [`State::calls`]) and its operation. Goes
+    /// before other orders.
+    pub fn fail_by(
+        &self,
+        plan: impl Fn(usize, Operation) -> Option<Fault> + Send + Sync + 'static,
+    ) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(plan));
+    }
+
+    /// What a second job gets from now on.
+    pub fn set_slot(&self, slot: Slot) {
+        self.state().slot = slot;
+    }
+
+    /// The running job ends so; the next in a queue begins. Which job it was; none: none ran.
+    pub fn end_job(&self, status: Status) -> Option<Job> {
+        let now = self.now();
+        clean_rooms::end_job(&mut self.state().jobs, status, now)
+    }
+
+    /// Entity Resolution shows no job until it was asked this many times more.
+    pub fn hide_jobs(&self, times: usize) {
+        self.state().hidden_for = times;
+    }
+
+    /// A job that somebody started at Entity Resolution itself, for the workflow of this table.
+    pub fn start_foreign_job(&self, table: &str) {
+        let now = self.now();
+        clean_rooms::start_foreign_job(&mut self.state().jobs, table, now);
     }
 
     /// All calls so far.
@@ -130,8 +276,8 @@ impl FakeAws {
         self.state().calls.len()
     }
 
-    /// The ids of the jobs that were started so far, whether or not the answer said so.
-    pub fn jobs(&self) -> Vec<String> {
+    /// The jobs that were started so far, whether or not the answer said so.
+    pub fn jobs(&self) -> Vec<Job> {
         self.state().jobs.clone()
     }
 
@@ -140,25 +286,36 @@ impl FakeAws {
         self.state().events.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Closes the connections on which no request is under way, as a server does with idle ones.
+    pub fn close_idle_connections(&self) -> usize {
+        self.connections.close_idle()
+    }
+
+    /// Waits until a call was ordered to be the last of the function in this execution environment
+    /// ([`Fault::Crash`]).
+    pub async fn crashed(&self, environment: usize) {
+        match self.crashed.get(environment) {
+            Some(crashed) => crashed.notified().await,
+            None => match http::never().await {},
+        }
+    }
+
+    /// All that is remembered, to look at, keep, change or put back.
+    pub fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked while it held the lock has failed already.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn answer(&self, request: Request) -> Answer {
-        let operation = if request.header("x-amz-target").is_some() {
-            (request.header("x-amz-target") == Some("AWSEvents.PutEvents"))
-                .then_some(Operation::PutEvents)
-        } else {
-            clean_rooms::operation(&request)
-        };
-        let fault = operation.and_then(|operation| {
+        let operation = Operation::of(&request);
+        let plan = self
+            .plan
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let (index, fault) = {
             let mut state = self.state();
-            let next = state.next.get_mut(&operation).and_then(VecDeque::pop_front);
-            next.or_else(|| state.always.get(&operation).cloned())
-        });
-        let index = {
-            let mut state = self.state();
+            let index = state.calls.len();
             state.calls.push(Call {
                 operation,
                 connection: request.connection,
@@ -169,23 +326,24 @@ impl FakeAws {
                 status: None,
                 answer: String::new(),
             });
-            state.calls.len() - 1
+            let planned = || plan?(index, operation?);
+            let fault = planned().or_else(|| {
+                let operation = operation?;
+                let next = state.next.get_mut(&operation).and_then(VecDeque::pop_front);
+                next.or_else(|| state.always.get(&operation).cloned())
+            });
+            (index, fault)
         };
-        let serve = || match operation {
-            Some(Operation::PopulateIdMappingTable) => {
-                clean_rooms::populate(&request, &mut self.state().jobs)
-            }
-            Some(Operation::PutEvents) => {
-                event_bridge::put_events(&request, &mut self.state().events)
-            }
-            None => http::refusal(
-                404,
-                "UnknownOperationException",
-                "this service has no such operation",
-            ),
-        };
+        let serve = || self.serve(operation, &request);
         let answer = match fault {
-            Some(fault) => fault.carry_out(serve).await,
+            Some(fault) => {
+                let crashed = || {
+                    self.crashed
+                        .get(request.environment)
+                        .map(Notify::notify_one)
+                };
+                fault.carry_out(crashed, serve).await
+            }
             None => Answer::Reply(serve()),
         };
         if let Answer::Reply(Reply { status, body, .. }) = &answer
@@ -195,5 +353,34 @@ impl FakeAws {
             call.answer = String::from_utf8_lossy(body).into_owned();
         }
         answer
+    }
+
+    fn serve(&self, operation: Option<Operation>, request: &Request) -> Reply {
+        let now = self.now();
+        let state = &mut *self.state();
+        match operation {
+            Some(Operation::PopulateIdMappingTable) => {
+                clean_rooms::populate(request, state.slot, &mut state.jobs, now)
+            }
+            Some(Operation::GetIdMappingTable) => clean_rooms::get_table(request),
+            Some(Operation::GetIdMappingWorkflow) => entity_resolution::get_workflow(request),
+            Some(Operation::ListIdMappingJobs) => {
+                let hidden = state.hidden_for > 0;
+                state.hidden_for = state.hidden_for.saturating_sub(1);
+                entity_resolution::list_jobs(request, if hidden { &[] } else { &state.jobs })
+            }
+            Some(Operation::GetIdMappingJob) => entity_resolution::get_job(request, &state.jobs),
+            Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
+            Some(Operation::GetItem) => self.tables.get_item(request, &state.items),
+            Some(Operation::PutItem) => self.tables.put_item(request, &mut state.items),
+            Some(Operation::SendMessage) => {
+                sqs::send_message(request, &mut state.queues, &mut state.sent, now)
+            }
+            None => http::refusal(
+                404,
+                "UnknownOperationException",
+                "this service has no such operation",
+            ),
+        }
     }
 }

@@ -1,0 +1,199 @@
+//! The waiting line (contract section 6): requests that cannot be done now, as messages of an SQS
+//! queue whose consumer is the function; and the dead-letter queue of what was refused meanwhile.
+//!
+//! The queue's visibility time-out is the interval between two tries. A message that was sent twice
+//! does no harm: the ledger knows its request.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::error::{Error, ErrorType, shortened, with_causes};
+use crate::input::{Request, Trigger};
+use crate::job_type::WishedBy;
+use crate::output::timestamp;
+
+/// A queue of SQS.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    client: Client,
+    url: String,
+    /// The setting that names it.
+    setting: &'static str,
+}
+
+impl Queue {
+    /// The queue with this URL, which this setting names.
+    pub fn new(config: &aws_config::SdkConfig, url: &str, setting: &'static str) -> Self {
+        Self {
+            client: Client::new(config),
+            url: url.to_owned(),
+            setting,
+        }
+    }
+
+    /// Puts a request in the waiting line; its first try comes after the delay.
+    pub async fn wait(
+        &self,
+        request: &Request,
+        since: OffsetDateTime,
+        delay: Duration,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let delay = i32::try_from(delay.as_secs()).unwrap_or_default();
+        let send = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(message(request, Some(since)))
+            .set_delay_seconds((delay > 0).then_some(delay));
+        self.in_time(within, &request.target.to_string(), send)
+            .await
+    }
+
+    /// Puts a request in the dead-letter queue, so that it waits anew when it is moved back.
+    pub async fn give_up(
+        &self,
+        request: &Request,
+        error: &Error,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let body = message(request, None);
+        self.put_aside(body, &request.target.to_string(), error, within)
+            .await
+    }
+
+    /// Puts a message that is no request in the dead-letter queue, as it came.
+    pub async fn refuse(
+        &self,
+        body: &str,
+        message_id: &str,
+        error: &Error,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let what = format!("message {message_id}");
+        self.put_aside(body.to_owned(), &what, error, within).await
+    }
+
+    async fn put_aside(
+        &self,
+        body: String,
+        what: &str,
+        error: &Error,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let send = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .set_message_attributes(Some(
+                [
+                    ("errorType", error.error_type.as_str()),
+                    ("errorMessage", error.message.as_str()),
+                ]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), attribute(value)?)))
+                .collect(),
+            ));
+        self.in_time(within, what, send).await
+    }
+
+    async fn in_time(
+        &self,
+        within: Duration,
+        what: &str,
+        send: aws_sdk_sqs::operation::send_message::builders::SendMessageFluentBuilder,
+    ) -> Result<(), Error> {
+        let failed = |cause: String| {
+            Error::new(
+                ErrorType::QueueUnavailable,
+                format!(
+                    "SendMessage of {what} to the queue of {} failed: {cause}",
+                    self.setting
+                ),
+            )
+        };
+        match tokio::time::timeout(within, send.send()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(failed(match error.as_service_error() {
+                Some(refusal) => format!(
+                    "{}: {}; check sqs:SendMessage on the queue, and {}",
+                    refusal.code().unwrap_or("SQS refused it"),
+                    shortened(refusal.message().unwrap_or("no message")),
+                    self.setting
+                ),
+                None => with_causes(&error),
+            })),
+            Err(_) => Err(failed(format!(
+                "no answer within {} ms",
+                within.as_millis()
+            ))),
+        }
+    }
+}
+
+/// A string attribute, without the control characters that SQS refuses.
+fn attribute(value: &str) -> Option<MessageAttributeValue> {
+    let value: String = value
+        .chars()
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect();
+    MessageAttributeValue::builder()
+        .data_type("String")
+        .string_value(value)
+        .build()
+        .ok()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    version: u8,
+    request: RequestObject<'a>,
+    trigger: Option<&'a Trigger>,
+    waiting_since: Option<String>,
+    /// A job to be followed to its end: none.
+    watch: Option<()>,
+}
+
+/// The request object of one target, with its name and time.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestObject<'a> {
+    membership_identifier: &'a str,
+    id_mapping_table_identifier: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_type: Option<&'static str>,
+    request_id: &'a str,
+    time: String,
+}
+
+/// The message of a request; `crate::input` reads it.
+fn message(request: &Request, since: Option<OffsetDateTime>) -> String {
+    let message = Message {
+        version: 1,
+        request: RequestObject {
+            membership_identifier: request.target.membership.as_str(),
+            id_mapping_table_identifier: request.target.table.as_str(),
+            job_type: (request.wished_by == WishedBy::Request).then_some(request.wish.as_str()),
+            request_id: &request.name,
+            time: timestamp(request.time),
+        },
+        trigger: request.trigger.as_ref(),
+        waiting_since: since.map(timestamp),
+        watch: None,
+    };
+    // Strings and numbers can always be written; SQS refuses an empty message, and nothing is lost.
+    serde_json::to_string(&message).unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! AWS Entity Resolution: `GET /idmappingworkflows/NAME`, `…/jobs` and `…/jobs/ID` (API model
+//! `entityresolution-2018-05-10`).
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::clean_rooms::{Job, unsigned};
+use crate::http::{Reply, Request, refusal};
+use crate::{ACCOUNT, Operation, REGION};
+
+const WORKFLOW_PREFIX: &str = "workflow-";
+
+pub(crate) fn operation(request: &Request) -> Option<Operation> {
+    if request.method != "GET" {
+        return None;
+    }
+    match parts(&request.path)? {
+        (_, None) => Some(Operation::GetIdMappingWorkflow),
+        (_, Some("")) => Some(Operation::ListIdMappingJobs),
+        (_, Some(_)) => Some(Operation::GetIdMappingJob),
+    }
+}
+
+/// The workflow's name, and the job's id: empty for the list.
+fn parts(path: &str) -> Option<(&str, Option<&str>)> {
+    let rest = path.strip_prefix("/idmappingworkflows/")?;
+    match rest.split_once("/jobs") {
+        None => Some((rest, None)),
+        Some((name, job)) => Some((name, Some(job.trim_start_matches('/')))),
+    }
+}
+
+/// The name and job id of a request that is taken, or why it is not.
+fn asked(request: &Request) -> Result<(&str, &str), Reply> {
+    if let Some(refusal) = unsigned(request, "entityresolution") {
+        return Err(refusal);
+    }
+    match parts(&request.path) {
+        Some((name, job)) if name.starts_with(WORKFLOW_PREFIX) => {
+            Ok((name, job.unwrap_or_default()))
+        }
+        _ => Err(refusal(
+            404,
+            "ResourceNotFoundException",
+            "no such ID mapping workflow",
+        )),
+    }
+}
+
+pub(crate) fn get_workflow(request: &Request) -> Reply {
+    let name = match asked(request) {
+        Ok((name, _)) => name,
+        Err(refusal) => return refusal,
+    };
+    Reply::json(
+        200,
+        &json!({
+            "workflowName": name,
+            "workflowArn": format!("arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{name}"),
+            "inputSourceConfig": [],
+            "idMappingTechniques": { "idMappingType": "RULE_BASED" },
+            "incrementalRunConfig": { "incrementalRunType": "ON_DEMAND" },
+            "createdAt": 1_700_000_000.0,
+            "updatedAt": 1_700_000_000.0,
+        }),
+    )
+}
+
+/// A page of at most 25 jobs, newest first.
+pub(crate) fn list_jobs(request: &Request, jobs: &[Job]) -> Reply {
+    let name = match asked(request) {
+        Ok((name, _)) => name,
+        Err(refusal) => return refusal,
+    };
+    let query = |key: &str| {
+        let mut pairs = request
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(name, _)| *name == key)
+            .and_then(|(_, value)| value.parse::<usize>().ok())
+    };
+    let size = query("maxResults").unwrap_or(25).clamp(1, 25);
+    let skip = query("nextToken").unwrap_or(0);
+    let all: Vec<&Job> = jobs
+        .iter()
+        .rev()
+        .filter(|job| job.workflow() == name)
+        .collect();
+    let page: Vec<Value> = all
+        .iter()
+        .skip(skip)
+        .take(size)
+        .map(|job| summary(job))
+        .collect();
+    let mut body = json!({ "jobs": page });
+    if skip + size < all.len() {
+        body["nextToken"] = json!((skip + size).to_string());
+    }
+    Reply::json(200, &body)
+}
+
+pub(crate) fn get_job(request: &Request, jobs: &[Job]) -> Reply {
+    let (name, id) = match asked(request) {
+        Ok(asked) => asked,
+        Err(refusal) => return refusal,
+    };
+    let found = jobs
+        .iter()
+        .find(|job| job.workflow() == name && job.entity_resolution_id == id);
+    let Some(job) = found else {
+        return refusal(404, "ResourceNotFoundException", "no such job");
+    };
+    let mut body = summary(job);
+    if let Some(job_type) = &job.job_type {
+        body["jobType"] = json!(job_type);
+    }
+    if job.foreign {
+        body["outputSourceConfig"] = json!([{ "outputS3Path": "s3://bucket/prefix", "roleArn": "arn:aws:iam::123456789012:role/r" }]);
+    }
+    Reply::json(200, &body)
+}
+
+fn summary(job: &Job) -> Value {
+    let mut summary = json!({
+        "jobId": job.entity_resolution_id,
+        "status": job.status.as_str(),
+        "startTime": seconds(job.started_at),
+    });
+    if let Some(ended) = job.ended_at {
+        summary["endTime"] = json!(seconds(ended));
+    }
+    summary
+}
+
+fn seconds(time: OffsetDateTime) -> f64 {
+    (time.unix_timestamp_nanos() / 1_000_000) as f64 / 1_000.0
+}

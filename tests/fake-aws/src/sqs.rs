@@ -1,0 +1,250 @@
+//! Amazon SQS: `SendMessage` (API model `sqs-2012-11-05`, AWS JSON 1.0), and what Lambda's poller
+//! does with a queue: batches, visibility, receive counts, redrive.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use crate::clean_rooms::unsigned;
+use crate::http::{Reply, Request, refusal};
+use crate::{ACCOUNT, FakeAws, REGION};
+
+/// A queue.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// How long a message that was received is out of sight.
+    pub visibility_timeout: Duration,
+    /// After how many receipts a message goes to which queue.
+    pub redrive: Option<(u32, String)>,
+    /// The messages in it.
+    pub messages: Vec<Message>,
+}
+
+/// A message in a queue.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// Its body.
+    pub body: String,
+    /// Its attributes as `SendMessage` took them.
+    pub attributes: Value,
+    /// When it was sent.
+    pub sent_at: OffsetDateTime,
+    /// When it can be received next.
+    pub visible_at: OffsetDateTime,
+    /// How often it was received.
+    pub receive_count: u32,
+}
+
+pub(crate) fn send_message(
+    request: &Request,
+    queues: &mut BTreeMap<String, Queue>,
+    sent: &mut usize,
+    now: OffsetDateTime,
+) -> Reply {
+    if let Some(refusal) = unsigned(request, "sqs") {
+        return refusal;
+    }
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let name = body["QueueUrl"]
+        .as_str()
+        .and_then(|url| url.rsplit('/').next());
+    let Some(queue) = name.and_then(|name| queues.get_mut(name)) else {
+        return refusal(
+            400,
+            "com.amazonaws.sqs#QueueDoesNotExist",
+            "the specified queue does not exist",
+        );
+    };
+    let text = body["MessageBody"].as_str().unwrap_or_default();
+    if text.is_empty() || text.len() > 1_048_576 {
+        return refusal(
+            400,
+            "InvalidParameterValue",
+            "the body must have 1 byte to 1 MiB",
+        );
+    }
+    let delay = body["DelaySeconds"].as_i64().unwrap_or(0);
+    if !(0..=900).contains(&delay) {
+        return refusal(
+            400,
+            "InvalidParameterValue",
+            "DelaySeconds must be 0 to 900",
+        );
+    }
+    let attributes = body["MessageAttributes"].clone();
+    for attribute in attributes
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(_, value)| value)
+    {
+        if attribute["StringValue"].as_str().is_none_or(str::is_empty) {
+            return refusal(400, "InvalidParameterValue", "an attribute is empty");
+        }
+    }
+    let id = queue.put(sent, text, attributes, now, Duration::seconds(delay));
+    Reply::json(
+        200,
+        &json!({ "MessageId": id, "MD5OfMessageBody": "0".repeat(32) }),
+    )
+}
+
+impl Queue {
+    fn put(
+        &mut self,
+        sent: &mut usize,
+        body: &str,
+        attributes: Value,
+        now: OffsetDateTime,
+        delay: Duration,
+    ) -> String {
+        *sent += 1;
+        let id = format!("{sent:08x}-5050-4000-8000-000000000000");
+        self.messages.push(Message {
+            id: id.clone(),
+            body: body.to_owned(),
+            attributes,
+            sent_at: now,
+            visible_at: now + delay,
+            receive_count: 0,
+        });
+        id
+    }
+}
+
+impl FakeAws {
+    /// Creates a queue. Its URL.
+    pub fn create_queue(
+        &self,
+        name: &str,
+        visibility_timeout: Duration,
+        redrive: Option<(u32, &str)>,
+    ) -> String {
+        let queue = Queue {
+            visibility_timeout,
+            redrive: redrive.map(|(count, name)| (count, name.to_owned())),
+            messages: Vec::new(),
+        };
+        self.state().queues.insert(name.to_owned(), queue);
+        self.queue_url(name)
+    }
+
+    /// The URL of a queue.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}/{ACCOUNT}/{name}", self.url())
+    }
+
+    /// Sends a message, as anyone may.
+    pub fn send(&self, name: &str, body: &str) {
+        let now = self.now();
+        let state = &mut *self.state();
+        if let Some(queue) = state.queues.get_mut(name) {
+            queue.put(&mut state.sent, body, Value::Null, now, Duration::ZERO);
+        }
+    }
+
+    /// The messages in a queue.
+    pub fn messages(&self, name: &str) -> Vec<Message> {
+        let queue = self.state().queues.get(name).cloned();
+        queue.map(|queue| queue.messages).unwrap_or_default()
+    }
+
+    /// Moves all messages of one queue to another, as `StartMessageMoveTask` does.
+    pub fn move_messages(&self, from: &str, to: &str) {
+        let now = self.now();
+        let state = &mut *self.state();
+        let moved = state
+            .queues
+            .get_mut(from)
+            .map(|queue| std::mem::take(&mut queue.messages));
+        if let Some(queue) = state.queues.get_mut(to) {
+            queue
+                .messages
+                .extend(moved.into_iter().flatten().map(|message| Message {
+                    visible_at: now,
+                    receive_count: 0,
+                    ..message
+                }));
+        }
+    }
+
+    /// Receives up to this many messages, as Lambda's poller does, and makes of them the event that
+    /// it invokes a function with. None: no message is visible.
+    pub fn receive(&self, name: &str, most: usize) -> Option<Value> {
+        let now = self.now();
+        let state = &mut *self.state();
+        let queue = state.queues.get_mut(name)?;
+        let mut records = Vec::new();
+        let mut gone = Vec::new();
+        for message in &mut queue.messages {
+            if message.visible_at > now || records.len() == most {
+                continue;
+            }
+            message.receive_count += 1;
+            if queue
+                .redrive
+                .as_ref()
+                .is_some_and(|(most, _)| message.receive_count > *most)
+            {
+                gone.push(message.clone());
+                continue;
+            }
+            message.visible_at = now + queue.visibility_timeout;
+            records.push(record(name, message, now));
+        }
+        queue
+            .messages
+            .retain(|message| !gone.iter().any(|gone| gone.id == message.id));
+        if let Some((_, dead)) = queue.redrive.clone()
+            && let Some(dead) = state.queues.get_mut(&dead)
+        {
+            dead.messages.extend(gone);
+        }
+        (!records.is_empty()).then(|| json!({ "Records": records }))
+    }
+
+    /// What Lambda's poller does when the function has answered on an event of
+    /// [`FakeAws::receive`]: it deletes what did not fail. None: the function failed as a whole.
+    pub fn received(&self, name: &str, event: &Value, answer: Option<&Value>) {
+        let Some(answer) = answer else { return };
+        let failures = answer["batchItemFailures"].as_array();
+        let failed = |id: &Value| {
+            failures.is_some_and(|all| all.iter().any(|failure| failure["itemIdentifier"] == *id))
+        };
+        let done: Vec<&Value> = event["Records"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|record| &record["messageId"])
+            .filter(|id| !failed(id))
+            .collect();
+        if let Some(queue) = self.state().queues.get_mut(name) {
+            queue
+                .messages
+                .retain(|message| !done.iter().any(|id| **id == message.id));
+        }
+    }
+}
+
+fn record(queue: &str, message: &Message, now: OffsetDateTime) -> Value {
+    let milliseconds = |time: OffsetDateTime| (time.unix_timestamp_nanos() / 1_000_000).to_string();
+    json!({
+        "messageId": message.id,
+        "receiptHandle": format!("{}/{}", message.id, message.receive_count),
+        "body": message.body,
+        "attributes": {
+            "ApproximateReceiveCount": message.receive_count.to_string(),
+            "SentTimestamp": milliseconds(message.sent_at),
+            "SenderId": "AIDAEXAMPLE",
+            "ApproximateFirstReceiveTimestamp": milliseconds(now),
+        },
+        "messageAttributes": {},
+        "md5OfBody": "0".repeat(32),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"),
+        "awsRegion": REGION,
+    })
+}

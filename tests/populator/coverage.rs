@@ -1,0 +1,429 @@
+//! The ledger at work: repeats, bursts, claims, and what is announced late.
+
+use std::time::Duration;
+
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use serde_json::{Value, json};
+
+use crate::lab::{BEGIN, Ended, Lab, TIMEOUT};
+use crate::promises::News;
+use crate::world::{T1, T2, event_file, request_for, table_arn};
+
+fn news(id: &str, seconds: i64) -> Value {
+    News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
+}
+
+fn count(lab: &Lab, operation: Operation) -> usize {
+    lab.aws.calls_of(operation).len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_is_covered_by_its_own_job_however_late_it_comes() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let event = event_file("population-requested.json");
+    let first = lab.response(&event).await["outcomes"][0].clone();
+    for _ in 0..3 {
+        lab.pass(Duration::from_secs(3 * 60 * 60));
+        let repeat = lab.response(&event).await["outcomes"][0].clone();
+        assert_eq!(repeat["outcome"], "COVERED");
+        assert_eq!(repeat["idMappingJobId"], first["idMappingJobId"]);
+        assert_eq!(repeat["decision"], first["decision"]);
+        assert_eq!(
+            (repeat.get("jobType"), repeat.get("startedAt")),
+            (None, None)
+        );
+        assert_eq!(lab.details().last(), Some(&repeat));
+    }
+    assert_eq!(lab.aws.jobs().len(), 1);
+    // One name for the one outcome, however often it is published.
+    let names: std::collections::BTreeSet<String> = lab
+        .details()
+        .iter()
+        .map(|detail| detail["eventId"].to_string())
+        .collect();
+    assert_eq!(names.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_started_job_costs_one_read_and_three_writes_and_a_covered_request_one_read() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.outcomes(&news("a", -10)).await;
+    assert_eq!(
+        (
+            count(&lab, Operation::GetItem),
+            count(&lab, Operation::PutItem)
+        ),
+        (1, 3)
+    );
+    lab.outcomes(&news("b", -10)).await;
+    assert_eq!(
+        (
+            count(&lab, Operation::GetItem),
+            count(&lab, Operation::PutItem)
+        ),
+        (2, 3)
+    );
+    let read = &lab.aws.calls_of(Operation::GetItem)[0].body;
+    assert_eq!(read["ConsistentRead"], true);
+    assert_eq!(
+        read["Key"],
+        json!({ "idMappingTableArn": { "S": table_arn(T1) } })
+    );
+
+    // Without a bus nothing is to be announced, nor to be recorded about it.
+    let aws = FakeAws::in_process();
+    let mut lab = Lab::with(aws, Slot::Unlimited, &[("EVENT_BUS_NAME", "")]).await;
+    lab.outcomes(&news("a", -10)).await;
+    assert_eq!(
+        (
+            count(&lab, Operation::GetItem),
+            count(&lab, Operation::PutItem)
+        ),
+        (1, 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_news_is_one_job_and_what_comes_while_it_runs_one_more() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    let mut outcomes = Vec::new();
+    for number in 0..100 {
+        outcomes.extend(
+            lab.outcomes(&news(&format!("early-{number}"), number - 101))
+                .await,
+        );
+    }
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| *outcome == "STARTED")
+            .count(),
+        1
+    );
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| *outcome == "COVERED")
+            .count(),
+        99
+    );
+    lab.pass(Duration::from_secs(60));
+    for number in 0..20 {
+        let outcomes = lab
+            .outcomes(&news(&format!("late-{number}"), 10 + number))
+            .await;
+        assert_eq!(outcomes, ["WAITING SlotBusy"]);
+    }
+    lab.aws.end_job(Status::Succeeded);
+    while lab.poll(0).await {}
+    assert_eq!(lab.aws.jobs().len(), 2);
+    let announced = lab.announced();
+    assert_eq!(
+        announced
+            .iter()
+            .filter(|outcome| *outcome == "STARTED")
+            .count(),
+        2
+    );
+    assert_eq!(
+        announced
+            .iter()
+            .filter(|outcome| *outcome == "COVERED")
+            .count(),
+        99 + 19
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_of_the_second_in_which_a_job_starts_is_not_covered() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(2));
+    assert_eq!(lab.outcomes(&news("b", -1)).await, ["COVERED"]);
+    assert_eq!(lab.outcomes(&news("c", 0)).await, ["STARTED"]);
+    assert_eq!(lab.aws.jobs().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_could_not_be_announced_is_announced_by_the_repeat() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    let refused = Fault::FailEntries("MalformedDetail".to_owned());
+    lab.aws.fail_always(Operation::PutEvents, refused);
+    let event = news("a", -10);
+    for _ in 0..2 {
+        let (error_type, message) = lab.failure(&event).await;
+        assert_eq!(error_type, "NotAnnounced");
+        assert!(
+            message.contains(&format!("(job {})", lab.aws.jobs()[0])),
+            "{message}"
+        );
+    }
+    lab.aws.repair(Operation::PutEvents);
+    let repeat = lab.response(&event).await["outcomes"][0].clone();
+    assert_eq!(
+        (&repeat["outcome"], &repeat["startedAt"]),
+        (&json!("STARTED"), &json!("2026-11-23T02:00:00.000Z"))
+    );
+    assert_eq!(lab.details(), [repeat]);
+    assert_eq!(lab.outcomes(&event).await, ["COVERED"]);
+    assert_eq!(lab.aws.jobs().len(), 1);
+    // What was tried in vain had the same name.
+    let tried = lab.aws.calls_of(Operation::PutEvents);
+    let name = |call: &fake_aws::Call| {
+        let detail = call.body["Entries"][0]["Detail"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        serde_json::from_str::<Value>(&detail).unwrap()["eventId"].clone()
+    };
+    assert_eq!(name(&tried[0]), name(&tried[2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_meets_an_unannounced_start_announces_it_first() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let refused = Fault::FailEntries("MalformedDetail".to_owned());
+    lab.aws.fail_next(Operation::PutEvents, refused);
+    lab.failure(&news("a", -10)).await;
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
+    assert_eq!(lab.announced(), ["STARTED", "COVERED"]);
+    assert_eq!(lab.details()[0]["requestId"], "a");
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["COVERED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_ledger_nothing_is_started() {
+    for operation in [Operation::GetItem, Operation::PutItem] {
+        for (fault, said) in [
+            (
+                Fault::Refuse(Exception::access_denied()),
+                "AccessDeniedException: ",
+            ),
+            (
+                Fault::Refuse(Exception::internal_server()),
+                "InternalServerException: ",
+            ),
+            (Fault::Drop, "dropped on order"),
+            (Fault::AcceptAndHang, "no answer within 5000 ms"),
+        ] {
+            let mut lab = Lab::new(Slot::Unlimited).await;
+            lab.aws.fail_always(operation, fault);
+            let (error_type, message) = lab.failure(&news("a", -10)).await;
+            assert_eq!(error_type, "LedgerUnavailable", "{message}");
+            let head = format!(
+                "{operation:?} of the ledger's item for {} failed: ",
+                table_arn(T1)
+            );
+            assert!(
+                message.starts_with(&head) && message.contains(said),
+                "{message}"
+            );
+            assert_eq!(lab.aws.jobs().len(), 0);
+            assert_eq!(lab.announced(), [""; 0]);
+
+            // In a batch the message stays, and nothing else.
+            lab.aws.send("waiting", &news("a", -10).to_string());
+            assert!(lab.poll(0).await);
+            assert_eq!(lab.aws.messages("waiting").len(), 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_nobody_understands_is_named() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let item = json!({ "idMappingTableArn": { "S": table_arn(T1) }, "record": { "S": "{" } });
+    lab.aws.state().items.insert(table_arn(T1), item);
+    let (error_type, message) = lab.failure(&news("a", -10)).await;
+    assert_eq!(error_type, "LedgerUnavailable");
+    assert!(
+        message.contains("in table ledger is none that this version"),
+        "{message}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_done_and_not_answered_is_known_when_it_is_repeated() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    for _ in 0..3 {
+        lab.aws.fail_next(Operation::PutItem, Fault::AcceptAndFail);
+        lab.aws
+            .fail_next(Operation::PutItem, Fault::Slow(Duration::ZERO));
+    }
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    assert_eq!(count(&lab, Operation::PutItem), 6);
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["COVERED"]);
+    assert_eq!(lab.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_could_not_be_recorded_is_announced_and_found_later() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PutItem, Fault::Slow(Duration::ZERO));
+    lab.aws.fail_next(
+        Operation::PutItem,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    // The claim stays.
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["WAITING SlotBusy"]);
+    lab.pass(TIMEOUT + Duration::from_secs(2));
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_another_invocation_starts_a_job_a_request_waits() {
+    let lab = Lab::new(Slot::Conflict).await;
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Slow(Duration::from_secs(10)),
+    );
+    let (event, other) = (news("a", -10), news("b", -5));
+    let (first, second) = tokio::join!(lab.invoke(0, "first", &event), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        lab.invoke(1, "second", &other).await
+    });
+    let Ended::Response(first) = first else {
+        panic!("{first:?}")
+    };
+    let Ended::Response(second) = second else {
+        panic!("{second:?}")
+    };
+    assert_eq!(first["outcomes"][0]["outcome"], "STARTED");
+    let error = &second["outcomes"][0]["error"];
+    assert_eq!(error["type"], "SlotBusy");
+    let said = error["message"].as_str().unwrap();
+    assert!(
+        said.contains(
+            "another invocation is starting a job for this table, until 2026-11-23T02:02:00.000Z"
+        ),
+        "{said}"
+    );
+    assert_eq!(count(&lab, Operation::PopulateIdMappingTable), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_claim_at_once_one_calls() {
+    let lab = Lab::new(Slot::Unlimited).await;
+    let (one, other) = (news("a", -10), news("b", -5));
+    let (first, second) = tokio::join!(
+        lab.invoke(0, "first", &one),
+        lab.invoke(1, "second", &other)
+    );
+    assert!(matches!(
+        (first, second),
+        (Ended::Response(_), Ended::Response(_))
+    ));
+    assert_eq!(lab.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_tells_what_would_happen_and_only_reads() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    let mut dry = request_for(T1);
+    dry["jobType"] = json!("INCREMENTAL");
+    dry["time"] = json!("2026-11-23T01:59:50Z");
+    dry["dryRun"] = json!(true);
+    let plan = |response: Value| response["outcomes"][0]["plan"].clone();
+    assert_eq!(plan(lab.response(&dry).await), "START");
+    lab.outcomes(&news("a", -10)).await;
+    let before = lab.aws.call_count();
+    assert_eq!(plan(lab.response(&dry).await), "COVERED");
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    lab.deliver(0, &news("b", 0)).await;
+    dry["time"] = json!("2026-11-23T02:00:00Z");
+    assert_eq!(plan(lab.response(&dry).await), "WAIT");
+    let calls = lab.aws.calls();
+    assert_eq!(calls[before].operation, Some(Operation::GetItem));
+    assert_eq!(
+        calls[before + 1].operation,
+        Some(Operation::GetItem),
+        "of the delivery"
+    );
+    assert_eq!(calls.last().unwrap().operation, Some(Operation::GetItem));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_in_memory_lasts_as_long_as_its_environment() {
+    let aws = FakeAws::in_process();
+    let lab = Lab::with(aws, Slot::Unlimited, &[("LEDGER_TABLE_NAME", "")]).await;
+    let event = news("a", -10);
+    let mut outcomes = Vec::new();
+    for (environment, request_id) in [(0, "1"), (0, "2"), (1, "3")] {
+        let Ended::Response(response) = lab.invoke(environment, request_id, &event).await else {
+            panic!()
+        };
+        outcomes.push(response["outcomes"][0]["outcome"].clone());
+    }
+    assert_eq!(outcomes, ["STARTED", "COVERED", "STARTED"]);
+    assert_eq!(
+        (
+            count(&lab, Operation::GetItem),
+            count(&lab, Operation::PutItem)
+        ),
+        (0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ledger_works_on_a_database_that_speaks_dynamodb() {
+    let aws = FakeAws::in_process_with_database().unwrap();
+    let mut lab = Lab::with(aws, Slot::Conflict, &[]).await;
+    // Names as hard as they come.
+    let name = "ü \"\\\u{1}".repeat(500);
+    let mut request = request_for(T1);
+    request["requestId"] = json!(name);
+    assert_eq!(lab.outcomes(&request).await, ["STARTED"]);
+    assert_eq!(lab.outcomes(&request).await, ["COVERED"]);
+    assert_eq!(lab.outcomes(&request_for(T2)).await, ["WAITING SlotBusy"]);
+    let (one, other) = (news("a", 1), news("b", 1));
+    lab.pass(Duration::from_secs(10));
+    let _ = tokio::join!(
+        lab.invoke(0, "first", &one),
+        lab.invoke(1, "second", &other)
+    );
+    assert_eq!(lab.aws.jobs().len(), 1);
+    lab.aws.end_job(Status::Succeeded);
+    while lab.poll(0).await {}
+    assert_eq!(lab.aws.jobs().len(), 2);
+}
+
+/// The stand-in for DynamoDB that the search of `proof.rs` uses answers as the database does.
+#[tokio::test(start_paused = true)]
+async fn both_stand_ins_for_dynamodb_tell_the_same() {
+    let mut told = Vec::new();
+    for aws in [
+        FakeAws::in_process(),
+        FakeAws::in_process_with_database().unwrap(),
+    ] {
+        let mut lab = Lab::with(aws, Slot::Conflict, &[]).await;
+        lab.aws.fail_next(Operation::PutItem, Fault::AcceptAndFail);
+        lab.aws.fail_next(
+            Operation::PutEvents,
+            Fault::FailEntries("MalformedDetail".to_owned()),
+        );
+        let mut all = vec![lab.failure(&news("a", -10)).await.0];
+        all.extend(lab.outcomes(&news("a", -10)).await);
+        lab.pass(Duration::from_secs(60));
+        let (one, other) = (news("b", 10), news("c", 10));
+        let both = tokio::join!(
+            lab.invoke(0, "first", &one),
+            lab.invoke(1, "second", &other)
+        );
+        all.push(format!("{both:?}"));
+        all.extend(lab.announced());
+        all.extend(lab.aws.calls().iter().filter_map(|call| {
+            let ledger = matches!(
+                call.operation,
+                Some(Operation::GetItem | Operation::PutItem)
+            );
+            ledger.then(|| format!("{:?} {:?}", call.operation, call.status))
+        }));
+        told.push(all);
+    }
+    assert_eq!(told[0], told[1]);
+}

@@ -1,0 +1,276 @@
+//! The function and its services without a socket, in a time that the test moves: real SDK clients,
+//! execution environments, Lambda's repeats, the poller of the waiting line.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_cleanrooms::config::Credentials;
+use fake_aws::{ENVIRONMENTS, FakeAws, LEDGER_TABLE, Slot};
+use id_mapping_populator::clients;
+use id_mapping_populator::config::Settings;
+use id_mapping_populator::error::Error;
+use id_mapping_populator::handler::{Clock, Invocation, Populator};
+use id_mapping_populator::input::Payload;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::world::FUNCTION_ARN;
+
+/// The function's time-out.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
+/// The waiting queue's visibility time-out.
+pub const VISIBILITY: Duration = Duration::from_secs(15 * 60);
+
+/// How an invocation ended.
+#[derive(Debug)]
+pub enum Ended {
+    Response(Value),
+    Failed(Error),
+    /// The process went away, on order or at the time-out.
+    Crashed,
+}
+
+/// An event that Lambda holds for an asynchronous invocation.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub request_id: String,
+    pub payload: Value,
+    /// Tries so far.
+    pub tries: u32,
+}
+
+/// Everything is at one moment of a virtual time, which passes while something is waited for. The
+/// runtime must be paused.
+#[derive(Clone)]
+pub struct Lab {
+    pub aws: FakeAws,
+    populators: Vec<Populator>,
+    time: Arc<Mutex<(Instant, OffsetDateTime)>>,
+    /// Lambda's queue of asynchronous invocations that failed and will be repeated.
+    pub repeats: Vec<Delivery>,
+    /// How many invocations there were: Lambda's request ids.
+    pub invoked: usize,
+    pub timeout: Duration,
+}
+
+pub const BEGIN: OffsetDateTime = time::macros::datetime!(2026-11-23 02:00 UTC);
+
+impl Lab {
+    /// With ledger, waiting line, dead-letter queue and event bus.
+    pub async fn new(slot: Slot) -> Self {
+        Self::with(FakeAws::in_process(), slot, &[]).await
+    }
+
+    /// With these services, and settings besides; empty ones are unset.
+    pub async fn with(aws: FakeAws, slot: Slot, variables: &[(&str, &str)]) -> Self {
+        let time = Arc::new(Mutex::new((Instant::now(), BEGIN)));
+        let clock = {
+            let time = Arc::clone(&time);
+            move || {
+                let (instant, moment) = *time.lock().unwrap();
+                moment + instant.elapsed()
+            }
+        };
+        aws.set_clock(clock.clone());
+        aws.set_slot(slot);
+        let visibility = time::Duration::try_from(VISIBILITY).unwrap();
+        let waiting = aws.create_queue("waiting", visibility, Some((1000, "dead")));
+        let dead = aws.create_queue("dead", visibility, None);
+        let settings = Settings::read(|name| {
+            let given = variables.iter().find(|(key, _)| *key == name);
+            let value = match (given, name) {
+                (Some((_, value)), _) => value,
+                (None, "AWS_REGION") => "eu-west-1",
+                (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
+                (None, "WAITING_QUEUE_URL") => &waiting,
+                (None, "DEAD_LETTER_QUEUE_URL") => &dead,
+                (None, "EVENT_BUS_NAME") => "default",
+                (None, _) => return None,
+            };
+            Some(value.to_owned())
+        })
+        .unwrap();
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
+        // Without the pause before a second try, which is a matter of chance.
+        let retry = RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1));
+        let mut populators = Vec::new();
+        for environment in 0..ENVIRONMENTS {
+            let config = clients::config_loader(&settings.region)
+                .http_client(aws.http_client(environment))
+                .endpoint_url("http://services")
+                .credentials_provider(credentials.clone())
+                .retry_config(retry.clone())
+                .load()
+                .await;
+            let clock = Clock::new(clock.clone());
+            populators.push(Populator::new(settings.clone(), &config, clock));
+        }
+        Self {
+            aws,
+            populators,
+            time,
+            repeats: Vec::new(),
+            invoked: 0,
+            timeout: TIMEOUT,
+        }
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        self.aws.now()
+    }
+
+    /// Time passes, and nothing happens.
+    pub fn pass(&self, duration: Duration) {
+        self.time.lock().unwrap().1 += duration;
+    }
+
+    /// It is this moment.
+    pub fn set_now(&self, moment: OffsetDateTime) {
+        *self.time.lock().unwrap() = (Instant::now(), moment);
+    }
+
+    /// One invocation in an execution environment, with a deadline that Lambda enforces.
+    pub async fn invoke(&self, environment: usize, request_id: &str, payload: &Value) -> Ended {
+        let invocation = Invocation {
+            request_id: request_id.to_owned(),
+            function_arn: FUNCTION_ARN.to_owned(),
+            deadline: self.now() + self.timeout,
+        };
+        let payload = Payload::from_text(&payload.to_string());
+        let populator = &self.populators[environment];
+        tokio::select! {
+            biased;
+            ended = populator.handle(&payload, &invocation) => match ended {
+                Ok(response) => Ended::Response(serde_json::to_value(response).unwrap()),
+                Err(error) => Ended::Failed(error),
+            },
+            () = self.aws.crashed(environment) => Ended::Crashed,
+            () = tokio::time::sleep(self.timeout) => Ended::Crashed,
+        }
+    }
+
+    /// The return value of an invocation that must not fail.
+    pub async fn response(&mut self, payload: &Value) -> Value {
+        self.invoked += 1;
+        match self
+            .invoke(0, &format!("request-{}", self.invoked), payload)
+            .await
+        {
+            Ended::Response(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The outcomes of an invocation that must not fail, as `OUTCOME` or `OUTCOME error type`.
+    pub async fn outcomes(&mut self, payload: &Value) -> Vec<String> {
+        let response = self.response(payload).await;
+        response["outcomes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(short)
+            .collect()
+    }
+
+    /// The error type and message of an invocation that must fail.
+    pub async fn failure(&mut self, payload: &Value) -> (String, String) {
+        self.invoked += 1;
+        match self
+            .invoke(0, &format!("request-{}", self.invoked), payload)
+            .await
+        {
+            Ended::Failed(error) => (error.error_type.as_str().to_owned(), error.message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An asynchronous invocation: what fails is repeated twice, then goes to the failure
+    /// destination.
+    pub async fn deliver(&mut self, environment: usize, payload: &Value) {
+        let delivery = self.delivery(payload);
+        self.carry_out(environment, delivery).await;
+    }
+
+    /// A new asynchronous invocation.
+    pub fn delivery(&mut self, payload: &Value) -> Delivery {
+        self.invoked += 1;
+        Delivery {
+            request_id: format!("request-{}", self.invoked),
+            payload: payload.clone(),
+            tries: 0,
+        }
+    }
+
+    /// Lambda repeats what failed.
+    pub async fn repeat(&mut self, environment: usize) {
+        for delivery in std::mem::take(&mut self.repeats) {
+            self.carry_out(environment, delivery).await;
+        }
+    }
+
+    async fn carry_out(&mut self, environment: usize, delivery: Delivery) {
+        let ended = self
+            .invoke(environment, &delivery.request_id, &delivery.payload)
+            .await;
+        self.keep(delivery, &ended);
+    }
+
+    /// What Lambda does with an event when its invocation has ended.
+    pub fn keep(&mut self, delivery: Delivery, ended: &Ended) {
+        if let Ended::Response(_) = ended {
+            return;
+        }
+        let tries = delivery.tries + 1;
+        if tries < 3 {
+            self.repeats.push(Delivery { tries, ..delivery });
+            return;
+        }
+        let record = json!({
+            "version": "1.0",
+            "timestamp": "2026-11-23T02:00:00.000Z",
+            "requestContext": { "requestId": delivery.request_id, "functionArn": FUNCTION_ARN,
+                "condition": "RetriesExhausted", "approximateInvokeCount": tries },
+            "requestPayload": delivery.payload,
+        });
+        self.aws.send("dead", &record.to_string());
+    }
+
+    /// Lambda's poller hands a batch of the waiting line over. False: no message was visible.
+    pub async fn poll(&mut self, environment: usize) -> bool {
+        let Some(batch) = self.aws.receive("waiting", 10) else {
+            return false;
+        };
+        self.invoked += 1;
+        let request_id = format!("request-{}", self.invoked);
+        let answer = match self.invoke(environment, &request_id, &batch).await {
+            Ended::Response(answer) => Some(answer),
+            Ended::Failed(_) | Ended::Crashed => None,
+        };
+        self.aws.received("waiting", &batch, answer.as_ref());
+        true
+    }
+
+    /// The outcome events so far, as `OUTCOME` or `OUTCOME error type`.
+    pub fn announced(&self) -> Vec<String> {
+        self.details().iter().map(short).collect()
+    }
+
+    /// The details of the outcome events so far.
+    pub fn details(&self) -> Vec<Value> {
+        self.aws
+            .events()
+            .into_iter()
+            .map(|event| event["detail"].clone())
+            .collect()
+    }
+}
+
+fn short(detail: &Value) -> String {
+    let outcome = detail["outcome"].as_str().unwrap();
+    match detail["error"]["type"].as_str() {
+        Some(error_type) => format!("{outcome} {error_type}"),
+        None => outcome.to_owned(),
+    }
+}

@@ -1,0 +1,265 @@
+//! The built binary with ledger and waiting line: two copies at once, a long line, a kill between a
+//! call and its answer, connections that a server closed.
+
+use std::time::{Duration, Instant};
+
+use fake_aws::{Answered, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::function::{Function, response};
+use crate::promises::News;
+use crate::world::{T1, request_for};
+
+/// Services with a waiting line, and the settings of a function that uses them.
+async fn services(slot: Slot) -> (FakeAws, Vec<(&'static str, String)>) {
+    let aws = FakeAws::start().await.unwrap();
+    aws.set_slot(slot);
+    let waiting = aws.create_queue("waiting", time::Duration::seconds(1), Some((1_000, "dead")));
+    let dead = aws.create_queue("dead", time::Duration::seconds(1), None);
+    let settings = vec![
+        ("LEDGER_TABLE_NAME", LEDGER_TABLE.to_owned()),
+        ("WAITING_QUEUE_URL", waiting),
+        ("DEAD_LETTER_QUEUE_URL", dead),
+        ("EVENT_BUS_NAME", "default".to_owned()),
+        ("AWS_LAMBDA_LOG_LEVEL", "ERROR".to_owned()),
+    ];
+    (aws, settings)
+}
+
+async fn function(
+    aws: &FakeAws,
+    timeout: Duration,
+    settings: &[(&'static str, String)],
+) -> Function {
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    Function::on(aws, timeout, &settings).await
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Lambda's poller hands one batch over. None: no message is visible.
+async fn poll(function: &Function) -> Option<Value> {
+    let batch = function.aws.receive("waiting", 10)?;
+    let answer = response(function.invoke(batch.to_string()).await);
+    function.aws.received("waiting", &batch, Some(&answer));
+    Some(answer)
+}
+
+/// Polls until nothing waits any more.
+async fn drain(function: &Function) {
+    let began = Instant::now();
+    while !function.aws.messages("waiting").is_empty() {
+        if poll(function).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            function.aws.messages("waiting")
+        );
+    }
+}
+
+fn outcomes(aws: &FakeAws, outcome: &str) -> usize {
+    let events = aws.events();
+    events
+        .iter()
+        .filter(|event| event["detail"]["outcome"] == outcome)
+        .count()
+}
+
+#[tokio::test]
+async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
+    let (aws, settings) = services(Slot::Conflict).await;
+    let one = function(&aws, TIMEOUT, &settings).await;
+    let other = function(&aws, TIMEOUT, &settings).await;
+    let now = OffsetDateTime::now_utc();
+    let news = |number: i64| {
+        let time = now - time::Duration::seconds(2 + number % 58);
+        News::new(&format!("news-{number}"), T1, time)
+            .event
+            .to_string()
+    };
+    let events: Vec<String> = (0..100).map(news).collect();
+    let deliver = async |function: &Function| {
+        for event in &events {
+            response(function.invoke(event.clone()).await);
+        }
+    };
+    tokio::join!(deliver(&one), deliver(&other));
+    assert_eq!(aws.jobs().len(), 1);
+    // Whoever came while the job was being started waits, and then is covered.
+    drain(&one).await;
+    assert_eq!(aws.jobs().len(), 1);
+    assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
+    // Whoever meets a start that is not announced yet announces it, under the same name.
+    let started: std::collections::BTreeSet<String> = aws
+        .events()
+        .iter()
+        .filter(|event| event["detail"]["outcome"] == "STARTED")
+        .map(|event| event["detail"]["eventId"].to_string())
+        .collect();
+    assert_eq!(started.len(), 1);
+    assert_eq!(outcomes(&aws, "STARTED") + outcomes(&aws, "COVERED"), 200);
+}
+
+#[tokio::test]
+async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table() {
+    const TABLES: usize = 5;
+    let (aws, settings) = services(Slot::Conflict).await;
+    let function = function(&aws, TIMEOUT, &settings).await;
+    aws.start_foreign_job(T1);
+    let since = OffsetDateTime::now_utc() - time::Duration::minutes(10);
+    for number in 0..1_000 {
+        let table = format!("aaaaaaaa-{:04}-4000-8000-000000000001", number % TABLES);
+        let mut request = request_for(&table);
+        request["requestId"] = json!(format!("request {number}"));
+        request["time"] = json!("2026-11-23T02:00:00Z");
+        let message = json!({
+            "version": 1, "request": request, "trigger": null, "watch": null,
+            "waitingSince": News::new("", &table, since).event["time"],
+        });
+        aws.send("waiting", &message.to_string());
+    }
+    let mut batches = 0;
+    #[cfg(target_os = "linux")]
+    let mut early = 0;
+    while batches < 100 {
+        match poll(&function).await {
+            Some(answer) => {
+                assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 10);
+                batches += 1;
+                #[cfg(target_os = "linux")]
+                if batches == 20 {
+                    early = crate::memory::used(&function.process).1;
+                }
+            }
+            None => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    let calls = aws.calls_of(Operation::PopulateIdMappingTable).len();
+    assert!(calls <= 2 * batches, "{calls} calls for {batches} batches");
+    #[cfg(target_os = "linux")]
+    {
+        let late = crate::memory::used(&function.process).1;
+        println!(
+            "{batches} batches of 10: {calls} calls; peak memory {early} KiB after 20, {late} KiB after all"
+        );
+        assert!(late < early + 1_024, "{early} KiB grew to {late} KiB");
+    }
+    assert_eq!(
+        aws.events().len(),
+        0,
+        "the line was told of when it was joined"
+    );
+    // One job after another, and each table has one.
+    let began = Instant::now();
+    while !aws.messages("waiting").is_empty() {
+        aws.end_job(Status::Succeeded);
+        if poll(&function).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{} wait",
+            aws.messages("waiting").len()
+        );
+    }
+    assert_eq!(aws.jobs().iter().filter(|job| !job.foreign).count(), TABLES);
+    assert_eq!(
+        (outcomes(&aws, "STARTED"), outcomes(&aws, "COVERED")),
+        (TABLES, 1_000 - TABLES)
+    );
+}
+
+#[tokio::test]
+async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_it_is_announced() {
+    let (aws, settings) = services(Slot::Conflict).await;
+    let timeout = Duration::from_secs(4);
+    let mut killed = function(&aws, timeout, &settings).await;
+    let event = News::new(
+        "news",
+        T1,
+        OffsetDateTime::now_utc() - time::Duration::seconds(10),
+    )
+    .event;
+    aws.fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndHang);
+    let lambda = killed.lambda.clone();
+    let text = event.to_string();
+    let invocation = tokio::spawn(async move { lambda.invoke("killed", text).await });
+    while aws.jobs().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    killed.process.kill().unwrap(); // SIGKILL
+    assert_eq!(invocation.await.unwrap(), None);
+
+    // Lambda delivers it again to another environment: the claim is live at first, then settled.
+    let next = function(&aws, timeout, &settings).await;
+    response(next.invoke(event.to_string()).await);
+    drain(&next).await;
+    assert_eq!((aws.jobs().len(), outcomes(&aws, "STARTED")), (1, 1));
+    let events = aws.events();
+    let started = events
+        .iter()
+        .find(|event| event["detail"]["outcome"] == "STARTED")
+        .unwrap();
+    assert_eq!(
+        started["detail"]["entityResolutionJobId"],
+        aws.jobs()[0].entity_resolution_id
+    );
+    assert_eq!(started["detail"]["requestId"], "news");
+    assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
+}
+
+/// Lambda freezes a function between two invocations, and servers close what lies idle meanwhile.
+#[cfg(unix)]
+#[tokio::test]
+async fn connections_that_were_closed_between_invocations_leave_no_outcome_unknown() {
+    let (aws, settings) = services(Slot::Unlimited).await;
+    let function = function(&aws, TIMEOUT, &settings).await;
+    let signal = |name: &str| {
+        let id = function.process.id().to_string();
+        let status = std::process::Command::new("kill")
+            .args([name, &id])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    };
+    let mut closed = 0;
+    for number in 0..40 {
+        let table = format!("aaaaaaaa-{number:04}-4000-8000-000000000001");
+        let answered = if number % 2 == 0 {
+            // It is awake when they are closed.
+            closed += aws.close_idle_connections();
+            function.invoke(request_for(&table).to_string()).await
+        } else {
+            // It is frozen, and finds them closed and the next invocation there at the same time.
+            signal("-STOP");
+            closed += aws.close_idle_connections();
+            let invocation = function.invoke(request_for(&table).to_string());
+            let (answered, ()) = tokio::join!(invocation, async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                signal("-CONT");
+            });
+            answered
+        };
+        let Answered::Response(answer) = answered else {
+            panic!("{answered:?}")
+        };
+        assert_eq!(
+            answer["outcomes"][0]["outcome"], "STARTED",
+            "{number}: {answer}"
+        );
+    }
+    assert!(closed >= 39, "{closed} were closed");
+    assert_eq!(
+        aws.calls_of(Operation::ListIdMappingJobs).len(),
+        0,
+        "nothing was unknown"
+    );
+    assert_eq!(aws.jobs().len(), 40);
+}

@@ -1,0 +1,405 @@
+//! The promises, under every single fault and every two: an exhaustive search over deliveries,
+//! faults, ends of jobs and rounds of the waiting line, on the function itself.
+//!
+//! A node is all that the world remembers; an edge is a delivery, a round, or the end of a job, with
+//! up to two faults at any of its calls. Nodes that differ only in random names and in moments that
+//! nothing compares are one.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use fake_aws::{Exception, Fault, Operation, Slot, State, Status};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::lab::{BEGIN, Delivery, Lab, VISIBILITY};
+use crate::promises::{self, News};
+use crate::world::{T1, T2};
+
+/// The two pieces of news: the second happens after the first one's job may have started.
+fn news(second_table: &str) -> [News; 2] {
+    [
+        News::new("news-a", T1, BEGIN - time::Duration::seconds(10)),
+        News::new("news-b", second_table, BEGIN + time::Duration::seconds(30)),
+    ]
+}
+
+/// What may go wrong at a call.
+pub fn faults(operation: Operation) -> Vec<Fault> {
+    let refuse = |exception| Fault::Refuse(exception);
+    match operation {
+        Operation::PopulateIdMappingTable => vec![
+            refuse(Exception::validation("INVALID_CONFIGURATION")),
+            refuse(Exception::validation("IAM_SYNCHRONIZATION_DELAY")),
+            refuse(Exception::throttling()),
+            refuse(Exception::internal_server()),
+            Fault::AcceptAndFail,
+            Fault::AcceptAndDrop,
+            Fault::AcceptAndHang,
+            Fault::Crash,
+            Fault::AcceptAndCrash,
+        ],
+        Operation::PutItem => vec![
+            refuse(Exception::access_denied()),
+            Fault::AcceptAndFail,
+            Fault::AcceptAndHang,
+            Fault::Crash,
+            Fault::AcceptAndCrash,
+        ],
+        Operation::PutEvents => vec![
+            Fault::FailEntries("MalformedDetail".to_owned()),
+            Fault::AcceptAndHang,
+            Fault::Crash,
+            Fault::AcceptAndCrash,
+        ],
+        Operation::SendMessage => vec![
+            refuse(Exception::access_denied()),
+            Fault::AcceptAndHang,
+            Fault::Crash,
+            Fault::AcceptAndCrash,
+        ],
+        // Reads.
+        _ => vec![refuse(Exception::access_denied()), Fault::Crash],
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Deliver(usize),
+    EndJob,
+    Round,
+}
+
+#[derive(Clone)]
+struct Node {
+    state: State,
+    repeats: Vec<Delivery>,
+    now: OffsetDateTime,
+    /// How often each piece of news has still to be delivered.
+    deliveries: [u8; 2],
+    ends: u8,
+    rounds: u8,
+    faults: u8,
+    path: String,
+}
+
+struct Search {
+    lab: Lab,
+    news: [News; 2],
+    seen: HashSet<u64>,
+    /// The states on the way to an end, each with the number of rounds to it.
+    drained: HashSet<(u64, usize)>,
+    nodes: usize,
+    edges: usize,
+    ends: usize,
+    injected: usize,
+}
+
+impl Search {
+    fn restore(&mut self, node: &Node) {
+        *self.lab.aws.state() = node.state.clone();
+        self.lab.aws.state().calls.clear();
+        self.lab.repeats = node.repeats.clone();
+        self.lab.set_now(node.now);
+    }
+
+    fn node(&self, from: &Node, path: String) -> Node {
+        Node {
+            state: self.lab.aws.state().clone(),
+            repeats: self.lab.repeats.clone(),
+            now: self.lab.now(),
+            path,
+            ..*from
+        }
+    }
+
+    async fn act(&mut self, act: Act) {
+        match act {
+            Act::Deliver(which) => {
+                let news = self.news[which].clone();
+                let earliest = news.time + time::Duration::seconds(2);
+                if self.lab.now() < earliest {
+                    self.lab.set_now(earliest);
+                } else {
+                    self.lab.pass(Duration::from_secs(3));
+                }
+                self.lab.deliver(0, &news.event).await;
+            }
+            Act::EndJob => {
+                self.lab.aws.end_job(Status::Succeeded);
+            }
+            Act::Round => self.round().await,
+        }
+    }
+
+    async fn round(&mut self) {
+        self.lab.pass(VISIBILITY);
+        self.lab.repeat(0).await;
+        self.lab.poll(0).await;
+    }
+
+    /// The nodes that an act leads to, with every combination of the faults that are left.
+    async fn follow(&mut self, node: &Node, act: Act) -> Vec<Node> {
+        let mut after = node.clone();
+        match act {
+            Act::Deliver(which) => after.deliveries[which] -= 1,
+            Act::EndJob => after.ends -= 1,
+            Act::Round => after.rounds -= 1,
+        }
+        let mut found = Vec::new();
+        let mut plans: Vec<(Vec<(usize, Fault)>, usize)> = vec![(Vec::new(), 0)];
+        while let Some((plan, from)) = plans.pop() {
+            self.restore(node);
+            let planned = plan.clone();
+            self.lab.aws.fail_by(move |number, _| {
+                let of_call = planned.iter().find(|(planned, _)| *planned == number);
+                of_call.map(|(_, fault)| fault.clone())
+            });
+            self.act(act).await;
+            self.edges += 1;
+            self.injected += plan.len();
+            let mut path = format!("{}\n  {act:?}", node.path);
+            let calls = self.lab.aws.calls();
+            for (number, fault) in &plan {
+                write!(
+                    path,
+                    " with {fault:?} at call {number} ({:?})",
+                    calls[*number].operation
+                )
+                .unwrap();
+            }
+            let left = node.faults - plan.len() as u8;
+            found.push(Node {
+                faults: left,
+                ..self.node(&after, path)
+            });
+            if left > 0 {
+                for (number, call) in calls.iter().enumerate().skip(from) {
+                    for fault in faults(call.operation.unwrap()) {
+                        let mut plan = plan.clone();
+                        plan.push((number, fault));
+                        plans.push((plan, number + 1));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Faults end and the slot frees: everything is done in a bounded number of rounds, and every
+    /// promise was kept.
+    async fn drain(&mut self, node: &Node) {
+        self.restore(node);
+        self.lab.aws.fail_by(|_, _| None);
+        let mut rounds = 0;
+        while !(self.lab.repeats.is_empty() && self.lab.aws.messages("waiting").is_empty()) {
+            self.lab.aws.end_job(Status::Succeeded);
+            self.round().await;
+            rounds += 1;
+            assert!(rounds < 12, "no end after {rounds} rounds:{}", node.path);
+            // What follows from here was seen before.
+            let key = self.key(&self.node(node, String::new()));
+            if !self.drained.insert((key, rounds)) {
+                return;
+            }
+        }
+        self.ends += 1;
+        let broken = promises::broken(&self.lab, &self.news);
+        assert!(
+            broken.is_empty(),
+            "{broken:#?}\nafter{}\n{}",
+            node.path,
+            promises::story(&self.lab)
+        );
+    }
+
+    /// A node without what makes no difference.
+    fn key(&self, node: &Node) -> u64 {
+        let mut names = BTreeMap::new();
+        let mut name = |text: &str| {
+            let count = names.len();
+            *names.entry(text.to_owned()).or_insert(count)
+        };
+        // Moments are compared with the news and with the present.
+        let moment = |moment: OffsetDateTime| {
+            let second = time::Duration::seconds(1);
+            let after = self.news.iter().map(|news| moment >= news.time + second);
+            let after: Vec<bool> = after.collect();
+            format!("{after:?}{}", moment > node.now)
+        };
+        let mut text = format!(
+            "{:?} {} {} {}",
+            node.deliveries, node.ends, node.rounds, node.faults
+        );
+        for (key, item) in &node.state.items {
+            let record: Value =
+                serde_json::from_str(item["record"]["S"].as_str().unwrap()).unwrap();
+            write!(text, "{key} {}", canonical(&record, &mut name, &moment)).unwrap();
+        }
+        for job in &node.state.jobs {
+            write!(
+                text,
+                "{} {} {:?}",
+                job.table,
+                moment(job.started_at),
+                job.status
+            )
+            .unwrap();
+        }
+        for queue in node.state.queues.values() {
+            let mut messages: Vec<String> = Vec::new();
+            for message in &queue.messages {
+                let body: Value = serde_json::from_str(&message.body).unwrap();
+                let body = canonical(&body, &mut name, &moment);
+                messages.push(format!("{body} {}", moment(message.visible_at)));
+            }
+            write!(text, "{messages:?}").unwrap();
+        }
+        for repeat in &node.repeats {
+            write!(text, "{} {}", repeat.payload["id"], repeat.tries).unwrap();
+        }
+        let mut events: Vec<String> = node
+            .state
+            .events
+            .iter()
+            .map(|event| {
+                format!(
+                    "{}{}",
+                    event["detail"]["eventId"], event["detail"]["outcome"]
+                )
+            })
+            .collect();
+        events.sort();
+        write!(text, "{events:?}").unwrap();
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// A JSON value with random names numbered and moments as what they are compared with.
+fn canonical(
+    value: &Value,
+    name: &mut impl FnMut(&str) -> usize,
+    moment: &impl Fn(OffsetDateTime) -> String,
+) -> String {
+    match value {
+        Value::Object(members) => {
+            let mut text = String::new();
+            for (key, value) in members {
+                let value = match (key.as_str(), value) {
+                    ("attempt", Value::String(attempt)) => name(attempt).to_string(),
+                    (_, Value::Number(number))
+                        if number.as_i64().is_some_and(|n| n > 1_000_000_000_000) =>
+                    {
+                        let nanoseconds = i128::from(number.as_i64().unwrap()) * 1_000_000;
+                        moment(OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap())
+                    }
+                    ("waitingSince", _) => String::new(),
+                    (_, value) => canonical(value, name, moment),
+                };
+                write!(text, "{key}:{value},").unwrap();
+            }
+            text
+        }
+        Value::Array(items) => items
+            .iter()
+            .map(|item| canonical(item, name, moment))
+            .collect::<Vec<_>>()
+            .join(","),
+        other => other.to_string(),
+    }
+}
+
+/// Searches from one piece of news on; none: from either.
+async fn search(second_table: &str, slot: Slot, faults: u8, first: Option<usize>) {
+    let lab = Lab::new(slot).await;
+    let begin = Node {
+        state: lab.aws.state().clone(),
+        repeats: Vec::new(),
+        now: BEGIN,
+        deliveries: [2, 2],
+        ends: 1,
+        rounds: 1,
+        faults,
+        path: String::new(),
+    };
+    let mut search = Search {
+        lab,
+        news: news(second_table),
+        seen: HashSet::new(),
+        drained: HashSet::new(),
+        nodes: 0,
+        edges: 0,
+        ends: 0,
+        injected: 0,
+    };
+    let mut open = VecDeque::from([begin]);
+    while let Some(node) = open.pop_front() {
+        search.nodes += 1;
+        if node.deliveries == [0, 0] {
+            search.drain(&node).await;
+        }
+        let running = node
+            .state
+            .jobs
+            .iter()
+            .any(|job| job.status == Status::Running);
+        let mut acts = Vec::new();
+        acts.extend(
+            (0..2)
+                .filter(|which| node.deliveries[*which] > 0)
+                .filter(|which| !node.path.is_empty() || first.is_none_or(|first| first == *which))
+                .map(Act::Deliver),
+        );
+        if node.ends > 0 && running {
+            acts.push(Act::EndJob);
+        }
+        let work = !node.repeats.is_empty() || !node.state.queues["waiting"].messages.is_empty();
+        if node.rounds > 0 && work {
+            acts.push(Act::Round);
+        }
+        for act in acts {
+            for next in search.follow(&node, act).await {
+                let key = search.key(&next);
+                if search.seen.insert(key) {
+                    open.push_back(next);
+                }
+            }
+        }
+    }
+    println!(
+        "{slot:?}, {} table(s): {} states, {} invocations or rounds with {} faults, {} ends",
+        if second_table == T1 { 1 } else { 2 },
+        search.nodes,
+        search.edges,
+        search.injected,
+        search.ends
+    );
+}
+
+/// The faults of one story. With two the search on two tables takes some minutes: `PROOF_FAULTS=2`.
+fn budget(default: u8) -> u8 {
+    let faults = std::env::var("PROOF_FAULTS").ok();
+    faults
+        .and_then(|faults| faults.parse().ok())
+        .unwrap_or(default)
+}
+
+// In two parts, which run side by side.
+#[tokio::test(start_paused = true)]
+async fn two_pieces_of_news_on_one_table_the_older_first() {
+    search(T1, Slot::Conflict, budget(2), Some(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pieces_of_news_on_one_table_the_newer_first() {
+    search(T1, Slot::Conflict, budget(2), Some(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pieces_of_news_on_two_tables() {
+    search(T2, Slot::QuotaExceeded, budget(1), None).await;
+}

@@ -1,0 +1,347 @@
+//! What is done when a call's outcome is unknown: the job is looked for, and nothing is repeated
+//! blindly.
+
+use std::time::Duration;
+
+use fake_aws::{Exception, Fault, Operation, Slot, Status};
+use serde_json::{Value, json};
+
+use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
+use crate::promises::News;
+use crate::world::{T1, event_file};
+
+fn news(id: &str, seconds: i64) -> Value {
+    News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
+}
+
+fn calls(lab: &Lab) -> usize {
+    lab.aws.calls_of(Operation::PopulateIdMappingTable).len()
+}
+
+/// A call whose job runs and is not found: it is unknown, and its request waits.
+async fn unknown() -> Lab {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.hide_jobs(100);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_started_and_not_answered_is_found() {
+    for fault in [
+        Fault::AcceptAndFail,
+        Fault::AcceptAndDrop,
+        Fault::AcceptAndHang,
+        Fault::Answer("{}".to_owned()),
+    ] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.aws.fail_next(Operation::PopulateIdMappingTable, fault);
+        let event = event_file("population-requested.json");
+        let outcome = lab.response(&event).await["outcomes"][0].clone();
+        assert_eq!(outcome["outcome"], "STARTED");
+        assert_eq!(
+            outcome["entityResolutionJobId"],
+            lab.aws.jobs()[0].entity_resolution_id
+        );
+        assert_eq!(outcome.get("idMappingJobId"), None);
+        assert_eq!(outcome["jobType"], "INCREMENTAL");
+        assert_eq!(lab.details(), std::slice::from_ref(&outcome));
+        // A repeat is covered by that job.
+        let repeat = lab.response(&event).await["outcomes"][0].clone();
+        assert_eq!(repeat["outcome"], "COVERED");
+        assert_eq!(
+            repeat["entityResolutionJobId"],
+            outcome["entityResolutionJobId"]
+        );
+        assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_shows_late_is_looked_for_for_a_while() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.hide_jobs(3);
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    assert_eq!(lab.aws.calls_of(Operation::ListIdMappingJobs).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_search_leaves_time_to_put_the_request_in_line() {
+    for seconds in [3, 5, 10, 60] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.timeout = Duration::from_secs(seconds);
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndHang);
+        lab.aws.hide_jobs(100);
+        let began = lab.now();
+        assert_eq!(
+            lab.outcomes(&news("a", -10)).await,
+            ["WAITING OutcomeUnknown"]
+        );
+        let took = lab.now() - began;
+        assert!(
+            took < lab.timeout && took < Duration::from_secs(51),
+            "{took}"
+        );
+        assert_eq!(lab.aws.messages("waiting").len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_found_is_looked_for_once_more_before_anything_is_called() {
+    let mut lab = unknown().await;
+    let said = lab.details()[0]["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        said.contains("Entity Resolution has no job that began then"),
+        "{said}"
+    );
+    lab.aws.hide_jobs(0);
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!(
+        lab.details()[1]["entityResolutionJobId"],
+        lab.aws.jobs()[0].entity_resolution_id
+    );
+    assert_eq!(lab.details()[1]["startedAt"], "2026-11-23T02:00:00.000Z");
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_request_settles_what_is_unknown_for_both() {
+    let mut lab = unknown().await;
+    lab.aws.hide_jobs(0);
+    lab.pass(Duration::from_secs(60));
+    assert_eq!(lab.outcomes(&news("b", -5)).await, ["COVERED"]);
+    assert_eq!(
+        lab.announced(),
+        ["WAITING OutcomeUnknown", "STARTED", "COVERED"]
+    );
+    assert_eq!(
+        (
+            &lab.details()[1]["requestId"],
+            &lab.details()[2]["requestId"]
+        ),
+        (&json!("a"), &json!("b"))
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced()[3..], ["COVERED"]);
+    assert_eq!(lab.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_found_nowhere_is_started_at_the_second_try() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!(lab.details()[1]["idMappingJobId"], lab.aws.jobs()[0].id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_permission_to_look_the_request_waits_and_the_permission_is_named() {
+    for (operation, permission) in [
+        (Operation::GetIdMappingTable, "cleanrooms:GetIdMappingTable"),
+        (
+            Operation::ListIdMappingJobs,
+            "entityresolution:ListIdMappingJobs",
+        ),
+        (
+            Operation::GetIdMappingJob,
+            "entityresolution:GetIdMappingJob",
+        ),
+    ] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        lab.aws
+            .fail_always(operation, Fault::Refuse(Exception::access_denied()));
+        assert_eq!(
+            lab.outcomes(&news("a", -10)).await,
+            ["WAITING OutcomeUnknown"]
+        );
+        let said = lab.details()[0]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(
+            said.contains(&format!("{operation:?} failed: AccessDeniedException: ")),
+            "{said}"
+        );
+        assert!(
+            said.contains(&format!("allow the function's role {permission}")),
+            "{said}"
+        );
+        assert_eq!(
+            lab.aws.calls_of(operation).len(),
+            1,
+            "it is not asked again and again"
+        );
+        // The job runs, so the slot is busy until it ends; then one more job runs: the one case.
+        lab.pass(VISIBILITY);
+        assert!(lab.poll(0).await);
+        assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_job_that_can_be_the_calls_own_is_taken() {
+    // Somebody else's, started at Entity Resolution itself.
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    lab.aws.start_foreign_job(T1);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+
+    // One that failed.
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws.start_foreign_job(T1);
+    lab.aws.state().jobs[0].foreign = false;
+    lab.aws.end_job(Status::Failed);
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+
+    // Two that could be.
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    for index in 0..2 {
+        lab.aws.start_foreign_job(T1);
+        lab.aws.state().jobs[index].foreign = false;
+    }
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    let said = lab.details()[0]["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        said.contains("Entity Resolution has 2 jobs that began then"),
+        "{said}"
+    );
+
+    // One that began before the call, and one that began long after it.
+    for seconds in [-3, 301] {
+        let mut lab = Lab::new(Slot::Unlimited).await;
+        lab.aws.start_foreign_job(T1);
+        lab.aws.state().jobs[0].foreign = false;
+        lab.aws.state().jobs[0].started_at += time::Duration::seconds(seconds);
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+        assert_eq!(
+            lab.outcomes(&news("a", -10)).await,
+            ["WAITING OutcomeUnknown"],
+            "{seconds}"
+        );
+    }
+
+    // One that another call of the ledger started, a moment ago.
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(1));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("b", 0)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+
+    // Where a second one began as soon, it is the call's.
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(1));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    assert_eq!(lab.outcomes(&news("b", 0)).await, ["STARTED"]);
+    assert_eq!(
+        lab.details()[1]["entityResolutionJobId"],
+        lab.aws.jobs()[1].entity_resolution_id
+    );
+    // The found one is known by its id.
+    lab.pass(Duration::from_millis(100));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("c", 1)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_among_many_is_found_on_a_later_page() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+    lab.deliver(0, &news("a", -10)).await;
+    // Newest first.
+    for index in 1..=60 {
+        lab.aws.start_foreign_job(T1);
+        lab.aws.state().jobs[index].started_at += time::Duration::minutes(10);
+    }
+    lab.pass(TIMEOUT + Duration::from_secs(2));
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["STARTED"]);
+    assert_eq!(lab.aws.calls_of(Operation::ListIdMappingJobs).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
+    // The job runs: it is found.
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+    lab.deliver(0, &news("a", -10)).await;
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["WAITING SlotBusy"], "the claim is live");
+    lab.pass(TIMEOUT + Duration::from_secs(2));
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["WAITING SlotBusy", "STARTED"]);
+    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+
+    // No job runs: it is looked for once more, and then started.
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    lab.deliver(0, &news("a", -10)).await;
+    lab.pass(TIMEOUT + Duration::from_secs(2));
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown"]);
+    let said = lab.details()[0]["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        said.contains("was called at 2026-11-23T02:00:00.000Z by an invocation that ended before"),
+        "{said}"
+    );
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!(lab.aws.jobs().len(), 1);
+}

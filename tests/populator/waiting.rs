@@ -1,0 +1,507 @@
+//! The waiting line: who waits, for how long, and what becomes of it.
+
+use std::time::Duration;
+
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use serde_json::{Value, json};
+
+use crate::lab::{BEGIN, Lab, VISIBILITY};
+use crate::promises::News;
+use crate::world::{T1, T2, T3, event_file, request_for, request_for_all};
+
+fn table(number: usize) -> String {
+    format!("aaaaaaaa-{number:04}-4000-8000-000000000001")
+}
+
+fn bodies(lab: &Lab, queue: &str) -> Vec<Value> {
+    let messages = lab.aws.messages(queue);
+    messages
+        .iter()
+        .map(|message| serde_json::from_str(&message.body).unwrap())
+        .collect()
+}
+
+fn calls(lab: &Lab) -> usize {
+    lab.aws.calls_of(Operation::PopulateIdMappingTable).len()
+}
+
+/// A lab whose slot is taken by a job of a table that nobody asks for.
+async fn busy(slot: Slot) -> Lab {
+    let mut lab = Lab::new(slot).await;
+    lab.outcomes(&request_for(&table(99))).await;
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_slot_is_waited_for_and_told_once() {
+    for slot in [Slot::Conflict, Slot::QuotaExceeded] {
+        let mut lab = busy(slot).await;
+        let response = lab.response(&event_file("population-requested.json")).await;
+        let outcome = &response["outcomes"][0];
+        assert_eq!(outcome["outcome"], "WAITING");
+        assert_eq!(outcome["error"]["type"], "SlotBusy");
+        assert_eq!(lab.details()[1], *outcome);
+        let mut body = event_file("waiting-message.json");
+        body["waitingSince"] = json!("2026-11-23T02:00:00.000Z");
+        assert_eq!(bodies(&lab, "waiting"), [body]);
+        for _ in 0..3 {
+            assert!(lab.poll(0).await);
+            lab.pass(VISIBILITY);
+        }
+        assert_eq!(lab.announced(), ["STARTED", "WAITING SlotBusy"]);
+        lab.aws.end_job(Status::Succeeded);
+        assert!(lab.poll(0).await);
+        assert_eq!(lab.announced(), ["STARTED", "WAITING SlotBusy", "STARTED"]);
+        assert!(lab.aws.messages("waiting").is_empty());
+        let started = &lab.details()[2];
+        assert_eq!(started["requestId"], outcome["requestId"]);
+        assert_eq!(started["trigger"], outcome["trigger"]);
+        assert_eq!(started["decision"], outcome["decision"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_queues_jobs_itself_is_let() {
+    let mut lab = busy(Slot::Queue).await;
+    assert_eq!(
+        lab.outcomes(&request_for_all(&[T1, T2])).await,
+        ["STARTED", "STARTED"]
+    );
+    assert_eq!(lab.aws.jobs().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_tables_in_one_event_become_five_jobs_one_after_another() {
+    for (slot, expected) in [(Slot::Conflict, 3), (Slot::QuotaExceeded, 2)] {
+        let mut lab = Lab::new(slot).await;
+        let tables: Vec<String> = (1..=5).map(table).collect();
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let outcomes = lab.outcomes(&request_for_all(&tables)).await;
+        assert_eq!(outcomes[0], "STARTED");
+        assert_eq!(outcomes[1..], ["WAITING SlotBusy"; 4]);
+        // A 409 may be the table's own state; that of a second table is the slot.
+        assert_eq!(calls(&lab), expected, "{slot:?}");
+        for done in 2..=5 {
+            assert!(lab.aws.end_job(Status::Succeeded).is_some());
+            lab.pass(VISIBILITY);
+            assert!(lab.poll(0).await);
+            assert_eq!(lab.aws.jobs().len(), done);
+        }
+        assert!(lab.aws.messages("waiting").is_empty());
+        let populated: std::collections::BTreeSet<String> =
+            lab.aws.jobs().into_iter().map(|job| job.table).collect();
+        assert_eq!(populated.len(), 5);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_table_holds_up_nobody() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    // Only the first table is in a state that has no job.
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::conflict()),
+    );
+    let outcomes = lab.outcomes(&request_for_all(&[T1, T2, T3])).await;
+    assert_eq!(outcomes, ["WAITING SlotBusy", "STARTED", "STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_costs_two_calls_a_batch_and_then_one_job_a_table() {
+    let mut lab = busy(Slot::Conflict).await;
+    for number in 0..40 {
+        let outcomes = lab.outcomes(&request_for(&table(number % 4))).await;
+        assert_eq!(outcomes, ["WAITING SlotBusy"]);
+    }
+    let before = calls(&lab);
+    let mut batches = 0;
+    while lab.poll(0).await {
+        batches += 1;
+    }
+    assert_eq!(batches, 4);
+    assert!(
+        calls(&lab) - before <= 2 * batches,
+        "{}",
+        calls(&lab) - before
+    );
+    for _ in 0..4 {
+        lab.aws.end_job(Status::Succeeded);
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+    }
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.aws.jobs().len(), 1 + 4);
+    assert_eq!(
+        lab.announced()
+            .iter()
+            .filter(|outcome| *outcome == "COVERED")
+            .count(),
+        36
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_news_goes_first_and_of_one_table_the_widest_type() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let request = |table: &str, job_type: &str, seconds: i64| {
+        let news = News::new("n", table, BEGIN - time::Duration::seconds(seconds));
+        let mut request = request_for(table);
+        request["jobType"] = json!(job_type);
+        request["time"] = news.event["time"].clone();
+        request.to_string()
+    };
+    lab.aws.send("waiting", &request(T1, "INCREMENTAL", 10));
+    lab.aws.send("waiting", &request(T2, "DELETE_ONLY", 30));
+    lab.aws.send("waiting", &request(T1, "INCREMENTAL", 90));
+    lab.aws.send("waiting", &request(T2, "INCREMENTAL", 20));
+    lab.aws.send("waiting", &request(T1, "BATCH", 5));
+    assert!(lab.poll(0).await);
+    let jobs: Vec<(String, String)> = lab
+        .aws
+        .jobs()
+        .into_iter()
+        .map(|job| (job.table, job.job_type.unwrap()))
+        .collect();
+    let pair = |table: &str, job_type: &str| (table.to_owned(), job_type.to_owned());
+    assert_eq!(
+        jobs,
+        [
+            pair(T1, "BATCH"),
+            pair(T2, "INCREMENTAL"),
+            pair(T2, "DELETE_ONLY")
+        ]
+    );
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_too_long_is_rejected_and_put_aside_and_may_wait_anew() {
+    let mut lab = busy(Slot::Conflict).await;
+    lab.outcomes(&request_for(T1)).await;
+    lab.pass(Duration::from_secs(72 * 60 * 60));
+    assert!(lab.poll(0).await);
+    assert_eq!(
+        lab.aws.messages("waiting").len(),
+        1,
+        "72 hours are not over"
+    );
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.announced()[2], "REJECTED WaitedTooLong");
+    let said = lab.details()[2]["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        said.contains("waited since 2026-11-23T02:00:00.000Z, longer than MAX_WAIT"),
+        "{said}"
+    );
+    let dead = &lab.aws.messages("dead")[0];
+    assert_eq!(dead.attributes["errorType"]["StringValue"], "WaitedTooLong");
+    assert_eq!(
+        dead.attributes["errorMessage"]["StringValue"],
+        said.as_str()
+    );
+    assert_eq!(bodies(&lab, "dead")[0]["waitingSince"], Value::Null);
+
+    // Moved back, it waits anew, and then runs.
+    lab.aws.move_messages("dead", "waiting");
+    assert!(lab.poll(0).await);
+    let waits = bodies(&lab, "waiting");
+    assert_eq!(waits.len(), 1);
+    assert!(
+        waits[0]["waitingSince"]
+            .as_str()
+            .unwrap()
+            .starts_with("2026-11-26T"),
+        "{waits:?}"
+    );
+    lab.aws.end_job(Status::Succeeded);
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty() && lab.aws.messages("dead").is_empty());
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_max_wait_a_request_is_still_tried() {
+    let mut lab = busy(Slot::Conflict).await;
+    lab.outcomes(&request_for(T1)).await;
+    lab.pass(Duration::from_secs(100 * 60 * 60));
+    lab.aws.end_job(Status::Succeeded);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["STARTED", "WAITING SlotBusy", "STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_while_waiting_is_announced_and_put_aside() {
+    let mut lab = busy(Slot::Conflict).await;
+    lab.outcomes(&request_for(T1)).await;
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::not_found()),
+    );
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.announced()[2], "REJECTED TableNotFound");
+    assert_eq!(
+        lab.aws.messages("dead")[0].attributes["errorType"]["StringValue"],
+        "TableNotFound"
+    );
+    assert_eq!(
+        bodies(&lab, "dead")[0]["request"]["idMappingTableIdentifier"],
+        T1
+    );
+
+    // Without its announcement, or without its place, the message stays.
+    for operation in [Operation::PutEvents, Operation::SendMessage] {
+        let mut lab = busy(Slot::Conflict).await;
+        lab.outcomes(&request_for(T1)).await;
+        lab.aws.fail_next(
+            Operation::PopulateIdMappingTable,
+            Fault::Refuse(Exception::not_found()),
+        );
+        lab.aws
+            .fail_next(operation, Fault::Refuse(Exception::access_denied()));
+        assert!(lab.poll(0).await);
+        assert_eq!(lab.aws.messages("waiting").len(), 1, "{operation:?}");
+        assert!(lab.aws.messages("dead").is_empty());
+    }
+
+    // Without a dead-letter queue it stays too.
+    let aws = FakeAws::in_process();
+    let mut lab = Lab::with(aws, Slot::Conflict, &[("DEAD_LETTER_QUEUE_URL", "")]).await;
+    lab.aws.send("waiting", &request_for(T1).to_string());
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::not_found()),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.messages("waiting").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_no_request_is_put_aside_as_it_came() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    for body in [
+        "no JSON",
+        r#"{"membershipId":"x"}"#,
+        r#"{"version":2,"request":{},"waitingSince":null}"#,
+    ] {
+        lab.aws.send("waiting", body);
+    }
+    lab.aws.send("waiting", &request_for(T1).to_string());
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+    let dead = lab.aws.messages("dead");
+    assert_eq!(dead.len(), 3);
+    assert_eq!(dead[1].body, r#"{"membershipId":"x"}"#);
+    assert_eq!(
+        dead[1].attributes["errorType"]["StringValue"],
+        "InvalidRequest"
+    );
+    let said = dead[1].attributes["errorMessage"]["StringValue"]
+        .as_str()
+        .unwrap();
+    assert!(
+        said.contains("$.Records[1].body.membershipId is not known"),
+        "{said}"
+    );
+    assert_eq!(lab.announced(), ["STARTED"]);
+
+    lab.aws.send("waiting", "no JSON");
+    lab.aws.fail_next(
+        Operation::SendMessage,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.messages("waiting").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_record_that_is_moved_back_runs_under_its_own_name() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws.fail_always(
+        Operation::GetItem,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    lab.deliver(0, &request_for(T1)).await;
+    lab.repeat(0).await;
+    lab.repeat(0).await;
+    assert_eq!(
+        bodies(&lab, "dead")[0]["requestContext"]["requestId"],
+        "request-1"
+    );
+    lab.aws.repair(Operation::GetItem);
+    lab.aws.move_messages("dead", "waiting");
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["STARTED"]);
+    // Lambda repeats the event that failed: it is the same request.
+    lab.repeats.push(crate::lab::Delivery {
+        request_id: "request-1".to_owned(),
+        payload: request_for(T1),
+        tries: 1,
+    });
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["STARTED", "COVERED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_through_a_queue_and_has_to_wait_is_put_in_line_table_by_table() {
+    let mut lab = busy(Slot::QuotaExceeded).await;
+    let mut request = request_for_all(&[T1, T2]);
+    request["requestId"] = json!("both");
+    lab.aws.send("waiting", &request.to_string());
+    assert!(lab.poll(0).await);
+    assert_eq!(
+        lab.announced(),
+        ["STARTED", "WAITING SlotBusy", "WAITING SlotBusy"]
+    );
+    let waits = bodies(&lab, "waiting");
+    assert_eq!(waits.len(), 2);
+    assert_eq!(waits[1]["request"]["idMappingTableIdentifier"], T2);
+    assert_eq!(waits[1]["request"]["requestId"], "both");
+    assert_eq!(waits[1]["trigger"], Value::Null);
+    // If it cannot be sent, the message stays.
+    lab.aws.send("waiting", &request.to_string());
+    lab.aws.fail_always(
+        Operation::SendMessage,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    while lab.poll(0).await {}
+    assert_eq!(lab.aws.messages("waiting").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_that_settles_is_one_job() {
+    let aws = FakeAws::in_process();
+    let mut lab = Lab::with(aws, Slot::Conflict, &[("SETTLE_TIME", "5m")]).await;
+    for number in 0..200 {
+        let news = News::new(&format!("file-{number}"), T1, lab.now());
+        assert_eq!(lab.outcomes(&news.event).await, ["WAITING Settling"]);
+        lab.pass(Duration::from_millis(1_500));
+    }
+    assert_eq!(calls(&lab), 0);
+    let delay = &lab.aws.calls_of(Operation::SendMessage)[0].body["DelaySeconds"];
+    assert_eq!(*delay, 300);
+    // The last came five minutes after the first: whenever the line is looked at, one job.
+    lab.pass(Duration::from_secs(10));
+    while !lab.aws.messages("waiting").is_empty() {
+        lab.poll(0).await;
+        lab.pass(Duration::from_secs(60));
+    }
+    assert_eq!(lab.aws.jobs().len(), 1);
+    let covered = lab
+        .announced()
+        .iter()
+        .filter(|outcome| *outcome == "COVERED")
+        .count();
+    assert_eq!(covered, 199);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_news_that_comes_as_an_event_settles() {
+    let aws = FakeAws::in_process();
+    let mut lab = Lab::with(aws, Slot::Unlimited, &[("SETTLE_TIME", "5m")]).await;
+    let event = News::new("news", T1, BEGIN - time::Duration::seconds(10)).event;
+    lab.aws.send("waiting", &event.to_string());
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.outcomes(&request_for(T2)).await, ["STARTED"]);
+    assert_eq!(lab.outcomes(&event).await, ["COVERED"], "it is known");
+    let older = News::new("older", T1, BEGIN - time::Duration::seconds(20)).event;
+    assert_eq!(lab.outcomes(&older).await, ["COVERED"]);
+    let mut dry = News::new("newer", T1, BEGIN).event;
+    dry["detail"]["dryRun"] = json!(true);
+    assert_eq!(lab.response(&dry).await["outcomes"][0]["plan"], "WAIT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_put_in_line_fails_and_nothing_is_lost() {
+    for (fault, said) in [
+        (
+            Fault::Refuse(Exception::access_denied()),
+            "AccessDeniedException: ",
+        ),
+        (Fault::Drop, "dropped on order"),
+        (Fault::AcceptAndHang, "no answer within 5000 ms"),
+    ] {
+        let mut lab = busy(Slot::Conflict).await;
+        lab.aws.fail_always(Operation::SendMessage, fault);
+        let (error_type, message) = lab.failure(&request_for(T1)).await;
+        assert_eq!(error_type, "QueueUnavailable");
+        assert!(
+            message.contains("to the queue of WAITING_QUEUE_URL failed: "),
+            "{message}"
+        );
+        assert!(
+            message.contains(said) && message.contains("it has to wait: SlotBusy: "),
+            "{message}"
+        );
+        assert_eq!(lab.announced(), ["STARTED"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_cannot_be_announced_is_only_logged() {
+    let mut lab = busy(Slot::Conflict).await;
+    lab.aws.fail_next(
+        Operation::PutEvents,
+        Fault::FailEntries("MalformedDetail".to_owned()),
+    );
+    assert_eq!(lab.outcomes(&request_for(T1)).await, ["WAITING SlotBusy"]);
+    assert_eq!(lab.aws.messages("waiting").len(), 1);
+    assert_eq!(lab.announced(), ["STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_is_no_time_for_waits() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.timeout = Duration::from_millis(2_100);
+    // Three more have to be put in line, should it come to that.
+    let tables: Vec<String> = (1..=4).map(table).collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let outcomes = lab.outcomes(&request_for_all(&tables)).await;
+    assert_eq!(
+        outcomes,
+        ["WAITING OutOfTime", "STARTED", "STARTED", "STARTED"]
+    );
+    assert_eq!(lab.aws.messages("waiting").len(), 1);
+    lab.timeout = Duration::from_secs(60);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.jobs().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_tables_are_never_cut_off_by_the_time_out() {
+    let tables: Vec<String> = (0..100).map(table).collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    for slow in [0, 100, 900, 4_000] {
+        let mut lab = Lab::new(Slot::Unlimited).await;
+        lab.timeout = Duration::from_secs(20);
+        let pause = Fault::Slow(Duration::from_millis(slow));
+        lab.aws
+            .fail_always(Operation::PopulateIdMappingTable, pause);
+        for operation in [
+            Operation::SendMessage,
+            Operation::PutEvents,
+            Operation::GetItem,
+            Operation::PutItem,
+        ] {
+            lab.aws
+                .fail_always(operation, Fault::Slow(Duration::from_millis(10)));
+        }
+        // A response: the process did not end at the time-out.
+        let outcomes = lab.outcomes(&request_for_all(&tables)).await;
+        assert_eq!(outcomes.len(), 100);
+        let started = outcomes
+            .iter()
+            .filter(|outcome| *outcome == "STARTED")
+            .count();
+        assert_eq!(started, lab.aws.jobs().len());
+        assert_eq!(
+            lab.aws.messages("waiting").len(),
+            100 - started,
+            "{slow} ms"
+        );
+    }
+}
