@@ -70,13 +70,14 @@ def services(*arguments):
 def test_cargo_lambda_watches_and_invokes():
     port = free_port()
     with services() as environment:
-        watch = ["cargo", "lambda", "watch", "--ignore-changes", "--timeout", "60", "-A", "127.0.0.1", "-P", str(port)]
+        # The first invocation waits for the build.
+        watch = ["cargo", "lambda", "watch", "--ignore-changes", "--timeout", "900", "-A", "127.0.0.1", "-P", str(port)]
         with process(watch, env={**os.environ, **environment}) as watching:
             wait_for(port, watching, 60)
 
             def invoke(file):
                 command = ["cargo", "lambda", "invoke", FUNCTION, "-A", "127.0.0.1", "-P", str(port), "--data-file", file]
-                return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+                return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
             done = invoke("events/population-requested.json")
             assert done.returncode == 0, done.stderr
