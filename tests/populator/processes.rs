@@ -96,15 +96,21 @@ async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
     drain(&one).await;
     assert_eq!(aws.jobs().len(), 1);
     assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
-    // Whoever meets a start that is not announced yet announces it, under the same name.
-    let started: std::collections::BTreeSet<String> = aws
-        .events()
-        .iter()
-        .filter(|event| event["detail"]["outcome"] == "STARTED")
-        .map(|event| event["detail"]["eventId"].to_string())
-        .collect();
-    assert_eq!(started.len(), 1);
-    assert_eq!(outcomes(&aws, "STARTED") + outcomes(&aws, "COVERED"), 200);
+    // Each of the hundred has its end. Whoever meets a start that is not announced yet announces it
+    // too, under the same name.
+    let ended = |outcome: &str, member: &str| {
+        let events = aws.events();
+        let details = events.iter().map(|event| &event["detail"]);
+        details
+            .filter(|detail| detail["outcome"] == outcome)
+            .map(|detail| detail[member].to_string())
+            .collect::<std::collections::BTreeSet<String>>()
+    };
+    assert_eq!(ended("STARTED", "eventId").len(), 1);
+    let started = ended("STARTED", "requestId");
+    let covered = ended("COVERED", "requestId");
+    assert_eq!(started.union(&covered).count(), 100);
+    assert_eq!(covered.len(), ended("COVERED", "eventId").len());
 }
 
 #[tokio::test]
