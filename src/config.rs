@@ -1,8 +1,9 @@
 //! The settings of contract section 2: read once, completely, or the start fails naming the
 //! variable.
 
-use std::time::Duration;
+mod period;
 
+pub use self::period::Period;
 use crate::error::{Error, ErrorType};
 use crate::job_type::Wish;
 use crate::target::{Home, TableArn, arn_parts, is_account, is_region};
@@ -19,6 +20,8 @@ pub struct Settings {
     pub id_mapping_table_arns: Vec<TableArn>,
     /// `DEFAULT_JOB_TYPE`: the wish of a request that has none.
     pub default_job_type: Wish,
+    /// `FULL_REFRESH_EVERY`: with `AUTO`, a `BATCH` when the last one is older; none: never for that.
+    pub full_refresh_every: Option<Period>,
     /// `EVENT_BUS_NAME`: the bus for outcome events, by name or ARN; none: none are published.
     pub event_bus: Option<String>,
     /// `EVENT_SOURCE`: the `source` of outcome events.
@@ -30,33 +33,27 @@ pub struct Settings {
     /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for what was refused while waiting.
     pub dead_letter_queue_url: Option<String>,
     /// `MAX_WAIT`: how long a request may wait.
-    pub max_wait: Duration,
+    pub max_wait: Period,
     /// `SETTLE_TIME`: how long an EventBridge event waits before its first try.
-    pub settle_time: Option<Duration>,
+    pub settle_time: Option<Period>,
 }
 
-/// Settings of the contract that need a part this version does not have.
-const WITHOUT_EFFECT: [(&str, &str); 1] = [("FULL_REFRESH_EVERY", "AUTO")];
-
 /// SQS keeps a message for 14 days at most; a request must leave the line before.
-const LONGEST_WAIT: (&str, Duration) = ("13d", Duration::from_secs(13 * 24 * 60 * 60));
+const LONGEST_WAIT: &str = "13d";
 
 /// SQS delays a message by 15 minutes at most.
-const LONGEST_SETTLING: (&str, Duration) = ("15m", Duration::from_secs(15 * 60));
+const LONGEST_SETTLING: &str = "15m";
+
+/// A leap year: who wants a full refresh at all wants one at least as often.
+const LONGEST_FULL_REFRESH: &str = "366d";
+
+const DEFAULT_MAX_WAIT: &str = "72h";
 
 impl Settings {
     /// Reads the settings through a lookup of environment variables. Empty is as if unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
 
-        for (name, part) in WITHOUT_EFFECT {
-            if get(name).is_some() {
-                return Err(invalid(
-                    name,
-                    &format!("is set and this version has no {part}: unset it"),
-                ));
-            }
-        }
         match get("TRACK_COMPLETION").as_deref() {
             None | Some("false") => {}
             Some("true") => {
@@ -87,13 +84,13 @@ impl Settings {
         }
 
         let queue_url = |name: &str| get(name).map(|value| queue_url(name, value)).transpose();
-        let duration = |name: &str, longest| {
+        let span = |name: &str, longest| {
             get(name)
-                .map(|value| duration(name, &value, longest))
+                .map(|value| period(name, &value, longest))
                 .transpose()
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
-        let settle_time = duration("SETTLE_TIME", LONGEST_SETTLING)?;
+        let settle_time = span("SETTLE_TIME", LONGEST_SETTLING)?;
         if settle_time.is_some() && waiting_queue_url.is_none() {
             return Err(invalid(
                 "SETTLE_TIME",
@@ -126,10 +123,22 @@ impl Settings {
             ledger_table: get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?,
             waiting_queue_url,
             dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
-            max_wait: duration("MAX_WAIT", LONGEST_WAIT)?
-                .unwrap_or(Duration::from_secs(72 * 60 * 60)),
+            full_refresh_every: span("FULL_REFRESH_EVERY", LONGEST_FULL_REFRESH)?,
+            max_wait: period(
+                "MAX_WAIT",
+                get("MAX_WAIT").as_deref().unwrap_or(DEFAULT_MAX_WAIT),
+                LONGEST_WAIT,
+            )?,
             settle_time,
         })
+    }
+
+    /// What is allowed and may not be what was meant.
+    pub fn warning(&self) -> Option<&'static str> {
+        (self.full_refresh_every.is_some() && self.ledger_table.is_none()).then_some(
+            "FULL_REFRESH_EVERY is set and LEDGER_TABLE_NAME is not: the function knows only what this execution \
+             environment started, and may start a BATCH too often",
+        )
     }
 
     /// Checks what only an invocation can tell: whether the configured tables are of the account
@@ -244,43 +253,23 @@ fn queue_url(name: &str, value: String) -> Result<String, Error> {
     ))
 }
 
-/// `^[1-9][0-9]*[smhd]$`, at most the longest, which comes with its name.
-fn duration(name: &str, value: &str, longest: (&str, Duration)) -> Result<Duration, Error> {
-    let (longest_name, longest) = longest;
-    let no_duration = || {
+/// `^[1-9][0-9]*[smhd]$`, at most the longest.
+fn period(name: &str, value: &str, longest: &str) -> Result<Period, Error> {
+    let period = Period::parse(value).ok_or_else(|| {
         invalid(
             name,
             &format!(
-                "is no duration: write a number from 1 and one of s, m, h, d, such as {longest_name}"
+                "is no duration: write a number from 1 and one of s, m, h, d, such as {longest}"
             ),
         )
-    };
-    let unit = match value.as_bytes().last() {
-        Some(b's') => 1,
-        Some(b'm') => 60,
-        Some(b'h') => 60 * 60,
-        Some(b'd') => 24 * 60 * 60,
-        _ => return Err(no_duration()),
-    };
-    let number = value.get(..value.len() - 1).unwrap_or_default();
-    if number.is_empty()
-        || number.starts_with('0')
-        || !number.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return Err(no_duration());
+    })?;
+    if Period::parse(longest).is_some_and(|longest| period.duration > longest.duration) {
+        return Err(invalid(
+            name,
+            &format!("is longer than {longest}: write a shorter one"),
+        ));
     }
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .map(Duration::from_secs)
-        .filter(|duration| *duration <= longest)
-        .ok_or_else(|| {
-            invalid(
-                name,
-                &format!("is longer than {longest_name}: write a shorter one"),
-            )
-        })
+    Ok(period)
 }
 
 /// EventBridge keeps `aws.` for AWS's own events, and takes at most 256 characters.
@@ -323,214 +312,4 @@ fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ARN: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
-
-    fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::read(|name| {
-            let of = |(key, value): &&(&str, &str)| (*key == name).then(|| (*value).to_owned());
-            variables
-                .iter()
-                .find_map(|pair| of(&pair))
-                .or_else(|| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()))
-        })
-    }
-
-    #[test]
-    fn nothing_set_gives_the_contracts_defaults() {
-        let settings = read(&[]).unwrap();
-        assert_eq!(settings.id_mapping_table_arns, []);
-        assert_eq!(settings.default_job_type, Wish::ServiceDefault);
-        assert_eq!(settings.event_bus, None);
-        assert_eq!(settings.event_source, "id-mapping-populator");
-        assert_eq!(settings.ledger_table, None);
-        assert_eq!(settings.waiting_queue_url, None);
-        assert_eq!(settings.dead_letter_queue_url, None);
-        assert_eq!(settings.max_wait, Duration::from_secs(72 * 60 * 60));
-        assert_eq!(settings.settle_time, None);
-    }
-
-    #[test]
-    fn empty_is_as_if_unset() {
-        let names = [
-            "ID_MAPPING_TABLE_ARNS",
-            "DEFAULT_JOB_TYPE",
-            "FULL_REFRESH_EVERY",
-            "EVENT_BUS_NAME",
-            "EVENT_SOURCE",
-            "LEDGER_TABLE_NAME",
-            "WAITING_QUEUE_URL",
-            "DEAD_LETTER_QUEUE_URL",
-            "MAX_WAIT",
-            "SETTLE_TIME",
-            "TRACK_COMPLETION",
-        ];
-        assert_eq!(read(&names.map(|name| (name, ""))), read(&[]));
-    }
-
-    #[test]
-    fn blanks_around_items_are_trimmed() {
-        let settings = read(&[("ID_MAPPING_TABLE_ARNS", &format!(" {ARN} ,\n {ARN}"))]).unwrap();
-        assert_eq!(
-            settings.id_mapping_table_arns,
-            vec![TableArn::parse(ARN).unwrap(); 2]
-        );
-    }
-
-    #[test]
-    fn what_is_set_is_taken() {
-        let bus = "arn:aws:events:eu-west-1:123456789012:event-bus/data";
-        let settings = read(&[
-            ("DEFAULT_JOB_TYPE", "INCREMENTAL"),
-            ("EVENT_BUS_NAME", bus),
-            ("EVENT_SOURCE", "com.example.populator"),
-            ("TRACK_COMPLETION", "false"),
-        ])
-        .unwrap();
-        assert_eq!(settings.default_job_type.as_str(), "INCREMENTAL");
-        assert_eq!(settings.event_bus.as_deref(), Some(bus));
-        assert_eq!(settings.event_source, "com.example.populator");
-        assert!(read(&[("EVENT_BUS_NAME", "default")]).is_ok());
-
-        let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting";
-        let settings = read(&[
-            ("LEDGER_TABLE_NAME", "ledger-1"),
-            ("WAITING_QUEUE_URL", queue),
-            (
-                "DEAD_LETTER_QUEUE_URL",
-                "http://127.0.0.1:4566/000000000000/dead",
-            ),
-            ("MAX_WAIT", "13d"),
-            ("SETTLE_TIME", "90s"),
-        ])
-        .unwrap();
-        assert_eq!(settings.ledger_table.as_deref(), Some("ledger-1"));
-        assert_eq!(settings.waiting_queue_url.as_deref(), Some(queue));
-        assert!(settings.dead_letter_queue_url.is_some());
-        assert_eq!(settings.max_wait, Duration::from_secs(13 * 86_400));
-        assert_eq!(settings.settle_time, Some(Duration::from_secs(90)));
-        let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/ledger";
-        assert!(read(&[("LEDGER_TABLE_NAME", arn)]).is_ok());
-    }
-
-    #[test]
-    fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
-        let many = vec![ARN; 101].join(",");
-        for (name, value, fault) in [
-            (
-                "ID_MAPPING_TABLE_ARNS",
-                "arn:aws:s3:::bucket",
-                "item 1 is no ARN of an ID mapping table",
-            ),
-            (
-                "ID_MAPPING_TABLE_ARNS",
-                &format!("{ARN},"),
-                "item 2 is empty",
-            ),
-            ("ID_MAPPING_TABLE_ARNS", &many, "has 101 items"),
-            ("DEFAULT_JOB_TYPE", "batch", "write BATCH, INCREMENTAL"),
-            ("DEFAULT_JOB_TYPE", "AUTO", "this version"),
-            ("EVENT_BUS_NAME", "my bus", "name of an event bus"),
-            (
-                "EVENT_BUS_NAME",
-                "arn:aws:sqs:eu-west-1:123456789012:queue",
-                "name of an event bus",
-            ),
-            (
-                "EVENT_BUS_NAME",
-                "arn:!!:events:eu-west-1:123456789012:event-bus/x",
-                "name of an event bus",
-            ),
-            (
-                "EVENT_BUS_NAME",
-                "arn:aws:events:eu-west-1:999:event-bus/x",
-                "name of an event bus",
-            ),
-            ("EVENT_SOURCE", " ", "has a blank"),
-            ("EVENT_SOURCE", "a\nb", "has a blank"),
-            ("AWS_REGION", "eu west", "is no Region: write one"),
-            ("AWS_ENDPOINT_URL", "foo", "is no URL: write one"),
-            ("AWS_ENDPOINT_URL_CLEANROOMS", "localhost:4566", "is no URL"),
-            ("AWS_ENDPOINT_URL_EVENTBRIDGE", "foo", "is no URL"),
-            ("EVENT_SOURCE", "aws.populator", "begins with `aws.`"),
-            ("EVENT_SOURCE", &"x".repeat(257), "more than 256"),
-            ("FULL_REFRESH_EVERY", "7d", "unset it"),
-            ("LEDGER_TABLE_NAME", "my ledger", "name of a DynamoDB table"),
-            ("LEDGER_TABLE_NAME", "ab", "name of a DynamoDB table"),
-            (
-                "LEDGER_TABLE_NAME",
-                "arn:aws:s3:eu-west-1:123456789012:table/ledger",
-                "name of a DynamoDB table",
-            ),
-            ("WAITING_QUEUE_URL", "waiting", "is no queue URL: write one"),
-            ("WAITING_QUEUE_URL", "https://sqs", "is no queue URL"),
-            (
-                "DEAD_LETTER_QUEUE_URL",
-                "arn:aws:sqs:eu-west-1:123456789012:q",
-                "is no queue URL",
-            ),
-            ("MAX_WAIT", "72", "is no duration: write a number"),
-            ("MAX_WAIT", "0h", "is no duration"),
-            ("MAX_WAIT", "1.5h", "is no duration"),
-            ("MAX_WAIT", " 1h", "is no duration"),
-            ("MAX_WAIT", "h", "is no duration"),
-            ("MAX_WAIT", "é", "is no duration"),
-            ("MAX_WAIT", "+1h", "is no duration"),
-            ("MAX_WAIT", "14d", "is longer than 13d"),
-            ("MAX_WAIT", "99999999999999999999d", "is longer than 13d"),
-            ("SETTLE_TIME", "901s", "is longer than 15m"),
-            ("SETTLE_TIME", "5m", "WAITING_QUEUE_URL is not"),
-            ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is no URL"),
-            ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is no URL"),
-            ("AWS_ENDPOINT_URL_SQS", "foo", "is no URL"),
-            ("TRACK_COMPLETION", "true", "unset it"),
-            ("TRACK_COMPLETION", "yes", "neither `true` nor `false`"),
-        ] {
-            let error = read(&[(name, value)]).unwrap_err();
-            assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
-            assert!(
-                error.message.contains(&format!("variable {name} ")),
-                "{}",
-                error.message
-            );
-            assert!(
-                error.message.contains(fault),
-                "{name}={value}: {}",
-                error.message
-            );
-        }
-    }
-
-    #[test]
-    fn a_region_must_be_known() {
-        let error = Settings::read(|_| None).unwrap_err();
-        assert!(
-            error.message.contains("AWS_REGION is not set"),
-            "{}",
-            error.message
-        );
-    }
-
-    #[test]
-    fn a_table_of_another_account_is_a_bad_setting() {
-        let settings = read(&[("ID_MAPPING_TABLE_ARNS", ARN)]).unwrap();
-        let home = |account: &str| {
-            Home::of(
-                &format!("arn:aws:lambda:eu-west-1:{account}:function:p"),
-                "eu-west-1",
-            )
-        };
-        assert_eq!(settings.check(&home("123456789012")), Ok(()));
-        let error = settings.check(&home("210987654321")).unwrap_err();
-        assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
-        assert!(
-            error
-                .message
-                .contains("ID_MAPPING_TABLE_ARNS item 1 is of account 123456789012"),
-            "{}",
-            error.message
-        );
-    }
-}
+mod tests;

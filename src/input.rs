@@ -20,7 +20,7 @@ use time::format_description::well_known::Rfc3339;
 use self::json::Path;
 use crate::config::{MAX_TARGETS, Settings};
 use crate::error::{Error, ErrorType};
-use crate::job_type::{Wish, WishedBy};
+use crate::job_type::{JobType, Wish, WishedBy};
 use crate::target::{Home, TableArn, Target};
 
 /// The most characters (code points) of a name that a request may have for itself.
@@ -99,7 +99,7 @@ pub struct Request {
     pub target: Target,
     /// The wished job type.
     pub wish: Wish,
-    /// Whether the request or the setting wished it.
+    /// Who wished it.
     pub wished_by: WishedBy,
     /// The name by which a repeat is known, before it is joined with target and wish.
     pub name: String,
@@ -327,9 +327,12 @@ impl Reader<'_> {
             .min(*at);
         let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
         for (target, wish) in targets {
-            let (wish, wished_by) = match wish {
-                Some(wish) => (wish, WishedBy::Request),
-                None => (settings.default_job_type, WishedBy::Setting),
+            let (wish, wished_by) = match (wish, settings.default_job_type) {
+                (Some(wish), _) => (wish, WishedBy::Request),
+                (None, Wish::Auto) if envelope.deletes => {
+                    (Wish::Exactly(JobType::DeleteOnly), WishedBy::DeleteRequest)
+                }
+                (None, wish) => (wish, WishedBy::Setting),
             };
             // The same target with the same wish twice is one request.
             if requests
@@ -361,6 +364,8 @@ struct Envelope {
     resources: Vec<Target>,
     time: Option<OffsetDateTime>,
     trigger: Option<Trigger>,
+    /// Whether it tells of deletion requests.
+    deletes: bool,
 }
 
 /// Whose names a request object may have.

@@ -181,6 +181,12 @@ impl Record {
         &self.unannounced
     }
 
+    /// When the last `BATCH` started.
+    pub fn last_batch(&self) -> Option<OffsetDateTime> {
+        let batch = |job: &&Job| job.job_type == Some(JobType::Batch);
+        self.jobs.iter().find(batch).map(|job| job.started_at)
+    }
+
     /// The recent jobs.
     pub fn recent(&self) -> impl Iterator<Item = &Job> {
         self.keys.iter().map(|known| &known.job)

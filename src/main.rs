@@ -48,6 +48,9 @@ fn main() -> ExitCode {
 async fn serve(variable: impl Fn(&str) -> Option<String>) -> Result<(), lambda_runtime::Error> {
     let populator = match Settings::read(variable) {
         Ok(settings) => {
+            if let Some(warning) = settings.warning() {
+                tracing::warn!("{warning}");
+            }
             let config = clients::config_loader(&settings.region).load().await;
             Ok(Populator::new(settings, &config, Clock::system()))
         }

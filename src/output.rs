@@ -1,5 +1,7 @@
 //! Outcomes (contract section 3) and their publication to EventBridge.
 
+mod facts;
+
 use std::time::Duration;
 
 use aws_sdk_eventbridge::error::ProvideErrorMetadata;
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, with_causes};
 use crate::input::{Request, Trigger};
-use crate::job_type::{Choice, Decision, JobType};
+use crate::job_type::{Choice, Decision, Facts, JobType};
 use crate::ledger::{Job, JobId};
 use crate::target::Home;
 
@@ -97,7 +99,8 @@ pub struct Outcome {
     pub job: Option<JobId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     job_type: Option<JobType>,
-    decision: Decision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +112,8 @@ pub struct Outcome {
     started_at: Option<OffsetDateTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<facts::Wire>,
     /// Why it waits or was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
@@ -119,12 +124,12 @@ impl Outcome {
     pub fn started(request: &Request, choice: &Choice, job: &Job) -> Self {
         Self {
             started_at: Some(job.started_at),
-            ..Self::with_job(OutcomeKind::Started, request, choice, &job.id)
+            ..Self::with_job(OutcomeKind::Started, request, Some(choice), &job.id)
         }
     }
 
     /// A job covers the request. Nothing was sent for it, and so no job type.
-    pub fn covered(request: &Request, choice: &Choice, job: &JobId) -> Self {
+    pub fn covered(request: &Request, choice: Option<&Choice>, job: &JobId) -> Self {
         Self {
             job_type: None,
             ..Self::with_job(OutcomeKind::Covered, request, choice, job)
@@ -132,7 +137,7 @@ impl Outcome {
     }
 
     /// The request stands in the waiting line, and why.
-    pub fn waiting(request: &Request, choice: &Choice, error: Error) -> Self {
+    pub fn waiting(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
         Self {
             error: Some(error),
             ..Self::of(OutcomeKind::Waiting, request, choice)
@@ -140,7 +145,7 @@ impl Outcome {
     }
 
     /// The request will never work as it is.
-    pub fn rejected(request: &Request, choice: &Choice, error: Error) -> Self {
+    pub fn rejected(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
         Self {
             error: Some(error),
             ..Self::of(OutcomeKind::Rejected, request, choice)
@@ -148,14 +153,25 @@ impl Outcome {
     }
 
     /// A dry run.
-    pub fn planned(request: &Request, choice: &Choice, plan: Plan) -> Self {
+    pub fn planned(
+        request: &Request,
+        choice: Option<&Choice>,
+        plan: Plan,
+        facts: Option<&Facts>,
+    ) -> Self {
         Self {
             plan: Some(plan),
+            facts: facts.map(facts::Wire::from),
             ..Self::of(OutcomeKind::Planned, request, choice)
         }
     }
 
-    fn with_job(kind: OutcomeKind, request: &Request, choice: &Choice, job: &JobId) -> Self {
+    fn with_job(
+        kind: OutcomeKind,
+        request: &Request,
+        choice: Option<&Choice>,
+        job: &JobId,
+    ) -> Self {
         Self {
             event_id: event_id(kind, request, Some(job.as_str())),
             job: Some(job.clone()),
@@ -163,7 +179,7 @@ impl Outcome {
         }
     }
 
-    fn of(outcome: OutcomeKind, request: &Request, choice: &Choice) -> Self {
+    fn of(outcome: OutcomeKind, request: &Request, choice: Option<&Choice>) -> Self {
         Self {
             version: "1",
             event_id: event_id(outcome, request, None),
@@ -171,12 +187,13 @@ impl Outcome {
             membership_identifier: request.target.membership.to_string(),
             id_mapping_table_identifier: request.target.table.to_string(),
             job: None,
-            job_type: choice.job_type,
-            decision: choice.decision.clone(),
+            job_type: choice.and_then(|choice| choice.job_type),
+            decision: choice.map(|choice| choice.decision.clone()),
             request_id: request.request_id().map(str::to_owned),
             trigger: request.trigger.clone(),
             started_at: None,
             plan: None,
+            facts: None,
             error: None,
         }
     }

@@ -186,7 +186,7 @@ fn message(request: &Request, since: Option<OffsetDateTime>) -> String {
         request: RequestObject {
             membership_identifier: request.target.membership.as_str(),
             id_mapping_table_identifier: request.target.table.as_str(),
-            job_type: (request.wished_by == WishedBy::Request).then_some(request.wish.as_str()),
+            job_type: (request.wished_by != WishedBy::Setting).then_some(request.wish.as_str()),
             request_id: &request.name,
             time: timestamp(request.time),
         },

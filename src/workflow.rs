@@ -1,66 +1,76 @@
-//! Jobs of a table's workflow, as Entity Resolution knows them: whether a call whose outcome is
-//! unknown started a job after all.
+//! What AWS knows of a table, its workflow and its jobs.
 //!
-//! `GetIdMappingTable` names the table's workflow, `ListIdMappingJobs` its jobs with their start
-//! times. A job's name there is another than `PopulateIdMappingTable` answers, so a job is known by
-//! its start.
+//! `GetIdMappingTable` names the table's workflow, `ListIdMappingJobs` that workflow's jobs. `facts`
+//! reads what `AUTO` chooses by; `lost` looks for the job of a call whose answer was lost.
+
+mod facts;
+mod lost;
+
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_entityresolution::types::JobStatus;
+use aws_sdk_cleanrooms::types::{SchemaStatus, SchemaStatusReasonCode};
+use aws_sdk_entityresolution::types::{IdMappingType, JobStatus, JobType};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
+pub use self::lost::NotFound;
 use crate::error::{shortened, with_causes};
-use crate::ledger::{Call, JobId, Record};
+use crate::job_type::{Mapping, Workflow};
 use crate::target::Target;
-
-/// How far the clocks of Entity Resolution and of the function may differ.
-const CLOCK_DIFFERENCE: Duration = Duration::seconds(2);
-
-/// A call's job starts while the call is under way, or is queued a little later. One that starts
-/// later than this was started by somebody else, perhaps for another table with the same workflow.
-const LATEST_START: Duration = Duration::minutes(5);
 
 /// Pages of `ListIdMappingJobs`, of 25 jobs each, that are read at most.
 const MAX_PAGES: usize = 20;
-
-/// Jobs that may be the call's and are looked at one by one at most.
-const MAX_CANDIDATES: usize = 5;
 
 /// Clean Rooms and Entity Resolution, to read from.
 #[derive(Clone, Debug)]
 pub struct Workflows {
     clean_rooms: aws_sdk_cleanrooms::Client,
     entity_resolution: aws_sdk_entityresolution::Client,
+    kept: Arc<Mutex<facts::Kept>>,
 }
 
-/// Why no job was found for a call.
+/// Why something could not be read: the operation, what the service said, what to allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotFound {
-    /// No job of the workflow began when the call was made.
-    None,
-    /// So many jobs did.
-    Several(usize),
-    /// This permission is missing; what the service said.
-    NotPermitted(&'static str, String),
-    /// A read failed.
-    Failed(String),
+pub struct Unread {
+    said: String,
+    /// The permission that is missing, if it is that.
+    permission: Option<&'static str>,
 }
 
-impl std::fmt::Display for NotFound {
+impl std::fmt::Display for Unread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => f.write_str("Entity Resolution has no job that began then"),
-            Self::Several(count) => {
-                write!(f, "Entity Resolution has {count} jobs that began then")
-            }
-            Self::NotPermitted(permission, said) => write!(
-                f,
-                "its job could not be looked for: {said}; allow the function's role {permission}"
-            ),
-            Self::Failed(cause) => write!(f, "its job could not be looked for: {cause}"),
+        f.write_str(&self.said)?;
+        match self.permission {
+            Some(permission) => write!(f, "; allow the function's role {permission}"),
+            None => Ok(()),
         }
     }
+}
+
+/// A table, as far as other reads need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Table {
+    /// The name of its workflow.
+    workflow: String,
+    /// Its collaboration, and its name there: its schema's.
+    collaboration: String,
+    name: String,
+}
+
+/// A job of a workflow, as the list has it.
+#[derive(Clone, Debug)]
+struct Listed {
+    id: String,
+    began: OffsetDateTime,
+    status: JobStatus,
+}
+
+/// What only a job itself tells.
+struct Job {
+    is_batch: bool,
+    /// Whether it was started at Entity Resolution itself: such a job has an output of its own.
+    is_foreign: bool,
 }
 
 impl Workflows {
@@ -69,27 +79,105 @@ impl Workflows {
         Self {
             clean_rooms: aws_sdk_cleanrooms::Client::new(config),
             entity_resolution: aws_sdk_entityresolution::Client::new(config),
+            kept: Arc::default(),
         }
     }
 
-    /// Looks for the job that a call started: one of the table's workflow that began when the call
-    /// was made and did not fail, that no other call of the ledger started, and that has no output
-    /// of its own, as jobs have that were started at Entity Resolution itself.
-    pub async fn find_job(&self, call: &Call, record: &Record) -> Result<JobId, NotFound> {
-        let workflow = self.workflow_of(&call.request.target).await?;
+    async fn get_table(&self, target: &Target) -> Result<Table, Unread> {
+        let answer = self
+            .clean_rooms
+            .get_id_mapping_table()
+            .membership_identifier(target.membership.as_str())
+            .id_mapping_table_identifier(target.table.as_str())
+            .send()
+            .await
+            .map_err(|error| unread("GetIdMappingTable", "cleanrooms:GetIdMappingTable", &error))?;
+        let workflow = |table: &aws_sdk_cleanrooms::types::IdMappingTable| {
+            let arn = table.input_reference_config()?.input_reference_arn();
+            let (_, name) = arn.rsplit_once("idmappingworkflow/")?;
+            (!name.is_empty()).then(|| name.to_owned())
+        };
+        answer
+            .id_mapping_table()
+            .and_then(|table| {
+                Some(Table {
+                    workflow: workflow(table)?,
+                    collaboration: table.collaboration_id().to_owned(),
+                    name: table.name().to_owned(),
+                })
+            })
+            .ok_or_else(|| unclear("GetIdMappingTable names no ID mapping workflow"))
+    }
+
+    async fn get_workflow(&self, name: &str) -> Result<Workflow, Unread> {
+        let answer = self
+            .entity_resolution
+            .get_id_mapping_workflow()
+            .workflow_name(name)
+            .send()
+            .await
+            .map_err(|error| {
+                unread(
+                    "GetIdMappingWorkflow",
+                    "entityresolution:GetIdMappingWorkflow",
+                    &error,
+                )
+            })?;
+        let techniques = answer.id_mapping_techniques();
+        let mapping = match techniques.map(|techniques| techniques.id_mapping_type()) {
+            Some(IdMappingType::Provider) => Mapping::Provider,
+            Some(IdMappingType::RuleBased) => Mapping::RuleBased,
+            _ => {
+                return Err(unclear(
+                    "GetIdMappingWorkflow names no idMappingType that this function knows",
+                ));
+            }
+        };
+        Ok(Workflow {
+            name: name.to_owned(),
+            mapping,
+            incremental: answer.incremental_run_config().is_some(),
+        })
+    }
+
+    /// Whether the table was ever populated, as its schema tells.
+    async fn is_populated(&self, table: &Table) -> Result<bool, Unread> {
+        let answer = self
+            .clean_rooms
+            .get_schema()
+            .collaboration_identifier(&table.collaboration)
+            .name(&table.name)
+            .send()
+            .await
+            .map_err(|error| unread("GetSchema", "cleanrooms:GetSchema", &error))?;
+        // Of an answer without a schema the SDK makes an empty one.
+        let schema = answer
+            .schema()
+            .filter(|schema| !schema.name().is_empty())
+            .ok_or_else(|| unclear("GetSchema answers without a schema"))?;
+        let never = schema.schema_status_details().iter().any(|detail| {
+            *detail.status() == SchemaStatus::NotReady
+                && detail.reasons().iter().any(|reason| {
+                    *reason.code() == SchemaStatusReasonCode::IdMappingTableNotPopulated
+                })
+        });
+        Ok(!never)
+    }
+
+    async fn list_jobs(&self, workflow: &str) -> Result<Vec<Listed>, Unread> {
         let mut listed = Vec::new();
         let mut next = None;
         for _ in 0..MAX_PAGES {
             let page = self
                 .entity_resolution
                 .list_id_mapping_jobs()
-                .workflow_name(&workflow)
+                .workflow_name(workflow)
                 .max_results(25)
                 .set_next_token(next)
                 .send()
                 .await
                 .map_err(|error| {
-                    failed(
+                    unread(
                         "ListIdMappingJobs",
                         "entityresolution:ListIdMappingJobs",
                         &error,
@@ -102,7 +190,7 @@ impl Workflows {
                 Some(Listed {
                     id: job.job_id().to_owned(),
                     began: OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?,
-                    failed: *job.status() == JobStatus::Failed,
+                    status: job.status().clone(),
                 })
             }));
             next = page
@@ -113,97 +201,39 @@ impl Workflows {
                 break;
             }
         }
-        let candidates = candidates(listed, call, record);
-        if candidates.len() > MAX_CANDIDATES {
-            return Err(NotFound::Several(candidates.len()));
-        }
-        let mut ours = Vec::new();
-        for Listed { id: job_id, .. } in candidates {
-            let job = self
-                .entity_resolution
-                .get_id_mapping_job()
-                .workflow_name(&workflow)
-                .job_id(&job_id)
-                .send()
-                .await
-                .map_err(|error| {
-                    failed(
-                        "GetIdMappingJob",
-                        "entityresolution:GetIdMappingJob",
-                        &error,
-                    )
-                })?;
-            if job.output_source_config().is_empty() {
-                ours.push(job_id);
-            }
-        }
-        match <[String; 1]>::try_from(ours) {
-            Ok([job_id]) => Ok(JobId::EntityResolutionJobId(job_id)),
-            Err(none) if none.is_empty() => Err(NotFound::None),
-            Err(several) => Err(NotFound::Several(several.len())),
-        }
+        Ok(listed)
     }
 
-    /// The name of the workflow behind a table.
-    async fn workflow_of(&self, target: &Target) -> Result<String, NotFound> {
-        let table = self
-            .clean_rooms
-            .get_id_mapping_table()
-            .membership_identifier(target.membership.as_str())
-            .id_mapping_table_identifier(target.table.as_str())
+    async fn get_job(&self, workflow: &str, id: &str) -> Result<Job, Unread> {
+        let job = self
+            .entity_resolution
+            .get_id_mapping_job()
+            .workflow_name(workflow)
+            .job_id(id)
             .send()
             .await
-            .map_err(|error| failed("GetIdMappingTable", "cleanrooms:GetIdMappingTable", &error))?;
-        let arn = table
-            .id_mapping_table()
-            .and_then(|table| table.input_reference_config())
-            .map(|input| input.input_reference_arn())
-            .unwrap_or_default();
-        arn.rsplit_once("idmappingworkflow/")
-            .map(|(_, name)| name.to_owned())
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| {
-                NotFound::Failed("GetIdMappingTable names no ID mapping workflow".to_owned())
-            })
+            .map_err(|error| {
+                unread(
+                    "GetIdMappingJob",
+                    "entityresolution:GetIdMappingJob",
+                    &error,
+                )
+            })?;
+        Ok(Job {
+            is_batch: job.job_type() == Some(&JobType::Batch),
+            is_foreign: !job.output_source_config().is_empty(),
+        })
     }
 }
 
-/// A job of `ListIdMappingJobs`.
-struct Listed {
-    id: String,
-    began: OffsetDateTime,
-    failed: bool,
-}
-
-/// The jobs that a call may have started: they began when it was made, did not fail, and are none
-/// that the record knows. Each job of the record is one of the list: the one that bears its id, or
-/// began nearest to its call.
-fn candidates(mut listed: Vec<Listed>, call: &Call, record: &Record) -> Vec<Listed> {
-    for known in record.recent() {
-        let window = known.started_at - CLOCK_DIFFERENCE..=known.answered_at + CLOCK_DIFFERENCE;
-        let same = listed.iter().position(|job| job.id == known.id.as_str());
-        let nearest = || {
-            let near = listed
-                .iter()
-                .enumerate()
-                .filter(|(_, job)| window.contains(&job.began));
-            near.min_by_key(|(_, job)| (job.began - known.started_at).abs())
-                .map(|(index, _)| index)
-        };
-        if let Some(index) = same.or_else(nearest) {
-            listed.remove(index);
-        }
+fn unclear(said: impl Into<String>) -> Unread {
+    Unread {
+        said: said.into(),
+        permission: None,
     }
-    let began = call.called_at - CLOCK_DIFFERENCE..=call.called_at + LATEST_START;
-    listed.retain(|job| !job.failed && began.contains(&job.began));
-    listed
 }
 
-fn failed<E>(
-    operation: &str,
-    permission: &'static str,
-    error: &SdkError<E, HttpResponse>,
-) -> NotFound
+fn unread<E>(operation: &str, permission: &'static str, error: &SdkError<E, HttpResponse>) -> Unread
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -215,12 +245,11 @@ where
         ),
         None => with_causes(error),
     };
-    let said = format!("{operation} failed: {said}");
     let status = error
         .raw_response()
         .map(|response| response.status().as_u16());
-    match status {
-        Some(401 | 403) => NotFound::NotPermitted(permission, said),
-        _ => NotFound::Failed(said),
+    Unread {
+        said: format!("{operation} failed: {said}"),
+        permission: matches!(status, Some(401 | 403)).then_some(permission),
     }
 }

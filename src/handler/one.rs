@@ -9,7 +9,7 @@ use super::Populator;
 use crate::clean_rooms::Answer;
 use crate::error::{Error, ErrorType};
 use crate::input::Request;
-use crate::job_type::{self, Choice};
+use crate::job_type::{self, Choice, Facts, JobType, Rule};
 use crate::ledger::{Call, Entry, Job, JobId, Started, Verdict};
 use crate::output::{Outcome, OutcomeKind, Plan, timestamp};
 use crate::target::{Home, Target};
@@ -49,7 +49,8 @@ fn budget(left: Duration) -> Duration {
 /// What was done about one request.
 pub(super) struct Done {
     pub(super) request: Request,
-    choice: Choice,
+    /// What is sent, and why; none: it did not come to a choice.
+    choice: Option<Choice>,
     /// What became of it; none where it stays undone.
     pub(super) outcome: Option<Outcome>,
     /// Why the invocation, or its message, fails for it.
@@ -66,7 +67,8 @@ enum Finding {
     Rejected(Error),
     /// It must wait, at least for this time.
     Wait(Error, Duration),
-    Planned(Plan),
+    /// A dry run, and what `AUTO` read for it.
+    Planned(Plan, Option<Box<Facts>>),
 }
 
 /// What an invocation has learned of the account's one job slot.
@@ -128,15 +130,15 @@ impl<'a> Work<'a> {
     /// Does one request, and logs what became of it.
     pub(super) async fn one(&mut self, request: Request) -> Done {
         self.rest = self.rest.saturating_sub(1);
-        let choice = job_type::choose(request.wish, request.wished_by);
-        let done = match self.find_out(&request, &choice).await {
+        let mut choice = job_type::by_wish(request.wish, request.wished_by);
+        let done = match self.find_out(&request, &mut choice).await {
             Ok(Finding::Started(outcome, failure)) => Done {
                 outcome: Some(*outcome),
                 failure,
                 ..Done::of(request, choice)
             },
             Ok(Finding::Covered(job)) => {
-                let outcome = Outcome::covered(&request, &choice, &job);
+                let outcome = Outcome::covered(&request, choice.as_ref(), &job);
                 Done {
                     failure: self.publish(&outcome, &request).await.err(),
                     outcome: Some(outcome),
@@ -145,8 +147,13 @@ impl<'a> Work<'a> {
             }
             Ok(Finding::Rejected(error)) => self.rejected(request, choice, error).await,
             Ok(Finding::Wait(error, delay)) => self.wait(request, choice, error, delay).await,
-            Ok(Finding::Planned(plan)) => Done {
-                outcome: Some(Outcome::planned(&request, &choice, plan)),
+            Ok(Finding::Planned(plan, facts)) => Done {
+                outcome: Some(Outcome::planned(
+                    &request,
+                    choice.as_ref(),
+                    plan,
+                    facts.as_deref(),
+                )),
                 ..Done::of(request, choice)
             },
             Err(error) => Done {
@@ -183,9 +190,13 @@ impl<'a> Work<'a> {
         sent.is_ok()
     }
 
-    /// Asks the ledger, and starts a job if need be. An error: the ledger cannot be used, and
-    /// nothing was started.
-    async fn find_out(&mut self, request: &Request, choice: &Choice) -> Result<Finding, Error> {
+    /// Asks the ledger, chooses a job type if that needs facts, and starts a job if need be. An
+    /// error: the ledger cannot be used, and nothing was started.
+    async fn find_out(
+        &mut self,
+        request: &Request,
+        choice: &mut Option<Choice>,
+    ) -> Result<Finding, Error> {
         let begin_with = MIN_LEFT + TIME_TO_WAIT * u32::try_from(self.rest).unwrap_or(u32::MAX);
         if self.left() < begin_with && !request.dry_run {
             return Ok(self.out_of_time(request, begin_with));
@@ -200,11 +211,7 @@ impl<'a> Work<'a> {
             }
             let verdict = entry.record.verdict(request, self.now());
             if request.dry_run {
-                return Ok(Finding::Planned(match verdict {
-                    Verdict::Known(_) | Verdict::Covered(_) => Plan::Covered,
-                    Verdict::Free if self.settling(request).is_none() => Plan::Start,
-                    _ => Plan::Wait,
-                }));
+                return Ok(self.plan(request, choice, &entry, verdict).await);
             }
             if let Verdict::Known(job) | Verdict::Covered(job) = verdict {
                 return Ok(Finding::Covered(job));
@@ -244,6 +251,10 @@ impl<'a> Work<'a> {
                 let why = format!("the slot was busy earlier in this invocation: {said}");
                 return Ok(busy(request, &why));
             }
+            let choice = match choice {
+                Some(choice) => choice,
+                None => choice.insert(self.choose(request, &entry).await.0),
+            };
             if let Some(finding) = self.start(&mut entry, request, choice).await? {
                 return Ok(finding);
             }
@@ -252,6 +263,71 @@ impl<'a> Work<'a> {
             request,
             "other invocations change the table's record all the time",
         ))
+    }
+
+    /// What would be done now, if it were no dry run.
+    async fn plan(
+        &self,
+        request: &Request,
+        choice: &mut Option<Choice>,
+        entry: &Entry,
+        verdict: Verdict,
+    ) -> Finding {
+        let mut facts = None;
+        if choice.is_none() {
+            let (chosen, read) = self.choose(request, entry).await;
+            *choice = Some(chosen);
+            facts = Some(Box::new(read));
+        }
+        let plan = match verdict {
+            Verdict::Known(_) | Verdict::Covered(_) => Plan::Covered,
+            Verdict::Free if self.settling(request).is_none() => {
+                // Of the slot only the table's own workflow can be asked.
+                let busy = match &mut facts {
+                    Some(facts) => {
+                        let workflows = &self.populator.workflows;
+                        let busy = workflows
+                            .is_busy(&request.target, self.now(), self.budget())
+                            .await;
+                        facts
+                            .busy
+                            .insert(busy)
+                            .as_ref()
+                            .is_ok_and(|busy| busy.value)
+                    }
+                    None => false,
+                };
+                if busy { Plan::Wait } else { Plan::Start }
+            }
+            _ => Plan::Wait,
+        };
+        Finding::Planned(plan, facts)
+    }
+
+    /// Chooses a job type for `AUTO`.
+    async fn choose(&self, request: &Request, entry: &Entry) -> (Choice, Facts) {
+        let every = self.populator.settings.full_refresh_every.as_ref();
+        let now = self.now();
+        let facts = self
+            .populator
+            .workflows
+            .facts(
+                &request.target,
+                entry.record.last_batch(),
+                every,
+                now,
+                self.budget(),
+            )
+            .await;
+        let choice = job_type::by_facts(&facts, every, now);
+        if choice.decision.rule == Rule::FactsUnavailable {
+            tracing::warn!(
+                "AUTO cannot choose the job type of {}: {}",
+                request.target,
+                choice.decision.reason
+            );
+        }
+        (choice, facts)
     }
 
     /// Publishes the `STARTED` that earlier invocations could not publish. A finding: this request's
@@ -410,7 +486,7 @@ impl<'a> Work<'a> {
         loop {
             let found = self.look(call, entry).await;
             let over = self.now() + pause >= end || self.left() < MIN_LEFT + pause;
-            if over || matches!(found, Ok(_) | Err(NotFound::NotPermitted(..))) {
+            if over || found.as_ref().err().is_none_or(NotFound::is_final) {
                 return found;
             }
             tokio::time::sleep(pause).await;
@@ -421,12 +497,9 @@ impl<'a> Work<'a> {
     async fn look(&self, call: &Call, entry: &Entry) -> Result<JobId, NotFound> {
         let budget = self.budget();
         let workflows = &self.populator.workflows;
-        tokio::time::timeout(budget, workflows.find_job(call, &entry.record))
+        workflows
+            .find_job(call, &entry.record, self.now(), budget)
             .await
-            .unwrap_or_else(|_| {
-                let cause = format!("no answer within {} ms", budget.as_millis());
-                Err(NotFound::Failed(cause))
-            })
     }
 
     /// Gives the claim back. If this fails, it stays, and is looked after when it is over.
@@ -477,8 +550,8 @@ impl<'a> Work<'a> {
 
     /// The request will never work as it is. In a batch it goes to the dead-letter queue, and its
     /// message is done.
-    async fn rejected(&self, request: Request, choice: Choice, error: Error) -> Done {
-        let outcome = Outcome::rejected(&request, &choice, error.clone());
+    async fn rejected(&self, request: Request, choice: Option<Choice>, error: Error) -> Done {
+        let outcome = Outcome::rejected(&request, choice.as_ref(), error.clone());
         let mut failure = Some(error.clone());
         if let Err(unpublished) = self.publish(&outcome, &request).await {
             // The rejection is what the caller must know first; that it was not announced, besides.
@@ -498,21 +571,27 @@ impl<'a> Work<'a> {
 
     /// The request waits: where it stands already, or in the line from now on. Without a line it
     /// fails.
-    async fn wait(&self, request: Request, choice: Choice, error: Error, delay: Duration) -> Done {
+    async fn wait(
+        &self,
+        request: Request,
+        choice: Option<Choice>,
+        error: Error,
+        delay: Duration,
+    ) -> Done {
         let now = self.now();
         if let Some(since) = request.waiting_since.filter(|_| self.batch) {
             let settings = &self.populator.settings;
-            if now - since <= settings.max_wait {
+            if now - since <= settings.max_wait.duration {
                 return Done {
                     stays: Some(error),
                     ..Done::of(request, choice)
                 };
             }
             let message = format!(
-                "{} waited since {}, longer than MAX_WAIT ({} s), and would still have to: {}",
+                "{} waited since {}, longer than MAX_WAIT ({}), and would still have to: {}",
                 request.target,
                 timestamp(since),
-                settings.max_wait.as_secs(),
+                settings.max_wait,
                 error.message
             );
             let error = Error::new(ErrorType::WaitedTooLong, message);
@@ -533,7 +612,7 @@ impl<'a> Work<'a> {
                 ..Done::of(request, choice)
             };
         }
-        let outcome = Outcome::waiting(&request, &choice, error);
+        let outcome = Outcome::waiting(&request, choice.as_ref(), error);
         if let Err(unpublished) = self.publish(&outcome, &request).await {
             warn(
                 &request.target,
@@ -574,25 +653,24 @@ impl<'a> Work<'a> {
 
     /// News that comes as an event is given time to settle, if that is set.
     fn settling(&self, request: &Request) -> Option<Finding> {
-        let delay = self.populator.settings.settle_time?;
+        let settle_time = self.populator.settings.settle_time.as_ref()?;
         if self.batch || request.trigger.is_none() {
             return None;
         }
         let message = format!(
-            "PopulateIdMappingTable of {} is first tried after SETTLE_TIME ({} s), so that a burst of news becomes one \
-             job",
-            request.target,
-            delay.as_secs()
+            "PopulateIdMappingTable of {} is first tried after SETTLE_TIME ({settle_time}), so that a burst of news becomes \
+             one job",
+            request.target
         );
         Some(Finding::Wait(
             Error::new(ErrorType::Settling, message),
-            delay,
+            settle_time.duration,
         ))
     }
 }
 
 impl Done {
-    fn of(request: Request, choice: Choice) -> Self {
+    fn of(request: Request, choice: Option<Choice>) -> Self {
         Self {
             request,
             choice,
@@ -651,6 +729,7 @@ fn log(done: &Done) {
         failure,
         stays,
     } = done;
+    let choice = choice.as_ref();
     let kind = outcome.as_ref().map(|outcome| outcome.outcome);
     let error = failure
         .as_ref()
@@ -663,8 +742,8 @@ fn log(done: &Done) {
                 membershipIdentifier = request.target.membership.as_str(),
                 idMappingTableIdentifier = request.target.table.as_str(),
                 idMappingJobId = job.map(JobId::as_str),
-                jobType = choice.job_type.map(job_type::JobType::as_str),
-                rule = choice.decision.rule.as_str(),
+                jobType = choice.and_then(|choice| choice.job_type).map(JobType::as_str),
+                rule = choice.map(|choice| choice.decision.rule.as_str()),
                 outcome = kind.map(OutcomeKind::as_str),
                 errorType = error.map(|error| error.error_type.as_str()),
                 $($message)*

@@ -12,6 +12,9 @@ use crate::target::{Home, TableArn, Target};
 /// The most characters of an event's `source` (EventBridge takes 256) and `detail-type` (128).
 pub(super) const MAX_SOURCE: usize = 256;
 
+/// The `source` of CloudTrail's events about AWS Entity Resolution.
+pub(super) const ENTITY_RESOLUTION: &str = "aws.entityresolution";
+
 pub(super) fn is_event(members: &Map<String, Value>) -> bool {
     member(members, "detail-type").is_some() && member(members, "source").is_some()
 }
@@ -53,7 +56,14 @@ impl Reader<'_> {
             .as_deref()
             .map(|time| rfc_3339(time, path.member("time")))
             .transpose()?;
+        let deletes = records_a_call(&source, &detail_type)
+            && source == ENTITY_RESOLUTION
+            && detail
+                .as_ref()
+                .and_then(|detail| detail.get("eventName"))
+                .is_some_and(|name| name == "BatchDeleteUniqueId");
         let envelope = Envelope {
+            deletes,
             resources: resources(&members, path, self.arrival.home)?,
             time: happened,
             trigger: Some(Trigger {
@@ -88,6 +98,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether an event is CloudTrail's record of a call.
+fn records_a_call(source: &str, detail_type: &str) -> bool {
+    source.starts_with("aws.") && detail_type.ends_with(" via CloudTrail")
+}
+
 /// Why an event asks for nothing, if it does.
 fn no_request(
     source: &str,
@@ -102,10 +117,7 @@ fn no_request(
         return Some("the event is an outcome of this function or of another one like it");
     }
     let failed = |detail: &Value| detail.get("errorCode").is_some_and(|code| !code.is_null());
-    if source.starts_with("aws.")
-        && detail_type.ends_with(" via CloudTrail")
-        && detail.is_some_and(failed)
-    {
+    if records_a_call(source, detail_type) && detail.is_some_and(failed) {
         return Some("the event records a call that failed");
     }
     None

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::event::{MAX_SOURCE, text};
+use super::event::{ENTITY_RESOLUTION, MAX_SOURCE, text};
 use super::json::Path;
 use super::{Content, Envelope, MAX_NAME, Names, Reader, Trigger};
 use super::{member, refused, rfc_3339};
 use crate::error::Error;
+use crate::job_type::{JobType, Wish, WishedBy};
 
 const MEMBERS: [&str; 5] = ["version", "request", "trigger", "waitingSince", "watch"];
 
@@ -86,6 +87,14 @@ impl Reader<'_> {
                 ));
             };
             request.waiting_since = since.map(|since| since.min(at));
+            // In an event of AWS no request stands that could name the job type.
+            let deletes = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
+            if request.wish == Wish::Exactly(JobType::DeleteOnly)
+                && request.wished_by == WishedBy::Request
+                && request.trigger.as_ref().is_some_and(deletes)
+            {
+                request.wished_by = WishedBy::DeleteRequest;
+            }
         }
         Ok(content)
     }

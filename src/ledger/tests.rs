@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use time::macros::datetime;
 
 use super::*;
-use crate::job_type::{Wish, WishedBy, choose};
+use crate::job_type::{Wish, WishedBy, by_wish};
 use crate::target::{Identifier, Target};
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
@@ -32,7 +32,7 @@ fn call(request: Request, called_at: OffsetDateTime) -> Call {
     Call {
         attempt: Uuid::new_v4(),
         called_at,
-        choice: choose(request.wish, request.wished_by),
+        choice: by_wish(request.wish, request.wished_by).unwrap(),
         request,
     }
 }
@@ -54,11 +54,20 @@ fn started(name: &str, wish: &str, at: OffsetDateTime) -> Record {
 
 #[test]
 fn a_job_covers_what_its_type_covers() {
-    const WISHES: [&str; 4] = ["BATCH", "INCREMENTAL", "SERVICE_DEFAULT", "DELETE_ONLY"];
+    const WISHES: [&str; 5] = [
+        "BATCH",
+        "INCREMENTAL",
+        "SERVICE_DEFAULT",
+        "AUTO",
+        "DELETE_ONLY",
+    ];
     for (sent, covered) in [
-        ("BATCH", &["BATCH", "INCREMENTAL", "SERVICE_DEFAULT"][..]),
-        ("INCREMENTAL", &["INCREMENTAL"]),
-        ("SERVICE_DEFAULT", &["SERVICE_DEFAULT"]),
+        (
+            "BATCH",
+            &["BATCH", "INCREMENTAL", "SERVICE_DEFAULT", "AUTO"][..],
+        ),
+        ("INCREMENTAL", &["INCREMENTAL", "AUTO"]),
+        ("SERVICE_DEFAULT", &["SERVICE_DEFAULT", "AUTO"]),
         ("DELETE_ONLY", &["DELETE_ONLY"]),
     ] {
         let record = started("first", sent, seconds(10));

@@ -75,7 +75,7 @@ fn scenario(seed: u64) -> Scenario {
             );
             let wish = random.of(&[
                 "INCREMENTAL",
-                "INCREMENTAL",
+                "AUTO",
                 "BATCH",
                 "SERVICE_DEFAULT",
                 "DELETE_ONLY",

@@ -35,6 +35,10 @@ const STARTED: &[Started] = &[
     ),
     ("bare-arn.json", &[(T1, Some("BATCH"), "REQUESTED")]),
     (
+        "bare-auto.json",
+        &[(T1, Some("INCREMENTAL"), "INCREMENTAL")],
+    ),
+    (
         "bare-targets.json",
         &[
             (T1, Some("INCREMENTAL"), "REQUESTED"),
@@ -211,10 +215,6 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "empty-targets.json",
         "$.targets is empty: name at least one",
-    ),
-    (
-        "auto.json",
-        "$.jobType is AUTO, which this version does not choose by",
     ),
     ("not-an-object.json", "$ is a list: send a JSON object"),
 ];

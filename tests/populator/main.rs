@@ -11,6 +11,7 @@
 )]
 
 mod announcement;
+mod auto;
 mod binary;
 mod call;
 mod chance;

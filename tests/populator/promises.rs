@@ -50,7 +50,9 @@ impl News {
     fn is_served_by(&self, job: &Job) -> bool {
         let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
         job.table == self.table
-            && (sent == self.wish || (sent == "BATCH" && self.wish != "DELETE_ONLY"))
+            && (sent == self.wish
+                || (sent == "BATCH" && self.wish != "DELETE_ONLY")
+                || (self.wish == "AUTO" && sent != "DELETE_ONLY"))
     }
 }
 

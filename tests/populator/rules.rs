@@ -18,10 +18,11 @@ pub const RULES: &[(&str, &str)] = &[
         "rules/step-functions-succeeded.json",
         "step-functions-succeeded.json",
     ),
+    ("rules/cloudtrail-delete.json", "cloudtrail-delete.json"),
 ];
 
-/// Whether an event matches a pattern, as far as the rules here go: lists of exact strings and of
-/// wildcards. Anything else in a pattern fails the test that meets it.
+/// Whether an event matches a pattern, as far as the rules here go: lists of exact strings, of
+/// wildcards, and of `exists: false` alone. Anything else in a pattern fails the test that meets it.
 fn matches(pattern: &Map<String, Value>, event: &Value) -> bool {
     pattern
         .iter()
@@ -30,11 +31,15 @@ fn matches(pattern: &Map<String, Value>, event: &Value) -> bool {
             (Value::Array(allowed), Value::String(value)) => {
                 allowed.iter().any(|allowed| match allowed {
                     Value::String(exact) => exact == value,
-                    Value::Object(operator) if operator.len() == 1 => {
+                    Value::Object(operator) if operator.contains_key("wildcard") => {
                         wildcard(operator["wildcard"].as_str().unwrap(), value)
                     }
+                    Value::Object(operator) if operator["exists"] == false => false,
                     other => panic!("{other} is not understood here"),
                 })
+            }
+            (Value::Array(allowed), value) if *allowed == [json!({ "exists": false })] => {
+                value.is_null()
             }
             (Value::Array(_), _) => false,
             (other, _) => panic!("{other} is no pattern"),
@@ -107,6 +112,14 @@ fn each_rule_takes_its_event_and_no_other() {
     let mut failed = event_file("glue-job-succeeded.json");
     failed["detail"]["state"] = json!("FAILED");
     assert!(!matches(&job, &failed));
+    let delete = event_file("rules/cloudtrail-delete.json")["EventPattern"]
+        .as_object()
+        .unwrap()
+        .clone();
+    assert!(!matches(
+        &delete,
+        &event_file("cloudtrail-failed-call.json")
+    ));
 }
 
 #[tokio::test]
@@ -119,9 +132,16 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
         let outcomes = world.outcomes(&delivered).await;
         assert_eq!(
             world.populated_tables(),
-            [(T1.to_owned(), json!("INCREMENTAL"))],
+            [(T1.to_owned(), delivered["jobType"].clone())],
             "{rule}"
         );
+        let deletes = *rule == "rules/cloudtrail-delete.json";
+        let job_type = if deletes {
+            "DELETE_ONLY"
+        } else {
+            "INCREMENTAL"
+        };
+        assert_eq!(delivered["jobType"], job_type, "{rule}");
         assert_eq!(outcomes[0]["requestId"], event["id"], "{rule}");
     }
 }

@@ -16,7 +16,6 @@ fn every_refusal_names_path_fault_and_remedy() {
         (bare(json!({ "jobType": "batch" })), "$.jobType ", "is no job type: write BATCH"),
         (bare(json!({ "jobType": "" })), "$.jobType ", "is no job type: write BATCH"),
         (bare(json!({ "jobType": 7 })), "$.jobType ", "is no string: write a job type"),
-        (bare(json!({ "jobType": "AUTO" })), "$.jobType ", "which this version does not choose by: write BATCH"),
         (json!({ "targets": [{ "idMappingTableArn": arn(T), "jobType": "x" }] }), "$.targets[0].jobType ", "write BATCH"),
         // an identifier that is none
         (bare(json!({ "membershipIdentifier": upper })), "$.membershipIdentifier ", "upper-case letters and must be"),

@@ -1,6 +1,8 @@
-//! AWS Clean Rooms: `POST /memberships/M/idmappingtables/T/populate` and
-//! `GET /memberships/M/idmappingtables/T` (API model `cleanrooms-2022-02-17`), and the jobs that run.
+//! AWS Clean Rooms: `POST /memberships/M/idmappingtables/T/populate`,
+//! `GET /memberships/M/idmappingtables/T` and `GET /collaborations/C/schemas/NAME` (API model
+//! `cleanrooms-2022-02-17`), and the jobs that run.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -46,6 +48,27 @@ impl Status {
             Self::Running => "RUNNING",
             Self::Succeeded => "SUCCEEDED",
             Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// An ID mapping table and its workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Whether the workflow maps through a provider service; by rules otherwise.
+    pub provider: bool,
+    /// Whether the workflow has an incremental run configuration.
+    pub incremental: bool,
+    /// Whether the table was ever populated.
+    pub populated: bool,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            provider: false,
+            incremental: true,
+            populated: true,
         }
     }
 }
@@ -101,7 +124,23 @@ fn workflow(table: &str) -> String {
     format!("workflow-{table}")
 }
 
+/// The name of a table in its collaboration, and so of its schema.
+fn name(table: &str) -> String {
+    format!("table-{table}")
+}
+
+const COLLABORATION: &str = "cccccccc-0001-4000-8000-000000000001";
+
+/// The table whose schema a path names, if it names one.
+fn table_of_schema(path: &str) -> Option<&str> {
+    let schemas = path.strip_prefix(&format!("/collaborations/{COLLABORATION}/schemas/"))?;
+    schemas.strip_prefix("table-")
+}
+
 pub(crate) fn operation(request: &Request) -> Option<Operation> {
+    if request.method == "GET" && request.path.starts_with("/collaborations/") {
+        return Some(Operation::GetSchema);
+    }
     let populate = request.path.ends_with("/populate");
     identifiers(&request.path)?;
     match (request.method.as_str(), populate) {
@@ -205,7 +244,6 @@ pub(crate) fn get_table(request: &Request) -> Reply {
         "arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{}",
         workflow(table)
     );
-    let collaboration = "cccccccc-0001-4000-8000-000000000001";
     Reply::json(
         200,
         &json!({ "idMappingTable": {
@@ -214,12 +252,53 @@ pub(crate) fn get_table(request: &Request) -> Reply {
             "inputReferenceConfig": { "inputReferenceArn": workflow, "manageResourcePolicies": true },
             "membershipId": membership,
             "membershipArn": arn,
-            "collaborationId": collaboration,
-            "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{collaboration}"),
-            "name": "customer_ids",
+            "collaborationId": COLLABORATION,
+            "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}"),
+            "name": name(table),
             "createTime": 1_700_000_000.0,
             "updateTime": 1_700_000_000.0,
             "inputReferenceProperties": { "idMappingTableInputSource": [] },
+        } }),
+    )
+}
+
+/// Describes a table's schema in its collaboration, as far as its status goes.
+pub(crate) fn get_schema(request: &Request, tables: &BTreeMap<String, Table>) -> Reply {
+    if let Some(refusal) = unsigned(request, "cleanrooms") {
+        return refusal;
+    }
+    let Some(table) = table_of_schema(&request.path) else {
+        return Exception::not_found().reply();
+    };
+    let populated = tables.get(table).copied().unwrap_or_default().populated;
+    let status = if populated {
+        json!({ "status": "READY", "analysisType": "DIRECT_ANALYSIS" })
+    } else {
+        json!({
+            "status": "NOT_READY",
+            "analysisType": "DIRECT_ANALYSIS",
+            "reasons": [{
+                "code": "ID_MAPPING_TABLE_NOT_POPULATED",
+                "message": "the ID mapping table is not populated",
+            }],
+        })
+    };
+    Reply::json(
+        200,
+        &json!({ "schema": {
+            "columns": [],
+            "partitionKeys": [],
+            "analysisRuleTypes": ["ID_MAPPING_TABLE"],
+            "creatorAccountId": ACCOUNT,
+            "name": name(table),
+            "collaborationId": COLLABORATION,
+            "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}"),
+            "description": "",
+            "createTime": 1_700_000_000.0,
+            "updateTime": 1_700_000_000.0,
+            "type": "ID_MAPPING_TABLE",
+            "schemaStatusDetails": [status],
+            "schemaTypeProperties": { "idMappingTable": { "idMappingTableInputSource": [] } },
         } }),
     )
 }

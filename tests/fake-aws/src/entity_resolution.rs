@@ -1,10 +1,12 @@
 //! AWS Entity Resolution: `GET /idmappingworkflows/NAME`, `…/jobs` and `…/jobs/ID` (API model
 //! `entityresolution-2018-05-10`).
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::clean_rooms::{Job, unsigned};
+use crate::clean_rooms::{Job, Table, unsigned};
 use crate::http::{Reply, Request, refusal};
 use crate::{ACCOUNT, Operation, REGION};
 
@@ -47,23 +49,31 @@ fn asked(request: &Request) -> Result<(&str, &str), Reply> {
     }
 }
 
-pub(crate) fn get_workflow(request: &Request) -> Reply {
+pub(crate) fn get_workflow(request: &Request, tables: &BTreeMap<String, Table>) -> Reply {
     let name = match asked(request) {
         Ok((name, _)) => name,
         Err(refusal) => return refusal,
     };
-    Reply::json(
-        200,
-        &json!({
-            "workflowName": name,
-            "workflowArn": format!("arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{name}"),
-            "inputSourceConfig": [],
-            "idMappingTechniques": { "idMappingType": "RULE_BASED" },
-            "incrementalRunConfig": { "incrementalRunType": "ON_DEMAND" },
-            "createdAt": 1_700_000_000.0,
-            "updatedAt": 1_700_000_000.0,
-        }),
-    )
+    let table = name.strip_prefix(WORKFLOW_PREFIX).unwrap_or_default();
+    let table = tables.get(table).copied().unwrap_or_default();
+    let mapping = if table.provider {
+        "PROVIDER"
+    } else {
+        "RULE_BASED"
+    };
+    let mut body = json!({
+        "workflowName": name,
+        "workflowArn": format!("arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{name}"),
+        "inputSourceConfig": [],
+        "idMappingTechniques": { "idMappingType": mapping },
+        "createdAt": 1_700_000_000.0,
+        "updatedAt": 1_700_000_000.0,
+        "roleArn": format!("arn:aws:iam::{ACCOUNT}:role/workflow"),
+    });
+    if table.incremental {
+        body["incrementalRunConfig"] = json!({ "incrementalRunType": "ON_DEMAND" });
+    }
+    Reply::json(200, &body)
 }
 
 /// A page of at most 25 jobs, newest first.

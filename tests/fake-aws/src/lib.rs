@@ -26,7 +26,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-pub use crate::clean_rooms::{Job, Slot, Status};
+pub use crate::clean_rooms::{Job, Slot, Status, Table};
 use crate::dynamodb::Tables;
 pub use crate::fault::{Exception, Fault};
 use crate::http::{Answer, Connections, Reply, Request};
@@ -47,6 +47,8 @@ pub enum Operation {
     PopulateIdMappingTable,
     /// AWS Clean Rooms.
     GetIdMappingTable,
+    /// AWS Clean Rooms.
+    GetSchema,
     /// AWS Entity Resolution.
     GetIdMappingWorkflow,
     /// AWS Entity Resolution.
@@ -130,6 +132,8 @@ pub struct State {
     pub calls: Vec<Call>,
     /// The jobs so far, whether or not the answer said so.
     pub jobs: Vec<Job>,
+    /// The ID mapping tables that are not as [`Table::default`] is.
+    pub tables: BTreeMap<String, Table>,
     /// Whether Entity Resolution shows jobs only when this many more lists were asked for.
     pub hidden_for: usize,
     /// What a second job gets.
@@ -244,7 +248,20 @@ impl FakeAws {
     /// The running job ends so; the next in a queue begins. Which job it was; none: none ran.
     pub fn end_job(&self, status: Status) -> Option<Job> {
         let now = self.now();
-        clean_rooms::end_job(&mut self.state().jobs, status, now)
+        let state = &mut *self.state();
+        let ended = clean_rooms::end_job(&mut state.jobs, status, now);
+        if let Some(job) = ended.as_ref().filter(|job| !job.foreign)
+            && status == Status::Succeeded
+            && let Some(table) = state.tables.get_mut(&job.table)
+        {
+            table.populated = true;
+        }
+        ended
+    }
+
+    /// What this ID mapping table and its workflow are from now on.
+    pub fn set_table(&self, table: &str, is: Table) {
+        self.state().tables.insert(table.to_owned(), is);
     }
 
     /// Entity Resolution shows no job until it was asked this many times more.
@@ -363,7 +380,10 @@ impl FakeAws {
                 clean_rooms::populate(request, state.slot, &mut state.jobs, now)
             }
             Some(Operation::GetIdMappingTable) => clean_rooms::get_table(request),
-            Some(Operation::GetIdMappingWorkflow) => entity_resolution::get_workflow(request),
+            Some(Operation::GetSchema) => clean_rooms::get_schema(request, &state.tables),
+            Some(Operation::GetIdMappingWorkflow) => {
+                entity_resolution::get_workflow(request, &state.tables)
+            }
             Some(Operation::ListIdMappingJobs) => {
                 let hidden = state.hidden_for > 0;
                 state.hidden_for = state.hidden_for.saturating_sub(1);

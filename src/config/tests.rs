@@ -1,0 +1,240 @@
+use std::time::Duration;
+
+use super::*;
+
+const ARN: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
+
+fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
+    Settings::read(|name| {
+        let of = |(key, value): &&(&str, &str)| (*key == name).then(|| (*value).to_owned());
+        variables
+            .iter()
+            .find_map(|pair| of(&pair))
+            .or_else(|| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()))
+    })
+}
+
+#[test]
+fn nothing_set_gives_the_contracts_defaults() {
+    let settings = read(&[]).unwrap();
+    assert_eq!(settings.id_mapping_table_arns, []);
+    assert_eq!(settings.default_job_type, Wish::ServiceDefault);
+    assert_eq!(settings.event_bus, None);
+    assert_eq!(settings.event_source, "id-mapping-populator");
+    assert_eq!(settings.ledger_table, None);
+    assert_eq!(settings.waiting_queue_url, None);
+    assert_eq!(settings.dead_letter_queue_url, None);
+    assert_eq!(settings.full_refresh_every, None);
+    assert_eq!(
+        settings.max_wait.duration,
+        Duration::from_secs(72 * 60 * 60)
+    );
+    assert_eq!(settings.settle_time, None);
+}
+
+#[test]
+fn empty_is_as_if_unset() {
+    let names = [
+        "ID_MAPPING_TABLE_ARNS",
+        "DEFAULT_JOB_TYPE",
+        "FULL_REFRESH_EVERY",
+        "EVENT_BUS_NAME",
+        "EVENT_SOURCE",
+        "LEDGER_TABLE_NAME",
+        "WAITING_QUEUE_URL",
+        "DEAD_LETTER_QUEUE_URL",
+        "MAX_WAIT",
+        "SETTLE_TIME",
+        "TRACK_COMPLETION",
+    ];
+    assert_eq!(read(&names.map(|name| (name, ""))), read(&[]));
+}
+
+#[test]
+fn blanks_around_items_are_trimmed() {
+    let settings = read(&[("ID_MAPPING_TABLE_ARNS", &format!(" {ARN} ,\n {ARN}"))]).unwrap();
+    assert_eq!(
+        settings.id_mapping_table_arns,
+        vec![TableArn::parse(ARN).unwrap(); 2]
+    );
+}
+
+#[test]
+fn what_is_set_is_taken() {
+    let bus = "arn:aws:events:eu-west-1:123456789012:event-bus/data";
+    let settings = read(&[
+        ("DEFAULT_JOB_TYPE", "INCREMENTAL"),
+        ("EVENT_BUS_NAME", bus),
+        ("EVENT_SOURCE", "com.example.populator"),
+        ("TRACK_COMPLETION", "false"),
+    ])
+    .unwrap();
+    assert_eq!(settings.default_job_type.as_str(), "INCREMENTAL");
+    assert_eq!(settings.event_bus.as_deref(), Some(bus));
+    assert_eq!(settings.event_source, "com.example.populator");
+    assert!(read(&[("EVENT_BUS_NAME", "default")]).is_ok());
+
+    let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting";
+    let settings = read(&[
+        ("LEDGER_TABLE_NAME", "ledger-1"),
+        ("WAITING_QUEUE_URL", queue),
+        (
+            "DEAD_LETTER_QUEUE_URL",
+            "http://127.0.0.1:4566/000000000000/dead",
+        ),
+        ("MAX_WAIT", "13d"),
+        ("SETTLE_TIME", "90s"),
+    ])
+    .unwrap();
+    assert_eq!(settings.ledger_table.as_deref(), Some("ledger-1"));
+    assert_eq!(settings.waiting_queue_url.as_deref(), Some(queue));
+    assert!(settings.dead_letter_queue_url.is_some());
+    assert_eq!(settings.max_wait.duration, Duration::from_secs(13 * 86_400));
+    assert_eq!(settings.max_wait.to_string(), "13d");
+    assert_eq!(
+        settings.settle_time.unwrap().duration,
+        Duration::from_secs(90)
+    );
+    let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/ledger";
+    assert!(read(&[("LEDGER_TABLE_NAME", arn)]).is_ok());
+}
+
+#[test]
+fn full_refreshes_without_a_ledger_are_warned_of() {
+    let full_refresh = ("FULL_REFRESH_EVERY", "7d");
+    let settings = read(&[full_refresh, ("DEFAULT_JOB_TYPE", "AUTO")]).unwrap();
+    assert_eq!(settings.default_job_type, Wish::Auto);
+    assert_eq!(settings.full_refresh_every, Period::parse("7d"));
+    assert!(settings.warning().unwrap().contains("LEDGER_TABLE_NAME"));
+    for quiet in [
+        &[][..],
+        &[full_refresh, ("LEDGER_TABLE_NAME", "ledger")],
+        &[("LEDGER_TABLE_NAME", "ledger")],
+    ] {
+        assert_eq!(read(quiet).unwrap().warning(), None);
+    }
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
+    let many = vec![ARN; 101].join(",");
+    for (name, value, fault) in [
+        (
+            "ID_MAPPING_TABLE_ARNS",
+            "arn:aws:s3:::bucket",
+            "item 1 is no ARN of an ID mapping table",
+        ),
+        (
+            "ID_MAPPING_TABLE_ARNS",
+            &format!("{ARN},"),
+            "item 2 is empty",
+        ),
+        ("ID_MAPPING_TABLE_ARNS", &many, "has 101 items"),
+        ("DEFAULT_JOB_TYPE", "batch", "write BATCH, INCREMENTAL"),
+        ("DEFAULT_JOB_TYPE", "auto", "write BATCH, INCREMENTAL"),
+        (
+            "FULL_REFRESH_EVERY",
+            "weekly",
+            "is no duration: write a number",
+        ),
+        ("FULL_REFRESH_EVERY", "367d", "is longer than 366d"),
+        ("EVENT_BUS_NAME", "my bus", "name of an event bus"),
+        (
+            "EVENT_BUS_NAME",
+            "arn:aws:sqs:eu-west-1:123456789012:queue",
+            "name of an event bus",
+        ),
+        (
+            "EVENT_BUS_NAME",
+            "arn:!!:events:eu-west-1:123456789012:event-bus/x",
+            "name of an event bus",
+        ),
+        (
+            "EVENT_BUS_NAME",
+            "arn:aws:events:eu-west-1:999:event-bus/x",
+            "name of an event bus",
+        ),
+        ("EVENT_SOURCE", " ", "has a blank"),
+        ("EVENT_SOURCE", "a\nb", "has a blank"),
+        ("AWS_REGION", "eu west", "is no Region: write one"),
+        ("AWS_ENDPOINT_URL", "foo", "is no URL: write one"),
+        ("AWS_ENDPOINT_URL_CLEANROOMS", "localhost:4566", "is no URL"),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", "foo", "is no URL"),
+        ("EVENT_SOURCE", "aws.populator", "begins with `aws.`"),
+        ("EVENT_SOURCE", &"x".repeat(257), "more than 256"),
+        ("LEDGER_TABLE_NAME", "my ledger", "name of a DynamoDB table"),
+        ("LEDGER_TABLE_NAME", "ab", "name of a DynamoDB table"),
+        (
+            "LEDGER_TABLE_NAME",
+            "arn:aws:s3:eu-west-1:123456789012:table/ledger",
+            "name of a DynamoDB table",
+        ),
+        ("WAITING_QUEUE_URL", "waiting", "is no queue URL: write one"),
+        ("WAITING_QUEUE_URL", "https://sqs", "is no queue URL"),
+        (
+            "DEAD_LETTER_QUEUE_URL",
+            "arn:aws:sqs:eu-west-1:123456789012:q",
+            "is no queue URL",
+        ),
+        ("MAX_WAIT", "72", "is no duration: write a number"),
+        ("MAX_WAIT", "0h", "is no duration"),
+        ("MAX_WAIT", "1.5h", "is no duration"),
+        ("MAX_WAIT", " 1h", "is no duration"),
+        ("MAX_WAIT", "h", "is no duration"),
+        ("MAX_WAIT", "é", "is no duration"),
+        ("MAX_WAIT", "+1h", "is no duration"),
+        ("MAX_WAIT", "14d", "is longer than 13d"),
+        ("MAX_WAIT", "99999999999999999999d", "is longer than 13d"),
+        ("SETTLE_TIME", "901s", "is longer than 15m"),
+        ("SETTLE_TIME", "5m", "WAITING_QUEUE_URL is not"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is no URL"),
+        ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is no URL"),
+        ("AWS_ENDPOINT_URL_SQS", "foo", "is no URL"),
+        ("TRACK_COMPLETION", "true", "unset it"),
+        ("TRACK_COMPLETION", "yes", "neither `true` nor `false`"),
+    ] {
+        let error = read(&[(name, value)]).unwrap_err();
+        assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
+        assert!(
+            error.message.contains(&format!("variable {name} ")),
+            "{}",
+            error.message
+        );
+        assert!(
+            error.message.contains(fault),
+            "{name}={value}: {}",
+            error.message
+        );
+    }
+}
+
+#[test]
+fn a_region_must_be_known() {
+    let error = Settings::read(|_| None).unwrap_err();
+    assert!(
+        error.message.contains("AWS_REGION is not set"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn a_table_of_another_account_is_a_bad_setting() {
+    let settings = read(&[("ID_MAPPING_TABLE_ARNS", ARN)]).unwrap();
+    let home = |account: &str| {
+        Home::of(
+            &format!("arn:aws:lambda:eu-west-1:{account}:function:p"),
+            "eu-west-1",
+        )
+    };
+    assert_eq!(settings.check(&home("123456789012")), Ok(()));
+    let error = settings.check(&home("210987654321")).unwrap_err();
+    assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
+    assert!(
+        error
+            .message
+            .contains("ID_MAPPING_TABLE_ARNS item 1 is of account 123456789012"),
+        "{}",
+        error.message
+    );
+}

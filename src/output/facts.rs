@@ -1,0 +1,104 @@
+//! What `AUTO` read, as the answer of a dry run shows it (contract section 3, `facts`).
+
+use serde::Serialize;
+
+use super::timestamp;
+use crate::job_type::{Fact, Facts, Mapping, Read, Workflow};
+
+/// Each fact with the moment it was read; a fact that could not be read is missing, and what was said
+/// of it stands under `unavailable`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Wire {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow: Option<WireWorkflow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    populated: Option<Flag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_batch: Option<LastBatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_running: Option<Flag>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unavailable: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WireWorkflow {
+    workflow_name: String,
+    id_mapping_type: Mapping,
+    incremental_run_config: bool,
+    read_at: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Flag {
+    value: bool,
+    read_at: String,
+}
+
+/// Without `startedAt`: no `BATCH` is known.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LastBatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    read_at: String,
+}
+
+impl From<&Facts> for Wire {
+    fn from(facts: &Facts) -> Self {
+        let Facts {
+            workflow,
+            populated,
+            last_batch,
+            busy,
+        } = facts;
+        let busy = busy.as_ref();
+        let flag = |Read { value, at }: &Read<bool>| Flag {
+            value: *value,
+            read_at: timestamp(*at),
+        };
+        let mut unavailable: Vec<String> = [
+            why(workflow),
+            why(populated),
+            why(last_batch),
+            busy.and_then(why),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        // One refusal may hide several facts.
+        unavailable.dedup();
+        Self {
+            workflow: workflow.as_ref().ok().map(|Read { value, at }| {
+                let Workflow {
+                    name,
+                    mapping,
+                    incremental,
+                } = value;
+                WireWorkflow {
+                    workflow_name: name.clone(),
+                    id_mapping_type: *mapping,
+                    incremental_run_config: *incremental,
+                    read_at: timestamp(*at),
+                }
+            }),
+            populated: populated.as_ref().ok().map(flag),
+            last_batch: last_batch
+                .as_ref()
+                .ok()
+                .map(|Read { value, at }| LastBatch {
+                    started_at: value.map(timestamp),
+                    read_at: timestamp(*at),
+                }),
+            job_running: busy.and_then(|busy| busy.as_ref().ok()).map(flag),
+            unavailable,
+        }
+    }
+}
+
+fn why<T>(fact: &Fact<T>) -> Option<String> {
+    fact.as_ref().err().cloned()
+}

@@ -1,0 +1,132 @@
+//! Whether a call whose outcome is unknown started a job after all.
+//!
+//! A job's name at Entity Resolution is another than `PopulateIdMappingTable` answers, so a job is
+//! known by its start.
+
+use aws_sdk_entityresolution::types::JobStatus;
+use time::{Duration, OffsetDateTime};
+
+use super::{Listed, Unread, Workflows, unclear};
+use crate::ledger::{Call, JobId, Record};
+
+/// How far the clocks of Entity Resolution and of the function may differ.
+const CLOCK_DIFFERENCE: Duration = Duration::seconds(2);
+
+/// A call's job starts while the call is under way, or is queued a little later. One that starts
+/// later than this was started by somebody else, perhaps for another table with the same workflow.
+const LATEST_START: Duration = Duration::minutes(5);
+
+/// Jobs that may be the call's and are looked at one by one at most.
+const MAX_CANDIDATES: usize = 5;
+
+/// Why no job was found for a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFound {
+    /// No job of the workflow began when the call was made.
+    None,
+    /// So many jobs did.
+    Several(usize),
+    /// It could not be looked for.
+    Unread(Unread),
+}
+
+impl NotFound {
+    /// Whether it is in vain to look again at once: a permission is missing.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Unread(Unread {
+                permission: Some(_),
+                ..
+            })
+        )
+    }
+}
+
+impl From<Unread> for NotFound {
+    fn from(unread: Unread) -> Self {
+        Self::Unread(unread)
+    }
+}
+
+impl std::fmt::Display for NotFound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("Entity Resolution has no job that began then"),
+            Self::Several(count) => {
+                write!(f, "Entity Resolution has {count} jobs that began then")
+            }
+            Self::Unread(unread) => write!(f, "its job could not be looked for: {unread}"),
+        }
+    }
+}
+
+impl Workflows {
+    /// Looks for the job that a call started: one of the table's workflow that began when the call
+    /// was made and did not fail, that no other call of the ledger started, and that has no output
+    /// of its own, as jobs have that were started at Entity Resolution itself.
+    pub async fn find_job(
+        &self,
+        call: &Call,
+        record: &Record,
+        now: OffsetDateTime,
+        within: std::time::Duration,
+    ) -> Result<JobId, NotFound> {
+        let looked = self.look(call, record, now);
+        tokio::time::timeout(within, looked)
+            .await
+            .unwrap_or_else(|_| {
+                let within = within.as_millis();
+                Err(unclear(format!("no answer within {within} ms")).into())
+            })
+    }
+
+    async fn look(
+        &self,
+        call: &Call,
+        record: &Record,
+        now: OffsetDateTime,
+    ) -> Result<JobId, NotFound> {
+        let table = self.table(&call.request.target, now).await?;
+        let workflow = &table.value.workflow;
+        let candidates = candidates(self.list_jobs(workflow).await?, call, record);
+        if candidates.len() > MAX_CANDIDATES {
+            return Err(NotFound::Several(candidates.len()));
+        }
+        let mut ours = Vec::new();
+        for Listed { id, .. } in candidates {
+            if !self.get_job(workflow, &id).await?.is_foreign {
+                ours.push(id);
+            }
+        }
+        match <[String; 1]>::try_from(ours) {
+            Ok([job_id]) => Ok(JobId::EntityResolutionJobId(job_id)),
+            Err(none) if none.is_empty() => Err(NotFound::None),
+            Err(several) => Err(NotFound::Several(several.len())),
+        }
+    }
+}
+
+/// The jobs that a call may have started: they began when it was made, did not fail, and are none
+/// that the record knows. Each job of the record is one of the list: the one that bears its id, or
+/// began nearest to its call.
+fn candidates(mut listed: Vec<Listed>, call: &Call, record: &Record) -> Vec<Listed> {
+    for known in record.recent() {
+        let window = known.started_at - CLOCK_DIFFERENCE..=known.answered_at + CLOCK_DIFFERENCE;
+        let same = listed.iter().position(|job| job.id == known.id.as_str());
+        let nearest = || {
+            let near = listed
+                .iter()
+                .enumerate()
+                .filter(|(_, job)| window.contains(&job.began));
+            near.min_by_key(|(_, job)| (job.began - known.started_at).abs())
+                .map(|(index, _)| index)
+        };
+        if let Some(index) = same.or_else(nearest) {
+            listed.remove(index);
+        }
+    }
+    let began = call.called_at - CLOCK_DIFFERENCE..=call.called_at + LATEST_START;
+    listed.retain(|job| job.status != JobStatus::Failed && began.contains(&job.began));
+    listed
+}
