@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{Call, Exception, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status};
+use fake_aws::{Call, Exception, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status, Table};
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Clock, Invocation, Populator, Response};
@@ -29,6 +29,9 @@ cargo run --example local -- events/FILE.json   run the function on this event
                          InternalServerException, ResourceNotFoundException,
                          ServiceQuotaExceededException, ThrottlingException, ValidationException;
                          or never answers: NoAnswer
+    --table KIND         what AUTO finds: PROVIDER, NOT_INCREMENTAL or NEVER_POPULATED;
+                         or NOT_PERMITTED to be read; else a populated table whose workflow
+                         runs incrementally
 cargo run --example local -- --serve            keep the services up for `cargo lambda watch`
     --port PORT          on this port";
 
@@ -38,13 +41,14 @@ const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-ma
 
 /// The settings of the README, and what they are where the environment has none: a table for
 /// events that cannot name one, and a bus.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 10] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
          aaaaaaaa-0001-4000-8000-000000000001",
     ),
     ("DEFAULT_JOB_TYPE", "SERVICE_DEFAULT"),
+    ("FULL_REFRESH_EVERY", ""),
     ("EVENT_BUS_NAME", "default"),
     ("EVENT_SOURCE", "id-mapping-populator"),
     ("LEDGER_TABLE_NAME", LEDGER_TABLE),
@@ -58,6 +62,7 @@ const SETTINGS: [(&str, &str); 9] = [
 struct Arguments {
     file: Option<String>,
     fault: Option<Fault>,
+    table: Option<String>,
     times: Option<usize>,
     burst: Option<usize>,
     serve: bool,
@@ -114,6 +119,16 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
                 if arguments.fault.is_none() {
                     return Err("--fault needs one of the names below".to_owned());
                 }
+            }
+            "--table" => {
+                const KINDS: [&str; 4] = [
+                    "PROVIDER",
+                    "NOT_INCREMENTAL",
+                    "NEVER_POPULATED",
+                    "NOT_PERMITTED",
+                ];
+                let kind = words.next().filter(|kind| KINDS.contains(&kind.as_str()));
+                arguments.table = Some(kind.ok_or("--table needs one of the kinds below")?);
             }
             _ if word.starts_with('-') => return Err(format!("{word} is no option")),
             _ if arguments.file.is_some() || arguments.serve => {
@@ -172,6 +187,26 @@ async fn start(arguments: Arguments) -> Result<(), String> {
     aws.create_queue("dead", visibility, None);
     if let Some(fault) = arguments.fault.clone() {
         aws.fail_always(Operation::PopulateIdMappingTable, fault);
+    }
+    match arguments.table.as_deref() {
+        Some("NOT_PERMITTED") => {
+            let refused = Fault::Refuse(Exception::access_denied());
+            aws.fail_always(Operation::GetIdMappingTable, refused);
+        }
+        Some(kind) => {
+            for number in 1..=5 {
+                let table = Table {
+                    provider: kind == "PROVIDER",
+                    incremental: kind != "NOT_INCREMENTAL",
+                    populated: kind != "NEVER_POPULATED",
+                };
+                aws.set_table(
+                    &format!("aaaaaaaa-{number:04}-4000-8000-000000000001"),
+                    table,
+                );
+            }
+        }
+        None => {}
     }
     match &arguments.file {
         Some(file) if !arguments.serve => run(&aws, file, &arguments).await,

@@ -497,9 +497,7 @@ impl<'a> Work<'a> {
     async fn look(&self, call: &Call, entry: &Entry) -> Result<JobId, NotFound> {
         let budget = self.budget();
         let workflows = &self.populator.workflows;
-        workflows
-            .find_job(call, &entry.record, self.now(), budget)
-            .await
+        workflows.find_job(call, &entry.record, budget).await
     }
 
     /// Gives the claim back. If this fails, it stays, and is looked after when it is over.

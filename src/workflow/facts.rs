@@ -39,20 +39,20 @@ pub(super) struct Facets {
 
 /// How long reading may take, from when on.
 #[derive(Clone, Copy)]
-pub(super) struct Until {
+struct Until {
     begun: Instant,
     within: std::time::Duration,
 }
 
 impl Until {
-    pub(super) fn now(within: std::time::Duration) -> Self {
+    fn now(within: std::time::Duration) -> Self {
         Self {
             begun: Instant::now(),
             within,
         }
     }
 
-    pub(super) async fn bound<T>(
+    async fn bound<T>(
         self,
         operation: &str,
         read: impl Future<Output = Result<T, Unread>>,
@@ -137,11 +137,7 @@ impl Workflows {
         }))
     }
 
-    pub(super) async fn table(
-        &self,
-        target: &Target,
-        now: OffsetDateTime,
-    ) -> Result<Read<Table>, Unread> {
+    async fn table(&self, target: &Target, now: OffsetDateTime) -> Result<Read<Table>, Unread> {
         if let Some(kept) = self.kept(target, now, |facets| &facets.table) {
             return Ok(kept);
         }

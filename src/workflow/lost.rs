@@ -4,7 +4,7 @@
 //! known by its start.
 
 use aws_sdk_entityresolution::types::JobStatus;
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use super::{Listed, Unread, Workflows, unclear};
 use crate::ledger::{Call, JobId, Record};
@@ -69,10 +69,9 @@ impl Workflows {
         &self,
         call: &Call,
         record: &Record,
-        now: OffsetDateTime,
         within: std::time::Duration,
     ) -> Result<JobId, NotFound> {
-        let looked = self.look(call, record, now);
+        let looked = self.look(call, record);
         tokio::time::timeout(within, looked)
             .await
             .unwrap_or_else(|_| {
@@ -81,14 +80,9 @@ impl Workflows {
             })
     }
 
-    async fn look(
-        &self,
-        call: &Call,
-        record: &Record,
-        now: OffsetDateTime,
-    ) -> Result<JobId, NotFound> {
-        let table = self.table(&call.request.target, now).await?;
-        let workflow = &table.value.workflow;
+    async fn look(&self, call: &Call, record: &Record) -> Result<JobId, NotFound> {
+        let table = self.get_table(&call.request.target).await?;
+        let workflow = &table.workflow;
         let candidates = candidates(self.list_jobs(workflow).await?, call, record);
         if candidates.len() > MAX_CANDIDATES {
             return Err(NotFound::Several(candidates.len()));

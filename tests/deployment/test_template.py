@@ -21,6 +21,7 @@ TABLE = (
     "/idmappingtable/aaaaaaaa-0001-4000-8000-000000000001"
 )
 MEMBERSHIP = TABLE.split("/idmappingtable/")[0]
+COLLABORATION = "arn:aws:cleanrooms:eu-west-1:123456789012:collaboration/cccccccc-0001-4000-8000-000000000001"
 WORKFLOW = "arn:aws:entityresolution:eu-west-1:123456789012:idmappingworkflow/customers"
 
 
@@ -77,6 +78,7 @@ STATEMENTS = [
         "HasWorkflows",
         allow("ReadWorkflows", [f"entityresolution:{name}" for name in READ_JOBS], {"Ref": "IdMappingWorkflowArns"}),
     ),
+    only_if("HasCollaborations", allow("ReadSchemas", "cleanrooms:GetSchema", {"Ref": "CollaborationArns"})),
     only_if("Remembers", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
     only_if(
         "Remembers",
@@ -157,6 +159,7 @@ def test_conditions_are_what_their_names_say():
         return {"Fn::Not": [{"Fn::Equals": [value, ""]}]}
 
     assert TEMPLATE["Conditions"] == {
+        "HasCollaborations": filled({"Fn::Join": ["", {"Ref": "CollaborationArns"}]}),
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
         "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
         "Publishes": filled({"Ref": "OutcomeEventBusName"}),
@@ -177,16 +180,15 @@ def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs():
 def test_the_environment_is_what_the_code_reads(resources):
     config = (ROOT / "src/config.rs").read_text().split("#[cfg(test)]")[0]
     read = set(re.findall(r'get\(\s*"([A-Z_]+)"', config))
-    table = config.split("const WITHOUT_EFFECT")[1].split("];")[0]
-    without_effect = set(re.findall(r'\("([A-Z_]+)"', table)) | {"TRACK_COMPLETION"}
-    assert len(read) > 4 and without_effect == {"FULL_REFRESH_EVERY", "TRACK_COMPLETION"}
-    read |= set(re.findall(r'(?:queue_url|duration)\(\s*"([A-Z_]+)"', config))
+    read |= set(re.findall(r'(?:queue_url|span|period)\(\s*"([A-Z_]+)"', config))
+    assert len(read) > 10
     set_by_lambda = {"AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
-    assert set(variables) == read - without_effect - set_by_lambda
+    assert set(variables) == read - {"TRACK_COMPLETION"} - set_by_lambda
     assert variables == {
         "ID_MAPPING_TABLE_ARNS": {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]},
         "DEFAULT_JOB_TYPE": {"Ref": "DefaultJobType"},
+        "FULL_REFRESH_EVERY": {"Ref": "FullRefreshEvery"},
         "EVENT_BUS_NAME": {"Ref": "OutcomeEventBusName"},
         "EVENT_SOURCE": {"Ref": "OutcomeEventSource"},
         "LEDGER_TABLE_NAME": {"Fn::If": ["Remembers", {"Ref": "LedgerTable"}, ""]},
@@ -202,9 +204,9 @@ def test_the_environment_is_what_the_code_reads(resources):
 
 def test_default_job_types_are_those_of_the_code():
     code = "".join(source_files())
-    wishes = re.search(r"const VALUES: &str = \"([^\"]+)\"", code)[1]
-    assert set(PARAMETERS["DefaultJobType"]["AllowedValues"]) == set(re.findall(r"[A-Z_]+", wishes))
-    assert PARAMETERS["DefaultJobType"]["Default"] == "SERVICE_DEFAULT"
+    wishes = re.findall(r"\"([A-Z_]+)\" => Ok\(Self::", code)
+    assert len(wishes) == 5 and set(PARAMETERS["DefaultJobType"]["AllowedValues"]) == set(wishes)
+    assert PARAMETERS["DefaultJobType"]["Default"] == "AUTO"
 
 
 def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
@@ -224,10 +226,12 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
                 called.add(f"{services[service]}:{''.join(part.title() for part in operation.split('_'))}")
     assert called == {
         "cleanrooms:GetIdMappingTable",
+        "cleanrooms:GetSchema",
         "cleanrooms:PopulateIdMappingTable",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "entityresolution:GetIdMappingJob",
+        "entityresolution:GetIdMappingWorkflow",
         "entityresolution:ListIdMappingJobs",
         "events:PutEvents",
         "sqs:SendMessage",
@@ -283,6 +287,7 @@ def test_patterns_of_parameters_take_what_they_mean():
         ("IdMappingTableArns", TABLE),
         ("MembershipArns", MEMBERSHIP),
         ("IdMappingWorkflowArns", WORKFLOW),
+        ("CollaborationArns", COLLABORATION),
     ]:
         assert accepts(parameter, arn)
         china = arn
@@ -292,7 +297,7 @@ def test_patterns_of_parameters_take_what_they_mean():
         for wrong in [arn + "/x", arn.upper(), "*", arn.replace("123456789012", "1"), f"{arn},{arn}", arn[4:]]:
             assert not accepts(parameter, wrong), wrong
     assert not accepts("IdMappingTableArns", MEMBERSHIP) and not accepts("MembershipArns", TABLE)
-    assert accepts("IdMappingWorkflowArns", "")
+    assert accepts("IdMappingWorkflowArns", "") and accepts("CollaborationArns", "")
     for expression in ["", "rate(1 day)", "rate(12 hours)", "rate(30 minutes)", "cron(0 2 * * ? *)", "cron(0/15 8-18 ? * MON-FRI *)"]:
         assert accepts("ScheduleExpression", expression), expression
     for expression in ["rate(12 hour)", "rate(1 days)", "rate(0 hours)", "rate(5 weeks)", "cron(0 2 * * ?)", "0 2 * * ? *", "daily", "cron()"]:
@@ -424,8 +429,7 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
         "ScalingConfig": {"MaximumConcurrency": 2},
     }
     interval, timeout = PARAMETERS["RetryInterval"], PARAMETERS["Timeout"]
-    longest = re.search(r'LONGEST_WAIT: [^=]+= \("(\d+)d", Duration::from_secs\((\d+) \*', (ROOT / "src/config.rs").read_text())
-    assert longest[1] == longest[2]
+    longest = re.search(r'LONGEST_WAIT: &str = "(\d+)d"', (ROOT / "src/config.rs").read_text())
     # For any two values that the parameters take.
     assert interval["MinValue"] >= 6 * timeout["MaxValue"] + source["MaximumBatchingWindowInSeconds"]
     assert interval["MinValue"] * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
@@ -434,12 +438,13 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
 
 
 def test_durations_are_those_that_the_code_takes():
-    for parameter in ["MaxWait", "SettleTime"]:
+    for parameter in ["FullRefreshEvery", "MaxWait", "SettleTime"]:
         for duration in ["1s", "90s", "5m", "72h", "13d"]:
             assert accepts(parameter, duration), duration
         for wrong in ["0h", "h", "72", "1.5h", " 1h", "1h ", "1w", "+1h", "01h"]:
             assert not accepts(parameter, wrong), wrong
-    assert accepts("SettleTime", "") and not accepts("MaxWait", "")
+    assert accepts("SettleTime", "") and accepts("FullRefreshEvery", "") and not accepts("MaxWait", "")
+    assert PARAMETERS["FullRefreshEvery"]["Default"] == ""
     assert PARAMETERS["MaxWait"]["Default"] == "72h" and PARAMETERS["SettleTime"]["Default"] == ""
 
 
