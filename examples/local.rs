@@ -199,6 +199,7 @@ async fn start(arguments: Arguments) -> Result<(), String> {
                     provider: kind == "PROVIDER",
                     incremental: kind != "NOT_INCREMENTAL",
                     populated: kind != "NEVER_POPULATED",
+                    refuses: false,
                 };
                 aws.set_table(
                     &format!("aaaaaaaa-{number:04}-4000-8000-000000000001"),

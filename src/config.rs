@@ -238,6 +238,12 @@ fn ledger_table(value: String) -> Result<String, Error> {
 
 /// The form `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or an emulator's.
 fn queue_url(name: &str, value: String) -> Result<String, Error> {
+    if value.ends_with(".fifo") {
+        return Err(invalid(
+            name,
+            "is a FIFO queue's URL, which takes no delay for a message: write a standard queue's",
+        ));
+    }
     let rest = value
         .strip_prefix("https://")
         .or_else(|| value.strip_prefix("http://"));

@@ -1,8 +1,16 @@
 //! The story: a payload becomes requests, each request an outcome, the outcomes an answer.
 
-mod one;
+mod announce;
+mod deadline;
+mod log;
+mod plan;
+mod slot;
+mod start;
+mod work;
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +18,8 @@ use aws_lambda_events::event::sqs::SqsBatchResponse;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use self::one::{Done, Work};
+use self::slot::Slot;
+use self::work::{Done, Work};
 use crate::clean_rooms::CleanRooms;
 use crate::config::Settings;
 use crate::error::Error;
@@ -21,7 +30,8 @@ use crate::target::Home;
 use crate::waiting::Queue;
 use crate::workflow::Workflows;
 
-/// Lambda's longest time-out. A deadline further in the past is none: some emulators send nonsense.
+/// Lambda's longest time-out. A deadline further away, in the past or in the future, is none: some
+/// emulators send nonsense.
 const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The present moment.
@@ -146,15 +156,18 @@ impl Populator {
         let known = |deadline: &OffsetDateTime| now - *deadline < MAX_TIMEOUT;
         let deadline = Some(invocation.deadline)
             .filter(known)
-            .unwrap_or(now + MAX_TIMEOUT);
+            .unwrap_or(now + MAX_TIMEOUT)
+            .min(now + MAX_TIMEOUT);
         match delivery {
             Delivery::Direct(content) => {
-                let work = Work::new(self, &home, deadline, false);
-                direct(all(work, vec![requests(content)]).await)
+                let mut work = Work::new(self, &home, deadline, false);
+                let chance = chance(&invocation.request_id);
+                direct(all(&mut work, vec![requests(content)], chance).await)
             }
             Delivery::Batch(messages) => {
                 let work = Work::new(self, &home, deadline, true);
-                Ok(Response::Batch(batch(work, messages).await))
+                let chance = chance(&invocation.request_id);
+                Ok(Response::Batch(batch(work, messages, chance).await))
             }
         }
     }
@@ -173,8 +186,10 @@ fn requests(content: Content) -> Vec<Request> {
 
 /// Does the requests of all messages of an invocation, and says in their order what was done.
 ///
-/// The table with the oldest news goes first; of one table, the request whose job covers most.
-async fn all(mut work: Work<'_>, messages: Vec<Vec<Request>>) -> Vec<Vec<Done>> {
+/// The table with the oldest news goes first; of one table, the request whose job covers most. When
+/// that table was told that it is busy, chance says who is asked next, and then nobody more: two
+/// tables whose own state refuses every job would else be asked first for ever.
+async fn all(work: &mut Work<'_>, messages: Vec<Vec<Request>>, chance: u64) -> Vec<Vec<Done>> {
     let mut results: Vec<Vec<Option<Done>>> = messages
         .iter()
         .map(|requests| requests.iter().map(|_| None).collect())
@@ -184,7 +199,7 @@ async fn all(mut work: Work<'_>, messages: Vec<Vec<Request>>) -> Vec<Vec<Done>> 
         let places = requests.into_iter().enumerate();
         line.extend(places.map(|(place, request)| (message, place, request)));
     }
-    let mut oldest = std::collections::HashMap::new();
+    let mut oldest = HashMap::new();
     for (_, _, request) in &line {
         let time = oldest.entry(request.target.clone()).or_insert(request.time);
         *time = request.time.min(*time);
@@ -205,19 +220,47 @@ async fn all(mut work: Work<'_>, messages: Vec<Vec<Request>>) -> Vec<Vec<Done>> 
         )
     });
     work.rest = line.len();
-    for (message, place, request) in line {
+    let mut line = VecDeque::from(line);
+    let mut drawn = false;
+    while let Some((message, place, request)) = line.pop_front() {
         // Boxed: a request's story is deep, and the compiler lays out what contains it.
         let done = Box::pin(work.one(request)).await;
         if let Some(result) = results.get_mut(message).and_then(|all| all.get_mut(place)) {
             *result = Some(done);
+        }
+        if !drawn && work.slot.is_doubtful() {
+            drawn = true;
+            draw(&mut line, &work.slot, chance);
         }
     }
     let flat = |all: Vec<Option<Done>>| all.into_iter().flatten().collect();
     results.into_iter().map(flat).collect()
 }
 
+/// Puts one of the tables of which nothing is known yet first.
+fn draw(line: &mut VecDeque<(usize, usize, Request)>, slot: &Slot, chance: u64) {
+    let mut tables = Vec::new();
+    for (_, _, request) in line.iter() {
+        if slot.busy_for(&request.target).is_none() && !tables.contains(&request.target) {
+            tables.push(request.target.clone());
+        }
+    }
+    let drawn = chance.checked_rem(tables.len() as u64);
+    if let Some(table) = drawn.and_then(|index| tables.get(index as usize)) {
+        line.make_contiguous()
+            .sort_by_key(|(_, _, request)| request.target != *table);
+    }
+}
+
+/// A number for an invocation, the same for the same one.
+fn chance(request_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request_id.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The messages of a batch that SQS must deliver again.
-async fn batch(work: Work<'_>, messages: Vec<Message>) -> SqsBatchResponse {
+async fn batch(mut work: Work<'_>, messages: Vec<Message>, chance: u64) -> SqsBatchResponse {
     let mut ids = Vec::with_capacity(messages.len());
     let mut contents = Vec::with_capacity(messages.len());
     for message in messages {
@@ -232,7 +275,9 @@ async fn batch(work: Work<'_>, messages: Vec<Message>) -> SqsBatchResponse {
         contents.push(requests);
     }
     let mut response = SqsBatchResponse::default();
-    for ((id, stays), done) in ids.into_iter().zip(all(work, contents).await) {
+    let all = all(&mut work, contents, chance).await;
+    for ((id, stays), mut done) in ids.into_iter().zip(all) {
+        work.split(&mut done).await;
         let undone = |done: &Done| done.stays.is_some() || done.failure.is_some();
         if stays || done.iter().any(undone) {
             response.add_failure(id);

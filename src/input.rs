@@ -14,8 +14,8 @@ use aws_lambda_events::event::sqs::SqsMessage;
 use lambda_runtime::LambdaInvocation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use self::json::Path;
 use crate::config::{MAX_TARGETS, Settings};
@@ -117,6 +117,9 @@ pub struct Request {
     /// Since when it stands in the waiting line; none: it does not.
     #[serde(skip)]
     pub waiting_since: Option<OffsetDateTime>,
+    /// When its SQS message was sent; none: it came in none.
+    #[serde(skip)]
+    pub sent_at: Option<OffsetDateTime>,
 }
 
 impl Request {
@@ -313,6 +316,7 @@ impl Reader<'_> {
             .as_ref()
             .and_then(|trigger| trigger.id.clone());
         let (message_id, sent) = self.message.unzip();
+        let sent = sent.flatten();
         let own = asked.request_id.or(event_id);
         let name = own
             .clone()
@@ -322,7 +326,7 @@ impl Reader<'_> {
         let time = asked
             .time
             .or(envelope.time)
-            .or(sent.flatten())
+            .or(sent)
             .unwrap_or(*at)
             .min(*at);
         let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
@@ -351,6 +355,7 @@ impl Reader<'_> {
                 dry_run: asked.dry_run,
                 trigger: envelope.trigger.clone(),
                 waiting_since: None,
+                sent_at: sent,
             });
         }
         Ok(Content::Requests(requests))
@@ -414,9 +419,14 @@ fn table_arn(text: &str, path: Path<'_>, home: &Home) -> Result<Target, Error> {
 fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Error> {
     // The parser takes any character between date and time.
     let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    // In UTC a year may be none that RFC 3339 can write.
+    let writable = |time: &OffsetDateTime| {
+        let utc = time.checked_to_offset(UtcOffset::UTC);
+        utc.is_some_and(|utc| (0..=9_999).contains(&utc.year()))
+    };
     OffsetDateTime::parse(text, &Rfc3339)
         .ok()
-        .filter(|_| separated)
+        .filter(|time| separated && writable(time))
         .ok_or_else(|| {
             refused(
                 path,

@@ -20,9 +20,9 @@ use crate::job_type::{Choice, JobType};
 /// The recent keys of a table that are known (contract section 3).
 const MAX_KEYS: usize = 64;
 
-/// The jobs of a table whose `STARTED` could not be published yet that are kept. Each may hold two
-/// names of 4,096 characters, 24 KB each in JSON at worst; with claim, keys and jobs a record stays
-/// below DynamoDB's 400 KB.
+/// The jobs of a table whose `STARTED` could not be published yet that whoever comes next announces;
+/// of older ones, their own repeat does. Each may hold two names of 4,096 characters, 24 KB each in
+/// JSON at worst; with claim, keys and jobs a record stays below DynamoDB's 400 KB.
 const MAX_UNANNOUNCED: usize = 4;
 
 /// Event times have whole seconds: a job covers news that is older than its start by at least this.
@@ -110,6 +110,9 @@ struct Known {
     /// A digest of the key, so that a record's size does not depend on the callers' names.
     key: Uuid,
     job: Job,
+    /// What was sent, and why, as long as the job's start is not announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unannounced: Option<Choice>,
 }
 
 /// What is remembered of one table.
@@ -176,9 +179,21 @@ impl Record {
         }
     }
 
-    /// The jobs whose start is not announced, oldest first.
-    pub fn unannounced(&self) -> &[Started] {
-        &self.unannounced
+    /// The jobs whose start is not announced, oldest first, and this request's own among them.
+    pub fn unannounced(&self, request: &Request) -> Vec<Started> {
+        let mut all = self.unannounced.clone();
+        let key = digest(request);
+        if let Some(known) = self.keys.iter().find(|known| known.key == key)
+            && let Some(choice) = &known.unannounced
+            && !all.iter().any(|started| started.job.id == known.job.id)
+        {
+            all.push(Started {
+                request: request.clone(),
+                choice: choice.clone(),
+                job: known.job.clone(),
+            });
+        }
+        all
     }
 
     /// When the last `BATCH` started.
@@ -192,11 +207,11 @@ impl Record {
         self.keys.iter().map(|known| &known.job)
     }
 
-    /// With a claim. What was unknown has been looked for, and is forgotten.
+    /// With a claim. A call that is given up is not forgotten before a job starts: if the slot is
+    /// busy, it may be with that call's job.
     fn claimed(&self, claim: Claim) -> Self {
         Self {
             claim: Some(claim),
-            unknown: None,
             ..self.clone()
         }
     }
@@ -219,6 +234,10 @@ impl Record {
     /// With the job that a call started.
     fn with(&self, call: &Call, job: &Job, to_be_announced: bool) -> Self {
         let mut record = self.without(call.attempt);
+        // Whatever was called before is settled, or given up.
+        record.unknown = record
+            .unknown
+            .filter(|unknown| unknown.called_at > call.called_at);
         let later =
             |other: &Job| other.job_type == job.job_type && other.started_at > job.started_at;
         // Whoever lost its claim may be late: the later start wins.
@@ -229,6 +248,7 @@ impl Record {
         record.keys.push(Known {
             key: digest(&call.request),
             job: job.clone(),
+            unannounced: to_be_announced.then(|| call.choice.clone()),
         });
         keep_newest(&mut record.keys, MAX_KEYS);
         if to_be_announced {
@@ -256,6 +276,11 @@ impl Record {
         record
             .unannounced
             .retain(|other| other.job.id != started.job.id);
+        for known in &mut record.keys {
+            if known.job.id == started.job.id {
+                known.unannounced = None;
+            }
+        }
         record
     }
 }

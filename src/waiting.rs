@@ -137,12 +137,12 @@ impl Queue {
     }
 }
 
-/// A string attribute, without the control characters that SQS refuses.
+/// A string attribute, without the characters that SQS refuses.
 fn attribute(value: &str) -> Option<MessageAttributeValue> {
     let value: String = value
         .chars()
         .map(|character| {
-            if character.is_control() {
+            if character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}') {
                 ' '
             } else {
                 character
@@ -195,5 +195,9 @@ fn message(request: &Request, since: Option<OffsetDateTime>) -> String {
         watch: None,
     };
     // Strings and numbers can always be written; SQS refuses an empty message, and nothing is lost.
-    serde_json::to_string(&message).unwrap_or_default()
+    let text = serde_json::to_string(&message).unwrap_or_default();
+    // SQS takes no others than #x9, #xA, #xD, #x20 to #xD7FF, #xE000 to #xFFFD and those beyond
+    // (SendMessage in its API reference). What stands in a JSON string may be escaped.
+    text.replace('\u{fffe}', "\\ufffe")
+        .replace('\u{ffff}', "\\uffff")
 }

@@ -138,6 +138,11 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
             "is no duration: write a number",
         ),
         ("FULL_REFRESH_EVERY", "367d", "is longer than 366d"),
+        (
+            "WAITING_QUEUE_URL",
+            "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting.fifo",
+            "is a FIFO queue's URL",
+        ),
         ("EVENT_BUS_NAME", "my bus", "name of an event bus"),
         (
             "EVENT_BUS_NAME",

@@ -86,7 +86,9 @@ impl Reader<'_> {
                     "names several ID mapping tables: a message of the waiting line is for one",
                 ));
             };
-            request.waiting_since = since.map(|since| since.min(at));
+            // A time after the message was sent counts as that.
+            let sent = request.sent_at.unwrap_or(at).min(at);
+            request.waiting_since = since.map(|since| since.min(sent));
             // In an event of AWS no request stands that could name the job type.
             let deletes = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
             if request.wish == Wish::Exactly(JobType::DeleteOnly)

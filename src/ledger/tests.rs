@@ -25,6 +25,7 @@ fn request(name: &str, wish: &str, time: OffsetDateTime) -> Request {
         dry_run: false,
         trigger: None,
         waiting_since: None,
+        sent_at: None,
     }
 }
 
@@ -206,12 +207,66 @@ fn a_start_is_to_be_announced_until_it_is() {
     let record = Record::default()
         .with(&first, &job("1", &first), true)
         .with(&second, &job("2", &second), true);
-    let [one, two] = record.unannounced() else {
-        panic!()
-    };
+    let other = request("other", "BATCH", T0);
+    let all = record.unannounced(&other);
+    let [one, two] = &all[..] else { panic!() };
     assert_eq!((one.job.id.as_str(), two.job.id.as_str()), ("1", "2"));
+    assert_eq!(record.unannounced(&first.request), all, "each once");
     let record = record.announced(one);
-    assert_eq!(record.unannounced(), std::slice::from_ref(two));
+    assert_eq!(
+        record.unannounced(&first.request),
+        std::slice::from_ref(two)
+    );
+}
+
+#[test]
+fn of_many_unannounced_starts_the_oldest_wait_for_their_own_repeat() {
+    let mut record = Record::default();
+    let calls: Vec<Call> = (0..6)
+        .map(|number| call(request(&number.to_string(), "BATCH", T0), seconds(number)))
+        .collect();
+    for (number, call) in calls.iter().enumerate() {
+        record = record.with(call, &job(&number.to_string(), call), true);
+    }
+    let ids = |record: &Record, request: &Request| -> Vec<String> {
+        let all = record.unannounced(request);
+        all.iter()
+            .map(|started| started.job.id.as_str().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        ids(&record, &request("other", "BATCH", T0)),
+        ["2", "3", "4", "5"]
+    );
+    let first = &calls[0];
+    assert_eq!(ids(&record, &first.request), ["2", "3", "4", "5", "0"]);
+    let own = record.unannounced(&first.request).pop().unwrap();
+    assert_eq!((&own.request, &own.choice), (&first.request, &first.choice));
+    let record = record.announced(&own);
+    assert_eq!(ids(&record, &first.request), ["2", "3", "4", "5"]);
+}
+
+#[test]
+fn a_call_that_was_given_up_is_remembered_until_a_job_starts() {
+    let lost = call(request("lost", "BATCH", T0), T0);
+    let next = call(request("next", "BATCH", T0), seconds(600));
+    let claim = Claim {
+        until: seconds(660),
+        call: next.clone(),
+    };
+    let record = Record::default().doubting(&lost).claimed(claim);
+    let verdict =
+        |record: &Record| record.verdict(&request("third", "BATCH", seconds(601)), seconds(602));
+    assert_eq!(verdict(&record), Verdict::Claimed(seconds(660)));
+    let busy = record.without(next.attempt);
+    assert_eq!(busy, Record::default().doubting(&lost));
+    let started = record.with(&next, &job("next", &next), false);
+    assert_eq!(verdict(&started), Verdict::Free);
+    // Whoever lost its claim and comes late knows nothing of a later call.
+    let later = call(request("later", "BATCH", T0), seconds(700));
+    let record = record.without(next.attempt).doubting(&later);
+    let late = record.with(&next, &job("next", &next), false);
+    assert!(late.is_open(later.attempt));
 }
 
 #[test]

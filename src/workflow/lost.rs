@@ -16,6 +16,10 @@ const CLOCK_DIFFERENCE: Duration = Duration::seconds(2);
 /// later than this was started by somebody else, perhaps for another table with the same workflow.
 const LATEST_START: Duration = Duration::minutes(5);
 
+/// How long reads may fail until a call is given up. A job runs for hours and holds the slot: while it
+/// does, calling again starts nothing.
+const LONGEST_FAILURE: Duration = Duration::hours(1);
+
 /// Jobs that may be the call's and are looked at one by one at most.
 const MAX_CANDIDATES: usize = 5;
 
@@ -31,6 +35,17 @@ pub enum NotFound {
 }
 
 impl NotFound {
+    /// Whether a call that was made so long ago is given up: its job should show by now, or cannot be
+    /// seen. While reads fail by themselves it is hoped for longer.
+    pub fn is_given_up(&self, age: Duration) -> bool {
+        match self {
+            Self::Unread(Unread {
+                permission: None, ..
+            }) => age > LONGEST_FAILURE,
+            _ => age > LATEST_START,
+        }
+    }
+
     /// Whether it is in vain to look again at once: a permission is missing.
     pub fn is_final(&self) -> bool {
         matches!(

@@ -14,6 +14,7 @@ const TABLE: Table = Table {
     provider: false,
     incremental: true,
     populated: true,
+    refuses: false,
 };
 const PROVIDER: Table = Table {
     provider: true,

@@ -57,6 +57,8 @@ struct Scenario {
     faults: BTreeMap<usize, usize>,
     /// Whether Entity Resolution may fail to tell of a job.
     blind: bool,
+    /// After how many seconds it shows a job.
+    shown_after: i64,
     /// How long calls take.
     pace: u64,
 }
@@ -119,6 +121,7 @@ fn scenario(seed: u64) -> Scenario {
         steps,
         faults,
         blind: random.below(4) == 0,
+        shown_after: random.of(&[0, 0, 10, 100, 240]),
         pace: random.next() | 1,
     }
 }
@@ -127,6 +130,7 @@ fn scenario(seed: u64) -> Scenario {
 async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
     let aws = FakeAws::in_process_with_database().unwrap();
     let mut lab = Lab::with(aws, scenario.slot, &[]).await;
+    lab.aws.state().shown_after = time::Duration::seconds(scenario.shown_after);
     let plan = scenario.clone();
     lab.aws.fail_by(move |number, operation| {
         let reads_jobs = matches!(

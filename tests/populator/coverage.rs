@@ -192,6 +192,50 @@ async fn whoever_meets_an_unannounced_start_announces_it_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_many_starts_that_could_not_be_announced_each_is_announced_in_the_end() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let refused = Fault::Refuse(Exception::access_denied());
+    lab.aws.fail_always(Operation::PutEvents, refused);
+    for number in 0..6 {
+        let event = news(&format!("news-{number}"), number * 60);
+        assert_eq!(lab.failure(&event).await.0, "NotAnnounced");
+        lab.pass(Duration::from_secs(60));
+    }
+    lab.aws.repair(Operation::PutEvents);
+    for number in 0..6 {
+        lab.outcomes(&news(&format!("news-{number}"), number * 60))
+            .await;
+    }
+    let started: Vec<String> = lab
+        .details()
+        .iter()
+        .filter(|detail| detail["outcome"] == "STARTED")
+        .map(|detail| detail["requestId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(started.len(), 6, "{started:?}");
+    assert_eq!(lab.aws.jobs().len(), 6);
+    assert_eq!(lab.outcomes(&news("news-0", 0)).await, ["COVERED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_lambda_does_not_have_claims_nothing_for_ever() {
+    for end in [
+        time::macros::datetime!(9999-12-31 23:59:59.5 UTC),
+        BEGIN + time::Duration::days(365),
+    ] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.timeout = Duration::try_from(end - lab.now()).unwrap();
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+        lab.deliver(0, &news("a", -10)).await;
+        lab.timeout = TIMEOUT;
+        lab.pass(Duration::from_secs(15 * 60 + 2));
+        lab.repeat(0).await;
+        assert_eq!(lab.announced(), ["STARTED"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_its_ledger_nothing_is_started() {
     for operation in [Operation::GetItem, Operation::PutItem] {
         for (fault, said) in [

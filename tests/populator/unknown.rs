@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
 use crate::promises::News;
-use crate::world::{T1, event_file};
+use crate::world::{T1, event_file, request_for};
 
 fn news(id: &str, seconds: i64) -> Value {
     News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
@@ -337,11 +337,128 @@ async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
         .unwrap()
         .to_owned();
     assert!(
-        said.contains("was called at 2026-11-23T02:00:00.000Z by an invocation that ended before"),
+        said.contains("was called at 2026-11-23T02:00:00.000Z and its outcome is not known"),
         "{said}"
     );
     lab.pass(VISIBILITY);
     assert!(lab.poll(0).await);
     assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
     assert_eq!(lab.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_lost_answer_is_one_call_however_many_requests_meet_it() {
+    // Where every job is accepted, one call too many is one job too many.
+    for slot in [Slot::Queue, Slot::Unlimited, Slot::Conflict] {
+        // In one batch, with and without permission to look.
+        for permitted in [true, false] {
+            let mut lab = Lab::new(slot).await;
+            lab.aws
+                .fail_always(Operation::PopulateIdMappingTable, Fault::AcceptAndFail);
+            lab.aws.state().shown_after = time::Duration::minutes(4);
+            if !permitted {
+                lab.aws.fail_always(
+                    Operation::ListIdMappingJobs,
+                    Fault::Refuse(Exception::access_denied()),
+                );
+            }
+            for number in 0..10 {
+                let event = news(&format!("news-{number}"), -10 - number);
+                lab.aws.send("waiting", &event.to_string());
+            }
+            assert!(lab.poll(0).await);
+            assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1), "{slot:?}");
+            assert_eq!(lab.announced(), vec!["WAITING OutcomeUnknown"; 10]);
+            // Nor soon after.
+            lab.pass(Duration::from_secs(60));
+            lab.outcomes(&news("news-0", -10)).await;
+            lab.outcomes(&news("later", -5)).await;
+            assert_eq!(calls(&lab), 1);
+            lab.pass(VISIBILITY);
+            while lab.poll(0).await {}
+            if permitted {
+                assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1), "{slot:?}");
+                assert!(lab.aws.messages("waiting").is_empty());
+            } else {
+                assert_eq!(calls(&lab), 2, "{slot:?}");
+            }
+        }
+
+        // By a duplicate of the bus, by Lambda's repeat, by two wishes of one payload.
+        let mut lab = Lab::new(slot).await;
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+        lab.aws.state().shown_after = time::Duration::minutes(4);
+        let wish = |job_type: &str| {
+            let mut target = request_for(T1);
+            target["jobType"] = json!(job_type);
+            target
+        };
+        let both = json!({
+            "targets": [wish("BATCH"), wish("INCREMENTAL")],
+            "requestId": "both",
+            "time": "2026-11-23T01:59:50Z",
+        });
+        lab.deliver(0, &both).await;
+        lab.pass(TIMEOUT + Duration::from_secs(2));
+        lab.repeat(0).await;
+        lab.outcomes(&both).await;
+        assert_eq!(calls(&lab), 1, "{slot:?}");
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+        assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1), "{slot:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_reads_fail_by_themselves_a_call_is_not_given_up_for_an_hour() {
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.fail_always(
+        Operation::ListIdMappingJobs,
+        Fault::Refuse(Exception::throttling()),
+    );
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    for _ in 0..3 {
+        lab.pass(VISIBILITY);
+        assert!(lab.poll(0).await);
+        assert_eq!(calls(&lab), 1);
+    }
+    // Then news that is missed would cost more than a job.
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 2));
+
+    // If they work again before, the job is found.
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.fail_always(
+        Operation::ListIdMappingJobs,
+        Fault::Refuse(Exception::internal_server()),
+    );
+    lab.outcomes(&news("a", -10)).await;
+    lab.pass(VISIBILITY);
+    lab.aws.repair(Operation::ListIdMappingJobs);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced()[1..], ["STARTED"]);
+    assert_eq!(lab.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_shows_only_when_its_call_was_given_up_is_known_after_all() {
+    let mut lab = unknown().await;
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(calls(&lab), 2, "it was given up, and the slot is busy");
+    lab.aws.hide_jobs(0);
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 1));
+    assert!(lab.aws.messages("waiting").is_empty());
 }

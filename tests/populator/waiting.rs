@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status, Table};
 use serde_json::{Value, json};
 
 use crate::lab::{BEGIN, Lab, VISIBILITY};
@@ -456,19 +456,187 @@ async fn a_wait_that_cannot_be_announced_is_only_logged() {
 #[tokio::test(start_paused = true)]
 async fn what_there_is_no_time_for_waits() {
     let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.timeout = Duration::from_millis(2_100);
-    // Three more have to be put in line, should it come to that.
+    // Two seconds for one, and 150 ms for each, itself among them, that may have to be put in line.
+    lab.timeout = Duration::from_millis(2_350);
     let tables: Vec<String> = (1..=4).map(table).collect();
     let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
     let outcomes = lab.outcomes(&request_for_all(&tables)).await;
-    assert_eq!(
-        outcomes,
-        ["WAITING OutOfTime", "STARTED", "STARTED", "STARTED"]
-    );
-    assert_eq!(lab.aws.messages("waiting").len(), 1);
+    let waits = "WAITING OutOfTime";
+    assert_eq!(outcomes, [waits, waits, "STARTED", "STARTED"]);
+    assert_eq!(lab.aws.messages("waiting").len(), 2);
     lab.timeout = Duration::from_secs(60);
     assert!(lab.poll(0).await);
     assert_eq!(lab.aws.jobs().len(), 4);
+}
+
+/// Calls and look-ups that are never answered do not take the time in which the rest is put in line.
+#[tokio::test(start_paused = true)]
+async fn the_line_has_its_time_whatever_is_never_answered() {
+    for count in [1, 5, 100] {
+        let tables: Vec<String> = (1..=count).map(table).collect();
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        for operation in [Operation::ListIdMappingJobs, Operation::GetIdMappingTable] {
+            for seconds in [3, 5, 10, 20, 60, 120] {
+                if seconds * 1_000 < 2_000 + 150 * count as u64 {
+                    continue;
+                }
+                let mut lab = Lab::new(Slot::Unlimited).await;
+                lab.timeout = Duration::from_secs(seconds);
+                lab.aws
+                    .fail_always(Operation::PopulateIdMappingTable, Fault::AcceptAndHang);
+                lab.aws.fail_always(operation, Fault::AcceptAndHang);
+                for operation in [
+                    Operation::SendMessage,
+                    Operation::PutEvents,
+                    Operation::PutItem,
+                ] {
+                    let slow = Fault::Slow(Duration::from_millis(40));
+                    lab.aws.fail_always(operation, slow);
+                }
+                let outcomes = lab.outcomes(&request_for_all(&tables)).await;
+                assert_eq!(outcomes.len(), count, "{operation:?} {seconds}");
+                assert!(
+                    outcomes
+                        .iter()
+                        .all(|outcome| outcome.starts_with("WAITING")),
+                    "{outcomes:?}"
+                );
+                assert_eq!(lab.aws.messages("waiting").len(), count);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_tables_that_are_busy_by_themselves_hold_up_nobody_for_long() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let first = News::new("first", T3, lab.now()).event;
+    for (number, table) in [T1, T2, T3].into_iter().enumerate() {
+        let mut request = request_for(table);
+        request["requestId"] = json!(format!("request {number}"));
+        request["time"] = first["time"].clone();
+        lab.aws.fail_next(
+            Operation::PopulateIdMappingTable,
+            Fault::Refuse(Exception::conflict()),
+        );
+        assert_eq!(lab.outcomes(&request).await, ["WAITING SlotBusy"]);
+        lab.pass(Duration::from_secs(60));
+    }
+    for table in [T1, T2] {
+        let refuses = Table {
+            refuses: true,
+            ..Table::default()
+        };
+        lab.aws.set_table(table, refuses);
+    }
+    let mut rounds = 0;
+    while lab.aws.messages("waiting").len() == 3 {
+        // Who is called first is the one with the oldest news, whose state refuses every job.
+        lab.pass(VISIBILITY);
+        let before = calls(&lab);
+        assert!(lab.poll(0).await);
+        if lab.aws.jobs().is_empty() {
+            assert_eq!(calls(&lab) - before, 2);
+        }
+        rounds += 1;
+        assert!(rounds < 20, "the third table is not asked");
+    }
+    assert_eq!(lab.aws.jobs()[0].table, T3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_still_fails_after_max_wait_goes_to_the_dead_letter_queue() {
+    for operation in [Operation::GetItem, Operation::PutEvents] {
+        for waits in [true, false] {
+            let mut lab = busy(Slot::Conflict).await;
+            if waits {
+                lab.outcomes(&request_for(T1)).await;
+            } else {
+                // As somebody sent it, and so without the moment since when it waits.
+                lab.aws.send("waiting", &request_for(T1).to_string());
+                lab.aws.end_job(Status::Succeeded);
+            }
+            let refused = Fault::Refuse(Exception::access_denied());
+            lab.aws.fail_always(operation, refused);
+            lab.pass(Duration::from_secs(72 * 60 * 60 - 60));
+            assert!(lab.poll(0).await);
+            assert_eq!(lab.aws.messages("waiting").len(), 1, "{operation:?}");
+            lab.pass(VISIBILITY);
+            assert!(lab.poll(0).await);
+            assert!(lab.aws.messages("waiting").is_empty(), "{operation:?}");
+            let dead = &lab.aws.messages("dead")[0];
+            let error_type = dead.attributes["errorType"]["StringValue"].as_str();
+            let expected = if operation == Operation::PutEvents && !waits {
+                "NotAnnounced"
+            } else {
+                "WaitedTooLong"
+            };
+            assert_eq!(error_type, Some(expected));
+            // Moved back when that works again, it is done.
+            lab.aws.repair(operation);
+            lab.aws.end_job(Status::Succeeded);
+            lab.aws.move_messages("dead", "waiting");
+            assert!(lab.poll(0).await);
+            assert_eq!(lab.announced().last().unwrap(), "STARTED", "{operation:?}");
+            assert!(lab.aws.messages("waiting").is_empty());
+            assert_eq!(lab.aws.jobs().len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_message_whose_other_targets_wait_nothing_is_put_in_line_twice() {
+    let aws = FakeAws::in_process();
+    let mut lab = Lab::with(aws, Slot::Conflict, &[("DEAD_LETTER_QUEUE_URL", "")]).await;
+    lab.outcomes(&request_for(&table(99))).await;
+    let mut both = request_for_all(&[T1, T2]);
+    both["requestId"] = json!("both");
+    lab.aws.send("waiting", &both.to_string());
+    for _ in 0..4 {
+        lab.aws.repair(Operation::PopulateIdMappingTable);
+        lab.aws.fail_next(
+            Operation::PopulateIdMappingTable,
+            Fault::Refuse(Exception::not_found()),
+        );
+        lab.poll(0).await;
+        lab.pass(VISIBILITY);
+    }
+    // One that is refused, and one that waits.
+    assert_eq!(lab.aws.messages("waiting").len(), 2);
+    let told = |outcome: &str| {
+        lab.announced()
+            .iter()
+            .filter(|told| *told == outcome)
+            .count()
+    };
+    assert_eq!(told("WAITING SlotBusy"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_began_in_the_future_ends_too() {
+    let mut lab = busy(Slot::Conflict).await;
+    let message = json!({
+        "version": 1, "request": request_for(T1), "trigger": null, "watch": null,
+        "waitingSince": "2036-12-31T23:59:59Z",
+    });
+    lab.aws.send("waiting", &message.to_string());
+    lab.pass(Duration::from_secs(73 * 60 * 60));
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced().last().unwrap(), "REJECTED WaitedTooLong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_with_characters_that_sqs_refuses_waits_as_it_is() {
+    let mut lab = busy(Slot::Conflict).await;
+    let name = "a\u{ffff}\u{fffe}\u{0}\u{1}\u{7f}é\u{10ffff}";
+    let mut request = request_for(T1);
+    request["requestId"] = json!(name);
+    assert_eq!(lab.outcomes(&request).await, ["WAITING SlotBusy"]);
+    assert_eq!(bodies(&lab, "waiting")[0]["request"]["requestId"], name);
+    // In the dead-letter queue's attributes too.
+    lab.pass(Duration::from_secs(73 * 60 * 60));
+    assert!(lab.poll(0).await);
+    assert_eq!(bodies(&lab, "dead")[0]["request"]["requestId"], name);
 }
 
 #[tokio::test(start_paused = true)]

@@ -56,6 +56,8 @@ fn every_refusal_names_path_fault_and_remedy() {
         (bare(json!({ "dryRun": 0 })), "$.dryRun ", "is no boolean"),
         (bare(json!({ "time": "2026-11-23" })), "$.time ", "is no RFC 3339 time: write one such as"),
         (bare(json!({ "time": "yesterday" })), "$.time ", "is no RFC 3339 time"),
+        (bare(json!({ "time": "0000-01-01T00:00:00+01:00" })), "$.time ", "is no RFC 3339 time"),
+        (bare(json!({ "time": "9999-12-31T23:59:59-00:01" })), "$.time ", "is no RFC 3339 time"),
         (bare(json!({ "time": "2026-02-30T00:00:00Z" })), "$.time ", "is no RFC 3339 time"),
         (bare(json!({ "time": "2026-11-23X02:00:00Z" })), "$.time ", "is no RFC 3339 time"),
         (bare(json!({ "time": "" })), "$.time ", "is no RFC 3339 time"),

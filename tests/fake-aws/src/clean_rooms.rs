@@ -61,6 +61,8 @@ pub struct Table {
     pub incremental: bool,
     /// Whether the table was ever populated.
     pub populated: bool,
+    /// Whether its state refuses every job (409).
+    pub refuses: bool,
 }
 
 impl Default for Table {
@@ -69,6 +71,7 @@ impl Default for Table {
             provider: false,
             incremental: true,
             populated: true,
+            refuses: false,
         }
     }
 }
@@ -179,6 +182,7 @@ fn invalid(message: &str) -> Reply {
 pub(crate) fn populate(
     request: &Request,
     slot: Slot,
+    tables: &BTreeMap<String, Table>,
     jobs: &mut Vec<Job>,
     now: OffsetDateTime,
 ) -> Reply {
@@ -195,6 +199,10 @@ pub(crate) fn populate(
         }
         Some(_) => return invalid("jobType is none of BATCH, INCREMENTAL, DELETE_ONLY"),
     };
+    let table = identifiers(&request.path).map_or("", |[_, table]| table);
+    if tables.get(table).is_some_and(|table| table.refuses) {
+        return Exception::conflict().reply();
+    }
     let busy = jobs.iter().any(|job| job.status == Status::Running);
     let status = match slot {
         Slot::Conflict if busy => return Exception::conflict().reply(),
@@ -202,7 +210,6 @@ pub(crate) fn populate(
         Slot::Queue if busy => Status::Queued,
         _ => Status::Running,
     };
-    let table = identifiers(&request.path).map_or("", |[_, table]| table);
     let job = Job {
         job_type,
         status,

@@ -77,7 +77,7 @@ pub(crate) fn get_workflow(request: &Request, tables: &BTreeMap<String, Table>) 
 }
 
 /// A page of at most 25 jobs, newest first.
-pub(crate) fn list_jobs(request: &Request, jobs: &[Job]) -> Reply {
+pub(crate) fn list_jobs(request: &Request, jobs: &[&Job]) -> Reply {
     let name = match asked(request) {
         Ok((name, _)) => name,
         Err(refusal) => return refusal,
@@ -93,7 +93,7 @@ pub(crate) fn list_jobs(request: &Request, jobs: &[Job]) -> Reply {
     };
     let size = query("maxResults").unwrap_or(25).clamp(1, 25);
     let skip = query("nextToken").unwrap_or(0);
-    let all: Vec<&Job> = jobs
+    let all: Vec<&&Job> = jobs
         .iter()
         .rev()
         .filter(|job| job.workflow() == name)

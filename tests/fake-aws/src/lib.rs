@@ -136,6 +136,8 @@ pub struct State {
     pub tables: BTreeMap<String, Table>,
     /// Whether Entity Resolution shows jobs only when this many more lists were asked for.
     pub hidden_for: usize,
+    /// How long after its start Entity Resolution shows a job.
+    pub shown_after: time::Duration,
     /// What a second job gets.
     pub slot: Slot,
     /// The events that EventBridge took, as it would deliver them.
@@ -377,7 +379,7 @@ impl FakeAws {
         let state = &mut *self.state();
         match operation {
             Some(Operation::PopulateIdMappingTable) => {
-                clean_rooms::populate(request, state.slot, &mut state.jobs, now)
+                clean_rooms::populate(request, state.slot, &state.tables, &mut state.jobs, now)
             }
             Some(Operation::GetIdMappingTable) => clean_rooms::get_table(request),
             Some(Operation::GetSchema) => clean_rooms::get_schema(request, &state.tables),
@@ -387,7 +389,11 @@ impl FakeAws {
             Some(Operation::ListIdMappingJobs) => {
                 let hidden = state.hidden_for > 0;
                 state.hidden_for = state.hidden_for.saturating_sub(1);
-                entity_resolution::list_jobs(request, if hidden { &[] } else { &state.jobs })
+                let late = state.shown_after;
+                let shown =
+                    |job: &&Job| !hidden && (late.is_zero() || job.started_at + late <= now);
+                let jobs: Vec<&Job> = state.jobs.iter().filter(shown).collect();
+                entity_resolution::list_jobs(request, &jobs)
             }
             Some(Operation::GetIdMappingJob) => entity_resolution::get_job(request, &state.jobs),
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),

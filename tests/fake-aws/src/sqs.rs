@@ -66,6 +66,18 @@ pub(crate) fn send_message(
             "the body must have 1 byte to 1 MiB",
         );
     }
+    let refused = |text: &str| {
+        text.chars().any(|character| {
+            matches!(character, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
+        })
+    };
+    if refused(text) {
+        return refusal(
+            400,
+            "com.amazonaws.sqs#InvalidMessageContents",
+            "the message has characters outside the allowed set",
+        );
+    }
     let delay = body["DelaySeconds"].as_i64().unwrap_or(0);
     if !(0..=900).contains(&delay) {
         return refusal(
@@ -81,7 +93,10 @@ pub(crate) fn send_message(
         .flatten()
         .map(|(_, value)| value)
     {
-        if attribute["StringValue"].as_str().is_none_or(str::is_empty) {
+        if attribute["StringValue"]
+            .as_str()
+            .is_none_or(|text| text.is_empty() || refused(text))
+        {
             return refusal(400, "InvalidParameterValue", "an attribute is empty");
         }
     }

@@ -1,0 +1,223 @@
+//! The requests of an invocation, one after another: what is found out about each, and what is said
+//! of it.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Populator;
+use super::deadline::{self, budget, kept_for};
+use super::log::log;
+use super::slot::Slot;
+use crate::error::{Error, ErrorType};
+use crate::input::Request;
+use crate::job_type::{self, Choice, Facts};
+use crate::ledger::JobId;
+use crate::output::{Outcome, Plan};
+use crate::target::{Home, Target};
+use crate::workflow::NotFound;
+
+/// What was done about one request.
+pub(super) struct Done {
+    pub(super) request: Request,
+    /// What is sent, and why; none: it did not come to a choice.
+    pub(super) choice: Option<Choice>,
+    /// What became of it; none where it stays undone.
+    pub(super) outcome: Option<Outcome>,
+    /// Why the invocation, or its message, fails for it.
+    pub(super) failure: Option<Error>,
+    /// Why its message stays in the waiting line, which is no failure.
+    pub(super) stays: Option<Error>,
+}
+
+/// What is found out about a request, before anything is said about it.
+pub(super) enum Finding {
+    /// A job was started for it, now or earlier, and is announced now; or why it could not be.
+    Started(Box<Outcome>, Option<Error>),
+    Covered(JobId),
+    Rejected(Error),
+    /// It must wait, at least for this time.
+    Wait(Error, Duration),
+    /// A dry run, and what `AUTO` read for it.
+    Planned(Plan, Option<Box<Facts>>),
+}
+
+/// A look for a call's job, in vain. One look is for all requests of an invocation.
+pub(super) struct Look {
+    /// Of this call.
+    pub(super) attempt: Uuid,
+    /// Whether it was the first one: then no request of this invocation gives the call up.
+    pub(super) first: bool,
+    pub(super) not_found: NotFound,
+}
+
+/// One invocation's requests, done one after another.
+pub(super) struct Work<'a> {
+    pub(super) populator: &'a Populator,
+    pub(super) home: &'a Home,
+    pub(super) deadline: OffsetDateTime,
+    /// Whether the requests come in messages of a queue.
+    pub(super) batch: bool,
+    pub(super) slot: Slot,
+    /// The calls whose jobs were looked for in vain.
+    pub(super) looks: Vec<Look>,
+    /// How many requests are not done yet.
+    pub(super) rest: usize,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        populator: &'a Populator,
+        home: &'a Home,
+        deadline: OffsetDateTime,
+        batch: bool,
+    ) -> Self {
+        Self {
+            populator,
+            home,
+            deadline,
+            batch,
+            slot: Slot::default(),
+            looks: Vec::new(),
+            rest: 0,
+        }
+    }
+
+    /// Does one request, and logs what became of it.
+    pub(super) async fn one(&mut self, request: Request) -> Done {
+        self.rest = self.rest.saturating_sub(1);
+        let mut choice = job_type::by_wish(request.wish, request.wished_by);
+        let mut done = match self.find_out(&request, &mut choice).await {
+            Ok(Finding::Started(outcome, failure)) => Done {
+                outcome: Some(*outcome),
+                failure,
+                ..Done::of(request, choice)
+            },
+            Ok(Finding::Covered(job)) => {
+                let outcome = Outcome::covered(&request, choice.as_ref(), &job);
+                Done {
+                    failure: self.publish(&outcome, &request).await.err(),
+                    outcome: Some(outcome),
+                    ..Done::of(request, choice)
+                }
+            }
+            Ok(Finding::Rejected(error)) => self.rejected(request, choice, error).await,
+            Ok(Finding::Wait(error, delay)) => self.wait(request, choice, error, delay).await,
+            Ok(Finding::Planned(plan, facts)) => Done {
+                outcome: Some(Outcome::planned(
+                    &request,
+                    choice.as_ref(),
+                    plan,
+                    facts.as_deref(),
+                )),
+                ..Done::of(request, choice)
+            },
+            Err(error) if self.is_overdue(&request) => {
+                let error = self.waited_too_long(&request, &error);
+                self.rejected(request, choice, error).await
+            }
+            Err(error) => Done {
+                failure: Some(error),
+                ..Done::of(request, choice)
+            },
+        };
+        log(&done);
+        // It would stay until SQS deletes it.
+        if let Some(error) = done.failure.take_if(|_| self.is_overdue(&done.request)) {
+            done.failure = self.given_up(&done.request, error).await;
+        }
+        done
+    }
+
+    /// Whether `MAX_WAIT` is over for a request that comes through a queue.
+    pub(super) fn is_overdue(&self, request: &Request) -> bool {
+        let since = request.waiting_since.or(request.sent_at);
+        let max_wait = self.populator.settings.max_wait.duration;
+        self.batch && since.is_some_and(|since| self.now() - since > max_wait)
+    }
+
+    pub(super) fn now(&self) -> OffsetDateTime {
+        self.populator.clock.now()
+    }
+
+    /// What is left until the deadline, without the time that is kept for this request and the rest
+    /// of them to be put in the waiting line.
+    pub(super) fn left(&self) -> Duration {
+        self.left_but_for(self.rest + 1)
+    }
+
+    fn left_but_for(&self, requests: usize) -> Duration {
+        Duration::try_from(self.deadline - self.now())
+            .unwrap_or_default()
+            .saturating_sub(kept_for(requests))
+    }
+
+    /// How long an operation may take after which this request can still be put in line.
+    pub(super) fn budget(&self) -> Duration {
+        budget(self.left())
+    }
+
+    /// How long one of the last operations for this request may take.
+    pub(super) fn last_budget(&self) -> Duration {
+        budget(self.left_but_for(self.rest))
+    }
+
+    /// Too little is left for this target.
+    pub(super) fn out_of_time(&self, request: &Request) -> Finding {
+        let message = format!(
+            "PopulateIdMappingTable of {} was not called: {} ms were left for it until the function's time-out and {} ms \
+             are needed; raise the time-out or name fewer targets",
+            request.target,
+            self.left().as_millis(),
+            deadline::MIN_LEFT.as_millis()
+        );
+        Finding::Wait(Error::new(ErrorType::OutOfTime, message), Duration::ZERO)
+    }
+
+    /// News that comes as an event is given time to settle, if that is set.
+    pub(super) fn settling(&self, request: &Request) -> Option<Finding> {
+        let settle_time = self.populator.settings.settle_time.as_ref()?;
+        if self.batch || request.trigger.is_none() {
+            return None;
+        }
+        let message = format!(
+            "PopulateIdMappingTable of {} is first tried after SETTLE_TIME ({settle_time}), so that a burst of news becomes \
+             one job",
+            request.target
+        );
+        Some(Finding::Wait(
+            Error::new(ErrorType::Settling, message),
+            settle_time.duration,
+        ))
+    }
+}
+
+impl Done {
+    pub(super) fn of(request: Request, choice: Option<Choice>) -> Self {
+        Self {
+            request,
+            choice,
+            outcome: None,
+            failure: None,
+            stays: None,
+        }
+    }
+}
+
+/// An error with what went wrong besides.
+pub(super) fn also(error: &Error, besides: &Error) -> Error {
+    Error::new(
+        error.error_type,
+        format!("{}; {}", error.message, besides.message),
+    )
+}
+
+pub(super) fn warn(target: &Target, what: &str, error: &Error) {
+    let error_type = error.error_type.as_str();
+    tracing::warn!(
+        errorType = error_type,
+        "{what} of {target}: {}",
+        error.message
+    );
+}
