@@ -8,6 +8,8 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_cleanrooms::config::Credentials;
@@ -28,7 +30,7 @@ cargo run --example local -- events/FILE.json   run the function on this event
     --fault EXCEPTION    Clean Rooms refuses: AccessDeniedException, ConflictException,
                          InternalServerException, ResourceNotFoundException,
                          ServiceQuotaExceededException, ThrottlingException, ValidationException;
-                         or never answers: NoAnswer
+                         or never answers: NoAnswer. It does so once, and then is well
     --table KIND         what AUTO finds: PROVIDER, NOT_INCREMENTAL or NEVER_POPULATED;
                          or NOT_PERMITTED to be read; else a populated table whose workflow
                          runs incrementally
@@ -57,6 +59,9 @@ const SETTINGS: [(&str, &str); 10] = [
     ("MAX_WAIT", "72h"),
     ("SETTLE_TIME", ""),
 ];
+
+/// The template's default, and longer than any `SETTLE_TIME`.
+const RETRY_INTERVAL: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Default)]
 struct Arguments {
@@ -225,7 +230,14 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
         .credentials_provider(Credentials::new("local", "local", None, None, "example"))
         .load()
         .await;
-    let populator = Populator::new(given, &config, Clock::system());
+    // Moments in which nothing happens pass at once.
+    let passed = Arc::new(AtomicU64::new(0));
+    let clock = {
+        let passed = Arc::clone(&passed);
+        move || OffsetDateTime::now_utc() + Duration::from_secs(passed.load(Ordering::Relaxed))
+    };
+    aws.set_clock(clock.clone());
+    let populator = Populator::new(given, &config, Clock::new(clock));
 
     heading(&format!("{file} comes in"));
     println!("{}", text.trim_end());
@@ -235,7 +247,8 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     }
     heading("the function logs");
     telemetry::start(None, None);
-    let answer = invoke(&populator, &text).await;
+    let answer = invoke(aws, &populator, &text).await;
+    aws.repair(Operation::PopulateIdMappingTable);
     aws.calls().iter().for_each(show);
     if aws.call_count() == 0 {
         heading("nothing is called and nothing is published");
@@ -271,7 +284,7 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     }
     for number in 2..=arguments.times.unwrap_or(1) {
         heading(&format!("the same event once more (delivery {number})"));
-        told(aws, invoke(&populator, &text)).await;
+        told(aws, invoke(aws, &populator, &text)).await;
     }
     for number in 1..=arguments.burst.unwrap_or(0) {
         let mut event: Value = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
@@ -280,9 +293,9 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
         }
         event["id"] = json!(format!("burst-{number}"));
         heading(&format!("another event like it (id burst-{number})"));
-        told(aws, invoke(&populator, &event.to_string())).await;
+        told(aws, invoke(aws, &populator, &event.to_string())).await;
     }
-    wait(aws, &populator).await;
+    wait(aws, &populator, &passed).await;
     heading("in all");
     println!(
         "{} jobs were started, {} messages wait, {} are in the dead-letter queue",
@@ -294,11 +307,11 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
 }
 
 /// One invocation, as Lambda makes it.
-async fn invoke(populator: &Populator, payload: &str) -> Result<Response, Error> {
+async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<Response, Error> {
     let invocation = Invocation {
         request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
         function_arn: FUNCTION_ARN.to_owned(),
-        deadline: OffsetDateTime::now_utc() + Duration::from_secs(60),
+        deadline: aws.now() + Duration::from_secs(60),
     };
     let span = telemetry::invocation_span(&invocation.request_id);
     let payload = Payload::from_text(payload);
@@ -308,9 +321,9 @@ async fn invoke(populator: &Populator, payload: &str) -> Result<Response, Error>
         .await
 }
 
-/// The running job ends, and the waiting line is tried again, until nobody waits: hours in an
-/// account, a moment here.
-async fn wait(aws: &FakeAws, populator: &Populator) {
+/// The running job ends, the retry interval passes, and the waiting line is tried again, until nobody
+/// waits: hours in an account, a moment here.
+async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
     const MOST_ROUNDS: usize = 20;
     for _ in 0..MOST_ROUNDS {
         if aws.messages("waiting").is_empty() {
@@ -319,12 +332,16 @@ async fn wait(aws: &FakeAws, populator: &Populator) {
         if let Some(job) = aws.end_job(Status::Succeeded) {
             heading(&format!("job {job} ends"));
         }
+        passed.fetch_add(RETRY_INTERVAL.as_secs(), Ordering::Relaxed);
         let Some(batch) = aws.receive("waiting", 10) else {
             return;
         };
         let count = batch["Records"].as_array().map_or(0, Vec::len);
-        heading(&format!("SQS delivers the waiting line: {count} messages"));
-        let answer = told(aws, invoke(populator, &batch.to_string())).await;
+        heading(&format!(
+            "{} minutes later SQS delivers the waiting line: {count} messages",
+            RETRY_INTERVAL.as_secs() / 60
+        ));
+        let answer = told(aws, invoke(aws, populator, &batch.to_string())).await;
         aws.received("waiting", &batch, answer.as_ref());
     }
 }

@@ -438,14 +438,19 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
 
 
 def test_durations_are_those_that_the_code_takes():
-    for parameter in ["FullRefreshEvery", "MaxWait", "SettleTime"]:
-        for duration in ["1s", "90s", "5m", "72h", "13d"]:
-            assert accepts(parameter, duration), duration
-        for wrong in ["0h", "h", "72", "1.5h", " 1h", "1h ", "1w", "+1h", "01h"]:
+    config = (ROOT / "src/config.rs").read_text()
+    units = {"s": 1, "m": 60, "h": 3600, "d": DAYS}
+    for parameter, setting in [("MaxWait", "WAIT"), ("SettleTime", "SETTLING"), ("FullRefreshEvery", "FULL_REFRESH")]:
+        longest = re.search(rf'LONGEST_{setting}: &str = "(\d+)([smhd])"', config)
+        longest = int(longest[1]) * units[longest[2]]
+        taken = [f"{count}{unit}" for unit in units for count in range(12_000) if accepts(parameter, f"{count}{unit}")]
+        spans = {int(text[:-1]) * units[text[-1]] for text in taken}
+        assert len(taken) > 100 and 0 not in spans and max(spans) == longest, parameter
+        for wrong in ["h", "72", "1.5h", " 1h", "1h ", "1w", "+1h", "01h", "é"]:
             assert not accepts(parameter, wrong), wrong
     assert accepts("SettleTime", "") and accepts("FullRefreshEvery", "") and not accepts("MaxWait", "")
-    assert PARAMETERS["FullRefreshEvery"]["Default"] == ""
-    assert PARAMETERS["MaxWait"]["Default"] == "72h" and PARAMETERS["SettleTime"]["Default"] == ""
+    assert PARAMETERS["FullRefreshEvery"]["Default"] == "" == PARAMETERS["SettleTime"]["Default"]
+    assert PARAMETERS["MaxWait"]["Default"] == "72h" == re.search('DEFAULT_MAX_WAIT: &str = "([^"]+)"', config)[1]
 
 
 def test_logs_end_and_levels_are_those_of_the_code(resources):

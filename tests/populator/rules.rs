@@ -1,8 +1,10 @@
 //! The rules and inputs of `events/rules/`: what EventBridge would deliver for the sample events is
 //! what the function takes.
 
+use fake_aws::{FakeAws, Slot};
 use serde_json::{Map, Value, json};
 
+use crate::lab::Lab;
 use crate::world::{T1, World, event_file, table_arn};
 
 /// Rule, and the sample event that it is for.
@@ -132,7 +134,7 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
         let outcomes = world.outcomes(&delivered).await;
         assert_eq!(
             world.populated_tables(),
-            [(T1.to_owned(), delivered["jobType"].clone())],
+            [(T1.to_owned(), delivered["detail"]["jobType"].clone())],
             "{rule}"
         );
         let deletes = *rule == "rules/cloudtrail-delete.json";
@@ -141,8 +143,26 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
         } else {
             "INCREMENTAL"
         };
-        assert_eq!(delivered["jobType"], job_type, "{rule}");
+        assert_eq!(delivered["detail"]["jobType"], job_type, "{rule}");
         assert_eq!(outcomes[0]["requestId"], event["id"], "{rule}");
+    }
+}
+
+/// What a rule delivers is an event, and so a burst of them settles.
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_delivers_settles() {
+    for (rule, event) in RULES {
+        let delivered = transformed(
+            &event_file(rule)["Targets"][0]["InputTransformer"],
+            &event_file(event),
+        );
+        let settings = [("SETTLE_TIME", "5m")];
+        let mut lab = Lab::with(FakeAws::in_process(), Slot::Unlimited, &settings).await;
+        assert_eq!(
+            lab.outcomes(&delivered).await,
+            ["WAITING Settling"],
+            "{rule}"
+        );
     }
 }
 
