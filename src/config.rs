@@ -36,6 +36,8 @@ pub struct Settings {
     pub max_wait: Period,
     /// `SETTLE_TIME`: how long an EventBridge event waits before its first try.
     pub settle_time: Option<Period>,
+    /// `TRACK_COMPLETION`: whether each job is followed to its end.
+    pub track_completion: bool,
 }
 
 /// SQS keeps a message for 14 days at most; a request must leave the line before.
@@ -54,21 +56,16 @@ impl Settings {
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
 
-        match get("TRACK_COMPLETION").as_deref() {
-            None | Some("false") => {}
-            Some("true") => {
-                return Err(invalid(
-                    "TRACK_COMPLETION",
-                    "is true and this version follows no job to its end: unset it",
-                ));
-            }
+        let track_completion = match get("TRACK_COMPLETION").as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
             Some(_) => {
                 return Err(invalid(
                     "TRACK_COMPLETION",
                     "is neither `true` nor `false`: write one of them",
                 ));
             }
-        }
+        };
 
         for name in [
             "AWS_ENDPOINT_URL",
@@ -91,11 +88,16 @@ impl Settings {
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
         let settle_time = span("SETTLE_TIME", LONGEST_SETTLING)?;
-        if settle_time.is_some() && waiting_queue_url.is_none() {
-            return Err(invalid(
-                "SETTLE_TIME",
-                "is set and WAITING_QUEUE_URL is not: set that too, or unset this",
-            ));
+        for (name, needs_the_line) in [
+            ("SETTLE_TIME", settle_time.is_some()),
+            ("TRACK_COMPLETION", track_completion),
+        ] {
+            if needs_the_line && waiting_queue_url.is_none() {
+                return Err(invalid(
+                    name,
+                    "is set and WAITING_QUEUE_URL is not: set that too, or unset this",
+                ));
+            }
         }
 
         Ok(Self {
@@ -130,6 +132,7 @@ impl Settings {
                 LONGEST_WAIT,
             )?,
             settle_time,
+            track_completion,
         })
     }
 

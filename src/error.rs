@@ -36,6 +36,8 @@ pub enum ErrorType {
     LedgerUnavailable,
     /// SQS did not answer, or cannot be used. The request stays where it came from.
     QueueUnavailable,
+    /// The job that was started ended so. The table is not fresh.
+    JobFailed,
 }
 
 impl ErrorType {
@@ -56,6 +58,7 @@ impl ErrorType {
             Self::NotAnnounced => "NotAnnounced",
             Self::LedgerUnavailable => "LedgerUnavailable",
             Self::QueueUnavailable => "QueueUnavailable",
+            Self::JobFailed => "JobFailed",
         }
     }
 }
@@ -154,6 +157,7 @@ mod tests {
             NotAnnounced,
             LedgerUnavailable,
             QueueUnavailable,
+            JobFailed,
         ] {
             assert_eq!(
                 serde_json::to_value(error_type).unwrap(),

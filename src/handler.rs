@@ -6,6 +6,7 @@ mod log;
 mod plan;
 mod slot;
 mod start;
+mod watch;
 mod work;
 
 use std::collections::{HashMap, VecDeque};
@@ -159,6 +160,11 @@ impl Populator {
             .unwrap_or(now + MAX_TIMEOUT)
             .min(now + MAX_TIMEOUT);
         match delivery {
+            Delivery::Direct(Content::Watch(started)) => {
+                let work = Work::new(self, &home, deadline, false);
+                let outcomes = work.watch_one(&started).await?;
+                Ok(Response::Direct { outcomes })
+            }
             Delivery::Direct(content) => {
                 let mut work = Work::new(self, &home, deadline, false);
                 let chance = chance(&invocation.request_id);
@@ -173,7 +179,7 @@ impl Populator {
     }
 }
 
-/// The requests of a content; none of what is ignored.
+/// The requests of a content; none of what is ignored, and of a job to be followed.
 fn requests(content: Content) -> Vec<Request> {
     match content {
         Content::Requests(requests) => requests,
@@ -181,6 +187,7 @@ fn requests(content: Content) -> Vec<Request> {
             tracing::warn!("ignored: {reason}");
             Vec::new()
         }
+        Content::Watch(_) => Vec::new(),
     }
 }
 
@@ -263,8 +270,15 @@ fn chance(request_id: &str) -> u64 {
 async fn batch(mut work: Work<'_>, messages: Vec<Message>, chance: u64) -> SqsBatchResponse {
     let mut ids = Vec::with_capacity(messages.len());
     let mut contents = Vec::with_capacity(messages.len());
-    for message in messages {
+    let mut watched = Vec::new();
+    let mut watches = Vec::new();
+    for (place, message) in messages.into_iter().enumerate() {
         let (stays, requests) = match message.content {
+            Ok(Content::Watch(started)) => {
+                watched.push(place);
+                watches.push(started);
+                (true, Vec::new())
+            }
             Ok(content) => (false, requests(content)),
             Err(error) => {
                 let aside = work.put_aside(&message.id, &message.body, &error).await;
@@ -274,8 +288,14 @@ async fn batch(mut work: Work<'_>, messages: Vec<Message>, chance: u64) -> SqsBa
         ids.push((message.id, stays));
         contents.push(requests);
     }
-    let mut response = SqsBatchResponse::default();
+    work.rest = contents.iter().map(Vec::len).sum();
+    for (place, follow) in watched.into_iter().zip(work.watch_all(&watches).await) {
+        if let Some((_, stays)) = ids.get_mut(place) {
+            *stays = follow;
+        }
+    }
     let all = all(&mut work, contents, chance).await;
+    let mut response = SqsBatchResponse::default();
     for ((id, stays), mut done) in ids.into_iter().zip(all) {
         work.split(&mut done).await;
         let undone = |done: &Done| done.stays.is_some() || done.failure.is_some();

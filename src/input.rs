@@ -21,6 +21,7 @@ use self::json::Path;
 use crate::config::{MAX_TARGETS, Settings};
 use crate::error::{Error, ErrorType};
 use crate::job_type::{JobType, Wish, WishedBy};
+use crate::ledger::Started;
 use crate::target::{Home, TableArn, Target};
 
 /// The most characters (code points) of a name that a request may have for itself.
@@ -87,6 +88,8 @@ pub struct Message {
 pub enum Content {
     /// Requests, one per target, at least one.
     Requests(Vec<Request>),
+    /// A job to be followed to its end; its request has the moment since when.
+    Watch(Box<Started>),
     /// Nothing to do; the sentence says why.
     Ignored(&'static str),
 }

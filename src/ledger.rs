@@ -25,6 +25,9 @@ const MAX_KEYS: usize = 64;
 /// JSON at worst; with claim, keys and jobs a record stays below DynamoDB's 400 KB.
 const MAX_UNANNOUNCED: usize = 4;
 
+/// The ended jobs of a table that are known to be announced.
+const MAX_ENDED: usize = 64;
+
 /// Event times have whole seconds: a job covers news that is older than its start by at least this.
 const ROUNDING: Duration = Duration::seconds(1);
 
@@ -115,12 +118,24 @@ struct Known {
     unannounced: Option<Choice>,
 }
 
+/// A job whose end is announced, under its two names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    id: String,
+    entity_resolution_job_id: String,
+}
+
 /// What is remembered of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Record {
-    /// The last job of each type that was sent.
+    /// The last job of each type that was sent, of those that are not known to have failed.
     jobs: Vec<Job>,
+    /// The last of each type that is known to have succeeded.
+    succeeded: Vec<Job>,
+    /// The jobs whose end is announced, newest last.
+    ended: Vec<Ended>,
     /// The recent keys whose job started, newest last.
     keys: Vec<Known>,
     claim: Option<Claim>,
@@ -238,13 +253,8 @@ impl Record {
         record.unknown = record
             .unknown
             .filter(|unknown| unknown.called_at > call.called_at);
-        let later =
-            |other: &Job| other.job_type == job.job_type && other.started_at > job.started_at;
-        // Whoever lost its claim may be late: the later start wins.
-        if !record.jobs.iter().any(later) {
-            record.jobs.retain(|other| other.job_type != job.job_type);
-            record.jobs.push(job.clone());
-        }
+        // Whoever lost its claim may be late.
+        keep_later(&mut record.jobs, job);
         record.keys.push(Known {
             key: digest(&call.request),
             job: job.clone(),
@@ -258,6 +268,36 @@ impl Record {
                 job: job.clone(),
             });
             keep_newest(&mut record.unannounced, MAX_UNANNOUNCED);
+        }
+        record
+    }
+
+    /// Whether the end of a job is announced, by either of its names.
+    pub fn is_ended(&self, id: &str) -> bool {
+        self.ended
+            .iter()
+            .any(|ended| ended.id == id || ended.entity_resolution_job_id == id)
+    }
+
+    /// With a job whose end is announced now, and its name at Entity Resolution. One that failed covers
+    /// nothing, and its requests' keys are new.
+    fn ended(&self, job: &Job, entity_resolution_job_id: &str, failed: bool) -> Self {
+        let mut record = self.clone();
+        record.ended.push(Ended {
+            id: job.id.as_str().to_owned(),
+            entity_resolution_job_id: entity_resolution_job_id.to_owned(),
+        });
+        keep_newest(&mut record.ended, MAX_ENDED);
+        if failed {
+            record.jobs.retain(|other| other.id != job.id);
+            record.keys.retain(|known| known.job.id != job.id);
+            // What succeeded before still covers what it covered.
+            let same_type = |other: &&Job| other.job_type == job.job_type;
+            if let Some(before) = record.succeeded.iter().find(same_type) {
+                keep_later(&mut record.jobs, before);
+            }
+        } else {
+            keep_later(&mut record.succeeded, job);
         }
         record
     }
@@ -282,6 +322,15 @@ impl Record {
             }
         }
         record
+    }
+}
+
+/// Of each type the job that started last.
+fn keep_later(jobs: &mut Vec<Job>, job: &Job) {
+    let later = |other: &Job| other.job_type == job.job_type && other.started_at > job.started_at;
+    if !jobs.iter().any(later) {
+        jobs.retain(|other| other.job_type != job.job_type);
+        jobs.push(job.clone());
     }
 }
 

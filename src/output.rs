@@ -2,6 +2,7 @@
 
 mod facts;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_eventbridge::error::ProvideErrorMetadata;
@@ -11,11 +12,12 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{Error, with_causes};
+use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Choice, Decision, Facts, JobType};
-use crate::ledger::{Job, JobId};
+use crate::ledger::{Job, JobId, Started};
 use crate::target::Home;
+use crate::workflow::{End, IdentifiedBy};
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +34,10 @@ pub enum OutcomeKind {
     Rejected,
     /// A dry run's answer.
     Planned,
+    /// The job ended, and the table is fresh.
+    Succeeded,
+    /// The job ended, and the table is not fresh.
+    Failed,
 }
 
 impl OutcomeKind {
@@ -43,6 +49,8 @@ impl OutcomeKind {
             Self::Waiting => "WAITING",
             Self::Rejected => "REJECTED",
             Self::Planned => "PLANNED",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
         }
     }
 
@@ -54,22 +62,28 @@ impl OutcomeKind {
             Self::Waiting => Some("ID Mapping Request Waiting"),
             Self::Rejected => Some("ID Mapping Request Rejected"),
             Self::Planned => None,
+            Self::Succeeded => Some("ID Mapping Job Succeeded"),
+            Self::Failed => Some("ID Mapping Job Failed"),
         }
     }
 
-    /// Whether an event with this `detail-type` is an outcome, of this version of the function or
-    /// of another one: all that the contract names, so that no two stacks feed each other.
+    /// Whether an event with this `detail-type` is an outcome, of this function or of another one like
+    /// it, so that no two stacks feed each other.
     pub fn is_detail_type(detail_type: &str) -> bool {
-        matches!(
-            detail_type,
-            "ID Mapping Job Started"
-                | "ID Mapping Request Covered"
-                | "ID Mapping Request Waiting"
-                | "ID Mapping Request Rejected"
-                | "ID Mapping Job Succeeded"
-                | "ID Mapping Job Failed"
-        )
+        Self::ALL
+            .iter()
+            .any(|outcome| outcome.detail_type() == Some(detail_type))
     }
+
+    const ALL: [Self; 7] = [
+        Self::Started,
+        Self::Covered,
+        Self::Waiting,
+        Self::Rejected,
+        Self::Planned,
+        Self::Succeeded,
+        Self::Failed,
+    ];
 }
 
 /// What a dry run would do.
@@ -110,6 +124,15 @@ pub struct Outcome {
         serialize_with = "optional_timestamp"
     )]
     started_at: Option<OffsetDateTime>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_timestamp"
+    )]
+    ended_at: Option<OffsetDateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identified_by: Option<IdentifiedBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<BTreeMap<&'static str, i32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +172,36 @@ impl Outcome {
         Self {
             error: Some(error),
             ..Self::of(OutcomeKind::Rejected, request, choice)
+        }
+    }
+
+    /// A job ended, and how.
+    pub fn ended(started: &Started, end: End) -> Self {
+        let Started {
+            request,
+            choice,
+            job,
+        } = started;
+        let kind = match end.failed {
+            None => OutcomeKind::Succeeded,
+            Some(_) => OutcomeKind::Failed,
+        };
+        let error = end.failed.map(|said| {
+            let message = format!(
+                "ID mapping job {} of {} failed: {}; look at it at Entity Resolution",
+                job.id.as_str(),
+                request.target,
+                shortened(&said)
+            );
+            Error::new(ErrorType::JobFailed, message)
+        });
+        Self {
+            error,
+            started_at: Some(end.started_at),
+            ended_at: Some(end.ended_at),
+            identified_by: Some(end.identified_by),
+            metrics: Some(end.metrics),
+            ..Self::with_job(kind, request, Some(choice), &job.id)
         }
     }
 
@@ -192,6 +245,9 @@ impl Outcome {
             request_id: request.request_id().map(str::to_owned),
             trigger: request.trigger.clone(),
             started_at: None,
+            ended_at: None,
+            identified_by: None,
+            metrics: None,
             plan: None,
             facts: None,
             error: None,
@@ -356,13 +412,7 @@ mod tests {
 
     #[test]
     fn what_is_published_is_known_as_an_outcome_when_it_comes_back() {
-        for outcome in [
-            OutcomeKind::Started,
-            OutcomeKind::Covered,
-            OutcomeKind::Waiting,
-            OutcomeKind::Rejected,
-            OutcomeKind::Planned,
-        ] {
+        for outcome in OutcomeKind::ALL {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
             assert!(
                 outcome

@@ -14,7 +14,8 @@ use time::OffsetDateTime;
 
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
-use crate::job_type::WishedBy;
+use crate::job_type::{Decision, JobType, WishedBy};
+use crate::ledger::{JobId, Started};
 use crate::output::timestamp;
 
 /// A queue of SQS.
@@ -49,10 +50,30 @@ impl Queue {
             .client
             .send_message()
             .queue_url(&self.url)
-            .message_body(message(request, Some(since)))
+            .message_body(message(request, Some(since), None))
             .set_delay_seconds((delay > 0).then_some(delay));
         self.in_time(within, &request.target.to_string(), send)
             .await
+    }
+
+    /// Puts a job in the waiting line that is to be followed to its end, since a moment.
+    pub async fn watch(
+        &self,
+        started: &Started,
+        since: OffsetDateTime,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let send = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(message(&started.request, Some(since), Some(started)));
+        let what = format!(
+            "job {} of {}, which runs and is not followed,",
+            started.job.id.as_str(),
+            started.request.target
+        );
+        self.in_time(within, &what, send).await
     }
 
     /// Puts a request in the dead-letter queue, so that it waits anew when it is moved back.
@@ -62,7 +83,7 @@ impl Queue {
         error: &Error,
         within: Duration,
     ) -> Result<(), Error> {
-        let body = message(request, None);
+        let body = message(request, None, None);
         self.put_aside(body, &request.target.to_string(), error, within)
             .await
     }
@@ -163,8 +184,21 @@ struct Message<'a> {
     request: RequestObject<'a>,
     trigger: Option<&'a Trigger>,
     waiting_since: Option<String>,
-    /// A job to be followed to its end: none.
-    watch: Option<()>,
+    /// The job that is to be followed to its end.
+    watch: Option<Watch<'a>>,
+}
+
+/// A job to be followed, as it is read again.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Watch<'a> {
+    #[serde(flatten)]
+    id: &'a JobId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_type: Option<JobType>,
+    decision: &'a Decision,
+    started_at: String,
+    answered_at: String,
 }
 
 /// The request object of one target, with its name and time.
@@ -180,7 +214,7 @@ struct RequestObject<'a> {
 }
 
 /// The message of a request; `crate::input` reads it.
-fn message(request: &Request, since: Option<OffsetDateTime>) -> String {
+fn message(request: &Request, since: Option<OffsetDateTime>, watch: Option<&Started>) -> String {
     let message = Message {
         version: 1,
         request: RequestObject {
@@ -192,7 +226,13 @@ fn message(request: &Request, since: Option<OffsetDateTime>) -> String {
         },
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),
-        watch: None,
+        watch: watch.map(|Started { choice, job, .. }| Watch {
+            id: &job.id,
+            job_type: job.job_type,
+            decision: &choice.decision,
+            started_at: timestamp(job.started_at),
+            answered_at: timestamp(job.answered_at),
+        }),
     };
     // Strings and numbers can always be written; SQS refuses an empty message, and nothing is lost.
     let text = serde_json::to_string(&message).unwrap_or_default();

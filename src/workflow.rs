@@ -1,8 +1,10 @@
 //! What AWS knows of a table, its workflow and its jobs.
 //!
 //! `GetIdMappingTable` names the table's workflow, `ListIdMappingJobs` that workflow's jobs. `facts`
-//! reads what `AUTO` chooses by; `lost` looks for the job of a call whose answer was lost.
+//! reads what `AUTO` chooses by; `lost` looks for the job of a call whose answer was lost; `end` tells
+//! how a job ended.
 
+mod end;
 mod facts;
 mod lost;
 
@@ -10,10 +12,12 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::types::{SchemaStatus, SchemaStatusReasonCode};
+use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::{IdMappingType, JobStatus, JobType};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use time::OffsetDateTime;
 
+pub use self::end::{End, IdentifiedBy};
 pub use self::lost::NotFound;
 use crate::error::{shortened, with_causes};
 use crate::job_type::{Mapping, Workflow};
@@ -36,6 +40,8 @@ pub struct Unread {
     said: String,
     /// The permission that is missing, if it is that.
     permission: Option<&'static str>,
+    /// Whether there is no such thing (404).
+    absent: bool,
 }
 
 impl std::fmt::Display for Unread {
@@ -64,13 +70,6 @@ struct Listed {
     id: String,
     began: OffsetDateTime,
     status: JobStatus,
-}
-
-/// What only a job itself tells.
-struct Job {
-    is_batch: bool,
-    /// Whether it was started at Entity Resolution itself: such a job has an output of its own.
-    is_foreign: bool,
 }
 
 impl Workflows {
@@ -184,12 +183,9 @@ impl Workflows {
                     )
                 })?;
             listed.extend(page.jobs().iter().filter_map(|job| {
-                let start = job.start_time();
-                let nanoseconds =
-                    i128::from(start.secs()) * 1_000_000_000 + i128::from(start.subsec_nanos());
                 Some(Listed {
                     id: job.job_id().to_owned(),
-                    began: OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?,
+                    began: moment(job.start_time())?,
                     status: job.status().clone(),
                 })
             }));
@@ -204,7 +200,7 @@ impl Workflows {
         Ok(listed)
     }
 
-    async fn get_job(&self, workflow: &str, id: &str) -> Result<Job, Unread> {
+    async fn get_job(&self, workflow: &str, id: &str) -> Result<GetIdMappingJobOutput, Unread> {
         let job = self
             .entity_resolution
             .get_id_mapping_job()
@@ -219,17 +215,30 @@ impl Workflows {
                     &error,
                 )
             })?;
-        Ok(Job {
-            is_batch: job.job_type() == Some(&JobType::Batch),
-            is_foreign: !job.output_source_config().is_empty(),
-        })
+        Ok(job)
     }
+}
+
+/// Whether a job is a `BATCH`.
+fn is_batch(job: &GetIdMappingJobOutput) -> bool {
+    job.job_type() == Some(&JobType::Batch)
+}
+
+/// Whether a job was started at Entity Resolution itself: such a one has an output of its own.
+fn is_foreign(job: &GetIdMappingJobOutput) -> bool {
+    !job.output_source_config().is_empty()
+}
+
+fn moment(time: &aws_sdk_entityresolution::primitives::DateTime) -> Option<OffsetDateTime> {
+    let nanoseconds = i128::from(time.secs()) * 1_000_000_000 + i128::from(time.subsec_nanos());
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()
 }
 
 fn unclear(said: impl Into<String>) -> Unread {
     Unread {
         said: said.into(),
         permission: None,
+        absent: false,
     }
 }
 
@@ -251,5 +260,6 @@ where
     Unread {
         said: format!("{operation} failed: {said}"),
         permission: matches!(status, Some(401 | 403)).then_some(permission),
+        absent: status == Some(404),
     }
 }

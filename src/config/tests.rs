@@ -195,7 +195,11 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
         ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is no URL"),
         ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is no URL"),
         ("AWS_ENDPOINT_URL_SQS", "foo", "is no URL"),
-        ("TRACK_COMPLETION", "true", "unset it"),
+        (
+            "TRACK_COMPLETION",
+            "true",
+            "is set and WAITING_QUEUE_URL is not",
+        ),
         ("TRACK_COMPLETION", "yes", "neither `true` nor `false`"),
     ] {
         let error = read(&[(name, value)]).unwrap_err();

@@ -37,14 +37,14 @@ impl Work<'_> {
         sent.is_ok()
     }
 
-    /// Publishes the `STARTED` that earlier invocations could not publish. A finding: this request's
-    /// own was among them.
+    /// Announces the starts that earlier invocations could not announce. A finding: this request's own
+    /// was among them.
     pub(super) async fn announce_earlier(
         &self,
         entry: &mut Entry,
         request: &Request,
     ) -> Option<Finding> {
-        if !self.publishes() {
+        if !self.tells() {
             return None;
         }
         for started in entry.record.unannounced(request) {
@@ -55,22 +55,33 @@ impl Work<'_> {
             } = &started;
             let own = theirs.key() == request.key();
             let outcome = Outcome::started(theirs, choice, job);
-            let published = self.publish(&outcome, theirs).await;
-            match &published {
+            let told = self.tell(&started, &outcome).await;
+            match &told {
                 Ok(()) => self.forget(entry, &started).await,
                 Err(error) if !own => warn(&theirs.target, "it goes on", error),
                 Err(_) => {}
             }
             if own {
-                return Some(Finding::Started(Box::new(outcome), published.err()));
+                return Some(Finding::Started(Box::new(outcome), told.err()));
             }
         }
         None
     }
 
+    /// Puts a job that was started in the waiting line, to be followed, if that is set, and announces
+    /// its start. An error: both are to be done again.
+    pub(super) async fn tell(&self, started: &Started, outcome: &Outcome) -> Result<(), Error> {
+        let followed = self.follow(started).await;
+        let published = self.publish(outcome, &started.request).await;
+        match (followed, published) {
+            (Err(unfollowed), Err(unpublished)) => Err(also(&unpublished, &unfollowed)),
+            (followed, published) => followed.and(published),
+        }
+    }
+
     /// Records that a start is announced. If this fails, it is announced once more, with the same id.
     pub(super) async fn forget(&self, entry: &mut Entry, started: &Started) {
-        if !self.publishes() {
+        if !self.tells() {
             return;
         }
         let ledger = &self.populator.ledger;
@@ -83,8 +94,9 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn publishes(&self) -> bool {
-        self.populator.event_bus.is_some()
+    /// Whether anybody is told of a start.
+    pub(super) fn tells(&self) -> bool {
+        self.populator.event_bus.is_some() || self.populator.settings.track_completion
     }
 
     pub(super) async fn publish(&self, outcome: &Outcome, request: &Request) -> Result<(), Error> {

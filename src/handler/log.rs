@@ -1,9 +1,10 @@
-//! The log line of a request.
+//! The log line of a request, and of a job that ended.
 
+use super::watch::Seen;
 use super::work::Done;
-use crate::error::ErrorType;
+use crate::error::{Error, ErrorType};
 use crate::job_type::JobType;
-use crate::ledger::JobId;
+use crate::ledger::{JobId, Started};
 use crate::output::OutcomeKind;
 
 /// One line for each request: what became of it, or why it failed.
@@ -51,5 +52,43 @@ pub(super) fn log(done: &Done) {
         (None, Some(OutcomeKind::Planned)) => line!(info, "dry run"),
         (None, Some(OutcomeKind::Covered)) => line!(info, "covered by a job"),
         (None, _) => line!(info, "job started"),
+    }
+}
+
+/// One line for each job that ended, or why its end is not known to all.
+pub(super) fn log_seen(started: &Started, seen: &Seen) {
+    let Started { request, job, .. } = started;
+    macro_rules! line {
+        ($level:ident, $error:expr, $outcome:expr, $($message:tt)*) => {
+            tracing::$level!(
+                membershipIdentifier = request.target.membership.as_str(),
+                idMappingTableIdentifier = request.target.table.as_str(),
+                idMappingJobId = job.id.as_str(),
+                jobType = job.job_type.map(JobType::as_str),
+                outcome = $outcome,
+                errorType = $error.map(|error: &Error| error.error_type.as_str()),
+                $($message)*
+            )
+        };
+    }
+    match seen {
+        Seen::Ended(outcome, None) => {
+            let kind = outcome.outcome.as_str();
+            match &outcome.error {
+                Some(error) => line!(error, Some(error), kind, "{}", error.message),
+                None => line!(info, None, kind, "job succeeded"),
+            }
+        }
+        Seen::Ended(outcome, Some(error)) => {
+            line!(
+                error,
+                Some(error),
+                outcome.outcome.as_str(),
+                "{}",
+                error.message
+            );
+        }
+        Seen::Follow(Some(error)) => line!(error, Some(error), None::<&str>, "{}", error.message),
+        Seen::Follow(None) | Seen::Done => {}
     }
 }

@@ -127,7 +127,7 @@ impl Work<'_> {
                     answered_at: call.called_at,
                 };
                 ledger
-                    .settle(entry, call, &job, self.publishes(), self.budget())
+                    .settle(entry, call, &job, self.tells(), self.budget())
                     .await?;
                 Ok(None)
             }
@@ -228,13 +228,7 @@ impl Work<'_> {
         };
         let ledger = &self.populator.ledger;
         let recorded = ledger
-            .finish(
-                entry,
-                call,
-                &started.job,
-                self.publishes(),
-                self.last_budget(),
-            )
+            .finish(entry, call, &started.job, self.tells(), self.last_budget())
             .await;
         if let Err(error) = &recorded {
             tracing::error!(
@@ -246,15 +240,11 @@ impl Work<'_> {
             );
         }
         let outcome = Outcome::started(&started.request, &started.choice, &started.job);
-        match self.publish(&outcome, &started.request).await {
-            Ok(()) => {
-                if recorded.is_ok() {
-                    self.forget(entry, &started).await;
-                }
-                Finding::Started(Box::new(outcome), None)
-            }
-            Err(error) => Finding::Started(Box::new(outcome), Some(error)),
+        let told = self.tell(&started, &outcome).await;
+        if recorded.is_ok() && told.is_ok() {
+            self.forget(entry, &started).await;
         }
+        Finding::Started(Box::new(outcome), told.err())
     }
 
     /// Looks for the job of a call whose answer was lost just now, for a while.

@@ -1,5 +1,6 @@
 //! Messages of the waiting line (contract section 6), as `crate::waiting` writes them.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE, text};
@@ -7,7 +8,8 @@ use super::json::Path;
 use super::{Content, Envelope, MAX_NAME, Names, Reader, Trigger};
 use super::{member, refused, rfc_3339};
 use crate::error::Error;
-use crate::job_type::{JobType, Wish, WishedBy};
+use crate::job_type::{Choice, Decision, JobType, Wish, WishedBy};
+use crate::ledger::{Job, JobId, Started};
 
 const MEMBERS: [&str; 5] = ["version", "request", "trigger", "waitingSince", "watch"];
 
@@ -40,12 +42,9 @@ impl Reader<'_> {
                 "is no version that this function knows: it writes 1",
             ));
         }
-        if member(members, "watch").is_some() {
-            return Err(refused(
-                path.member("watch"),
-                "asks to follow a job, and this version follows none: write null",
-            ));
-        }
+        let watch = member(members, "watch")
+            .map(|watch| read_watch(watch, path.member("watch")))
+            .transpose()?;
         let since = match member(members, "waitingSince") {
             None => None,
             Some(Value::String(text)) => Some(rfc_3339(text, path.member("waitingSince"))?),
@@ -97,6 +96,13 @@ impl Reader<'_> {
             {
                 request.wished_by = WishedBy::DeleteRequest;
             }
+            if let Some((choice, job)) = watch {
+                return Ok(Content::Watch(Box::new(Started {
+                    request: request.clone(),
+                    choice,
+                    job,
+                })));
+            }
         }
         Ok(content)
     }
@@ -113,4 +119,42 @@ fn read_trigger(members: &Map<String, Value>, path: Path<'_>) -> Result<Trigger,
         id: text(members, "id", MAX_NAME, path)?.filter(|id| !id.is_empty()),
         time: text(members, "time", MAX_SOURCE, path)?,
     })
+}
+
+/// The one of a job's two names that it has.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(flatten)]
+    id: JobId,
+}
+
+/// Reads what `crate::waiting` writes of a job; nobody else writes it.
+fn read_watch(watch: &Value, path: Path<'_>) -> Result<(Choice, Job), Error> {
+    let strange = || {
+        refused(
+            path,
+            "is no job to be followed, as this function writes it: write null, and the request starts anew",
+        )
+    };
+    let Value::Object(members) = watch else {
+        return Err(strange());
+    };
+    let moment = |name| match member(members, name) {
+        Some(Value::String(text)) => rfc_3339(text, path.member(name)),
+        _ => Err(strange()),
+    };
+    let Named { id } = Named::deserialize(watch).map_err(|_| strange())?;
+    let decision = member(members, "decision").ok_or_else(strange)?;
+    let job_type = member(members, "jobType").map(JobType::deserialize);
+    let choice = Choice {
+        job_type: job_type.transpose().map_err(|_| strange())?,
+        decision: Decision::deserialize(decision).map_err(|_| strange())?,
+    };
+    let job = Job {
+        id,
+        job_type: choice.job_type,
+        started_at: moment("startedAt")?,
+        answered_at: moment("answeredAt")?,
+    };
+    Ok((choice, job))
 }

@@ -165,6 +165,19 @@ impl Ledger {
         self.change(entry, within, change).await
     }
 
+    /// Records that a job's end is announced, under its id at Entity Resolution.
+    pub async fn ended(
+        &self,
+        entry: &mut Entry,
+        job: &Job,
+        job_id: &str,
+        failed: bool,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let change = |record: &Record| Some(record.ended(job, job_id, failed));
+        self.change(entry, within, change).await
+    }
+
     /// Applies a change, to what others have written meanwhile if need be. None: there is nothing
     /// to be changed any more.
     async fn change(

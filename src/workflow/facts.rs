@@ -12,7 +12,7 @@ use std::time::Instant;
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::{Listed, Table, Unread, Workflows, unclear};
+use super::{Listed, Table, Unread, Workflows, is_batch, is_foreign, unclear};
 use crate::config::Period;
 use crate::job_type::{Fact, Facts, Mapping, Read, Workflow};
 use crate::target::Target;
@@ -203,7 +203,7 @@ impl Workflows {
         let mut value = None;
         for Listed { id, began, .. } in jobs.into_iter().take(MAX_RECENT_JOBS) {
             let job = self.get_job(workflow, &id).await?;
-            if job.is_batch && !job.is_foreign {
+            if is_batch(&job) && !is_foreign(&job) {
                 value = Some(began);
                 break;
             }

@@ -4,13 +4,13 @@
 //! known by its start.
 
 use aws_sdk_entityresolution::types::JobStatus;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
-use super::{Listed, Unread, Workflows, unclear};
-use crate::ledger::{Call, JobId, Record};
+use super::{Listed, Unread, Workflows, is_foreign, unclear};
+use crate::ledger::{Call, Job, JobId, Record};
 
 /// How far the clocks of Entity Resolution and of the function may differ.
-const CLOCK_DIFFERENCE: Duration = Duration::seconds(2);
+pub(super) const CLOCK_DIFFERENCE: Duration = Duration::seconds(2);
 
 /// A call's job starts while the call is under way, or is queued a little later. One that starts
 /// later than this was started by somebody else, perhaps for another table with the same workflow.
@@ -98,13 +98,18 @@ impl Workflows {
     async fn look(&self, call: &Call, record: &Record) -> Result<JobId, NotFound> {
         let table = self.get_table(&call.request.target).await?;
         let workflow = &table.workflow;
-        let candidates = candidates(self.list_jobs(workflow).await?, call, record);
+        let mut candidates = candidates(
+            self.list_jobs(workflow).await?,
+            call.called_at,
+            record.recent(),
+        );
+        candidates.retain(|job| job.status != JobStatus::Failed);
         if candidates.len() > MAX_CANDIDATES {
             return Err(NotFound::Several(candidates.len()));
         }
         let mut ours = Vec::new();
         for Listed { id, .. } in candidates {
-            if !self.get_job(workflow, &id).await?.is_foreign {
+            if !is_foreign(&self.get_job(workflow, &id).await?) {
                 ours.push(id);
             }
         }
@@ -116,13 +121,17 @@ impl Workflows {
     }
 }
 
-/// The jobs that a call may have started: they began when it was made, did not fail, and are none
-/// that the record knows. Each job of the record is one of the list: the one that bears its id, or
-/// began nearest to its call.
-fn candidates(mut listed: Vec<Listed>, call: &Call, record: &Record) -> Vec<Listed> {
-    for known in record.recent() {
+/// The jobs that a call of that moment may have started: they began then, and are none of those that
+/// are known. Each known job is one of the list: the one that bears its id, or began nearest to its
+/// call.
+pub(super) fn candidates<'a>(
+    mut listed: Vec<Listed>,
+    called_at: OffsetDateTime,
+    known: impl Iterator<Item = &'a Job>,
+) -> Vec<Listed> {
+    for known in known {
         let window = known.started_at - CLOCK_DIFFERENCE..=known.answered_at + CLOCK_DIFFERENCE;
-        let same = listed.iter().position(|job| job.id == known.id.as_str());
+        let same = listed.iter().position(|job| bears(&job.id, &known.id));
         let nearest = || {
             let near = listed
                 .iter()
@@ -135,7 +144,13 @@ fn candidates(mut listed: Vec<Listed>, call: &Call, record: &Record) -> Vec<List
             listed.remove(index);
         }
     }
-    let began = call.called_at - CLOCK_DIFFERENCE..=call.called_at + LATEST_START;
-    listed.retain(|job| job.status != JobStatus::Failed && began.contains(&job.began));
+    let began = called_at - CLOCK_DIFFERENCE..=called_at + LATEST_START;
+    listed.retain(|job| began.contains(&job.began));
     listed
+}
+
+/// Whether Entity Resolution's id is this one's: it may be Clean Rooms' without dashes, which AWS does
+/// not document.
+fn bears(job_id: &str, known: &JobId) -> bool {
+    job_id == known.as_str() || job_id == known.as_str().replace('-', "")
 }

@@ -15,6 +15,7 @@ mod auto;
 mod binary;
 mod call;
 mod chance;
+mod completion;
 mod coverage;
 mod events;
 mod function;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::clean_rooms::{Job, Table, unsigned};
+use crate::clean_rooms::{Job, Status, Table, unsigned};
 use crate::http::{Reply, Request, refusal};
 use crate::{ACCOUNT, Operation, REGION};
 
@@ -125,6 +125,18 @@ pub(crate) fn get_job(request: &Request, jobs: &[Job]) -> Reply {
     let mut body = summary(job);
     if let Some(job_type) = &job.job_type {
         body["jobType"] = json!(job_type);
+    }
+    match job.status {
+        Status::Succeeded => {
+            body["metrics"] = json!({
+                "inputRecords": 1_000, "totalRecordsProcessed": 990, "recordsNotProcessed": 10,
+                "totalMappedRecords": 900, "uniqueRecordsLoaded": 880,
+            });
+        }
+        Status::Failed => {
+            body["errorDetails"] = json!({ "errorMessage": "the input cannot be read" });
+        }
+        Status::Queued | Status::Running => {}
     }
     if job.foreign {
         body["outputSourceConfig"] = json!([{ "outputS3Path": "s3://bucket/prefix", "roleArn": "arn:aws:iam::123456789012:role/r" }]);

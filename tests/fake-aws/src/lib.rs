@@ -136,6 +136,8 @@ pub struct State {
     pub tables: BTreeMap<String, Table>,
     /// Whether Entity Resolution shows jobs only when this many more lists were asked for.
     pub hidden_for: usize,
+    /// Whether Entity Resolution knows a job under Clean Rooms' id without its dashes.
+    pub same_ids: bool,
     /// How long after its start Entity Resolution shows a job.
     pub shown_after: time::Duration,
     /// What a second job gets.
@@ -379,7 +381,12 @@ impl FakeAws {
         let state = &mut *self.state();
         match operation {
             Some(Operation::PopulateIdMappingTable) => {
-                clean_rooms::populate(request, state.slot, &state.tables, &mut state.jobs, now)
+                let reply =
+                    clean_rooms::populate(request, state.slot, &state.tables, &mut state.jobs, now);
+                if let Some(job) = state.jobs.last_mut().filter(|_| state.same_ids) {
+                    job.entity_resolution_id = job.id.replace('-', "");
+                }
+                reply
             }
             Some(Operation::GetIdMappingTable) => clean_rooms::get_table(request),
             Some(Operation::GetSchema) => clean_rooms::get_schema(request, &state.tables),

@@ -1,0 +1,126 @@
+//! A job's end: looked at in each round of the waiting line, announced once, and known to the ledger.
+
+use std::time::Duration;
+
+use super::log::log_seen;
+use super::work::{Work, warn};
+use crate::error::{Error, ErrorType};
+use crate::ledger::Started;
+use crate::output::{Outcome, timestamp};
+
+/// How long after its start a job is followed at most: SQS keeps its message for a day more.
+const LONGEST_JOB: time::Duration = time::Duration::days(13);
+
+/// What was seen of a job.
+pub(super) enum Seen {
+    /// It ended, and that is announced now; or why it could not be.
+    Ended(Box<Outcome>, Option<Error>),
+    /// It is followed no more: its end is announced already, or cannot be seen.
+    Done,
+    /// It is looked at again in the next round; why, if that is a failure.
+    Follow(Option<Error>),
+}
+
+impl Work<'_> {
+    /// Looks at a job, within a time.
+    pub(super) async fn watch(&self, started: &Started, within: Duration) -> Seen {
+        let Started { request, job, .. } = started;
+        let arn = self.home.table_arn(&request.target);
+        let ledger = &self.populator.ledger;
+        let mut entry = match ledger.read(&arn, self.budget()).await {
+            Ok(entry) => entry,
+            Err(error) => return Seen::Follow(Some(error)),
+        };
+        // Its message was delivered twice.
+        if entry.record.is_ended(job.id.as_str()) {
+            return Seen::Done;
+        }
+        let workflows = &self.populator.workflows;
+        let end = workflows
+            .end_of(&request.target, job, &entry.record, within)
+            .await;
+        let since = request.waiting_since.unwrap_or(job.started_at);
+        let age = self.now() - since;
+        let end = match end {
+            Ok(Some(end)) => end,
+            Ok(None) if age <= LONGEST_JOB => return Seen::Follow(None),
+            Ok(None) => return self.not_followed(started, "it still runs"),
+            Err(_) if age <= self.populator.settings.max_wait.duration => {
+                return Seen::Follow(None);
+            }
+            Err(not_found) => return self.not_followed(started, &not_found.to_string()),
+        };
+        // It is known under another name.
+        if entry.record.is_ended(&end.job_id) {
+            return Seen::Done;
+        }
+        let (job_id, failed) = (end.job_id.clone(), end.failed.is_some());
+        let outcome = Outcome::ended(started, end);
+        let unpublished = self.publish(&outcome, request).await.err();
+        if unpublished.is_none()
+            && let Err(error) = ledger
+                .ended(&mut entry, job, &job_id, failed, self.last_budget())
+                .await
+        {
+            warn(&request.target, "its end will be announced again", &error);
+            return Seen::Ended(Box::new(outcome), Some(error));
+        }
+        Seen::Ended(Box::new(outcome), unpublished)
+    }
+
+    /// Looks at the jobs of a batch, before its requests are done: where one ended, the slot is free.
+    /// For each whether its message stays.
+    pub(super) async fn watch_all(&self, all: &[Box<Started>]) -> Vec<bool> {
+        // What waits for the slot is not held up by reads that take long.
+        let until = self.now() + self.left() / 3;
+        let mut stays = Vec::with_capacity(all.len());
+        for started in all {
+            let left = Duration::try_from(until - self.now()).unwrap_or_default();
+            let seen = if left.is_zero() {
+                Seen::Follow(None)
+            } else {
+                self.watch(started, left.min(self.budget())).await
+            };
+            log_seen(started, &seen);
+            stays.push(!matches!(seen, Seen::Done | Seen::Ended(_, None)));
+        }
+        stays
+    }
+
+    /// Looks at one job, and puts it in line again if it has not ended. What is announced.
+    pub(super) async fn watch_one(&self, started: &Started) -> Result<Vec<Outcome>, Error> {
+        let seen = self.watch(started, self.budget()).await;
+        log_seen(started, &seen);
+        match seen {
+            Seen::Ended(outcome, None) => Ok(vec![*outcome]),
+            Seen::Done => Ok(Vec::new()),
+            Seen::Follow(None) => self.follow(started).await.map(|()| Vec::new()),
+            Seen::Ended(_, Some(error)) | Seen::Follow(Some(error)) => Err(error),
+        }
+    }
+
+    fn not_followed(&self, started: &Started, why: &str) -> Seen {
+        tracing::warn!(
+            idMappingJobId = started.job.id.as_str(),
+            "the end of job {} of {}, which started at {}, is not announced: {why}",
+            started.job.id.as_str(),
+            started.request.target,
+            timestamp(started.job.started_at)
+        );
+        Seen::Done
+    }
+
+    /// Puts a job that was started in the waiting line, to be followed, if that is set.
+    pub(super) async fn follow(&self, started: &Started) -> Result<(), Error> {
+        if !self.populator.settings.track_completion {
+            return Ok(());
+        }
+        match &self.populator.waiting_line {
+            Some(line) => line.watch(started, self.now(), self.last_budget()).await,
+            None => Err(Error::new(
+                ErrorType::InvalidConfiguration,
+                "TRACK_COMPLETION is set and WAITING_QUEUE_URL is not",
+            )),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! How a job that was started ended.
+//!
+//! AWS does not document under which id Entity Resolution knows a job that Clean Rooms started. So it is
+//! looked for by that id without its dashes, and else by its start; what was relied on is said.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
+use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::lost::{CLOCK_DIFFERENCE, NotFound, candidates};
+use super::{Workflows, is_foreign, moment, unclear};
+use crate::ledger::{Job, JobId, Record};
+use crate::target::Target;
+
+/// How a job was found at Entity Resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum IdentifiedBy {
+    /// By its id.
+    JobId,
+    /// By its start time, among the jobs of the table's workflow.
+    StartTime,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Its id at Entity Resolution.
+    pub job_id: String,
+    /// Why it failed, in the service's words; none: it succeeded.
+    pub failed: Option<String>,
+    /// Entity Resolution's counts, under its names.
+    pub metrics: BTreeMap<&'static str, i32>,
+    /// Its start, as Entity Resolution tells it.
+    pub started_at: OffsetDateTime,
+    /// Its end.
+    pub ended_at: OffsetDateTime,
+    /// How it was found.
+    pub identified_by: IdentifiedBy,
+}
+
+impl Workflows {
+    /// How a job ended; none: it has not ended yet.
+    pub async fn end_of(
+        &self,
+        target: &Target,
+        job: &Job,
+        record: &Record,
+        within: std::time::Duration,
+    ) -> Result<Option<End>, NotFound> {
+        tokio::time::timeout(within, self.look_at(target, job, record))
+            .await
+            .unwrap_or_else(|_| {
+                let within = within.as_millis();
+                Err(unclear(format!("no answer within {within} ms")).into())
+            })
+    }
+
+    async fn look_at(
+        &self,
+        target: &Target,
+        job: &Job,
+        record: &Record,
+    ) -> Result<Option<End>, NotFound> {
+        let table = self.get_table(target).await?;
+        let id = match &job.id {
+            JobId::IdMappingJobId(id) => id.replace('-', ""),
+            JobId::EntityResolutionJobId(id) => id.clone(),
+        };
+        match self.get_job(&table.workflow, &id).await {
+            Ok(found) => return end(&found, IdentifiedBy::JobId),
+            Err(why) if why.absent => {}
+            Err(why) => return Err(why.into()),
+        }
+        // One of the same call is this one, perhaps under another name.
+        let known = record
+            .recent()
+            .filter(|known| known.started_at != job.started_at);
+        let listed = self.list_jobs(&table.workflow).await?;
+        let mut began = candidates(listed, job.started_at, known);
+        // One that began while the call was under way goes before one that was queued, and one whose
+        // end is announced is this one only if there is no other: under another name.
+        let during = job.started_at - CLOCK_DIFFERENCE..=job.answered_at + CLOCK_DIFFERENCE;
+        if began.iter().any(|listed| during.contains(&listed.began)) {
+            began.retain(|listed| during.contains(&listed.began));
+        }
+        if began.iter().any(|listed| !record.is_ended(&listed.id)) {
+            began.retain(|listed| !record.is_ended(&listed.id));
+        }
+        let mut ours = Vec::new();
+        for listed in began {
+            let found = self.get_job(&table.workflow, &listed.id).await?;
+            if !is_foreign(&found) {
+                ours.push(found);
+            }
+        }
+        match &ours[..] {
+            [] => Err(NotFound::None),
+            [found] => end(found, IdentifiedBy::StartTime),
+            several => Err(NotFound::Several(several.len())),
+        }
+    }
+}
+
+fn end(job: &GetIdMappingJobOutput, identified_by: IdentifiedBy) -> Result<Option<End>, NotFound> {
+    let failed = match job.status() {
+        JobStatus::Succeeded => None,
+        JobStatus::Failed => {
+            let said = job
+                .error_details()
+                .and_then(|details| details.error_message());
+            Some(
+                said.unwrap_or("Entity Resolution does not say why")
+                    .to_owned(),
+            )
+        }
+        _ => return Ok(None),
+    };
+    let (Some(started_at), Some(ended_at)) =
+        (moment(job.start_time()), job.end_time().and_then(moment))
+    else {
+        return Err(unclear("GetIdMappingJob names no end of a job that has ended").into());
+    };
+    Ok(Some(End {
+        job_id: job.job_id().to_owned(),
+        failed,
+        metrics: job.metrics().map(metrics).unwrap_or_default(),
+        started_at,
+        ended_at,
+        identified_by,
+    }))
+}
+
+fn metrics(counts: &IdMappingJobMetrics) -> BTreeMap<&'static str, i32> {
+    [
+        ("inputRecords", counts.input_records()),
+        ("totalRecordsProcessed", counts.total_records_processed()),
+        ("recordsNotProcessed", counts.records_not_processed()),
+        ("deleteRecordsProcessed", counts.delete_records_processed()),
+        ("totalMappedRecords", counts.total_mapped_records()),
+        (
+            "totalMappedSourceRecords",
+            counts.total_mapped_source_records(),
+        ),
+        (
+            "totalMappedTargetRecords",
+            counts.total_mapped_target_records(),
+        ),
+        ("uniqueRecordsLoaded", counts.unique_records_loaded()),
+        ("newMappedRecords", counts.new_mapped_records()),
+        ("newMappedSourceRecords", counts.new_mapped_source_records()),
+        ("newMappedTargetRecords", counts.new_mapped_target_records()),
+        ("newUniqueRecordsLoaded", counts.new_unique_records_loaded()),
+        ("mappedRecordsRemoved", counts.mapped_records_removed()),
+        (
+            "mappedSourceRecordsRemoved",
+            counts.mapped_source_records_removed(),
+        ),
+        (
+            "mappedTargetRecordsRemoved",
+            counts.mapped_target_records_removed(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, count)| Some((name, count?)))
+    .collect()
+}

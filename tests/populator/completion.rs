@@ -1,0 +1,439 @@
+//! `TRACK_COMPLETION`: each job is followed to its end, and the end is announced.
+
+use std::time::Duration;
+
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use serde_json::{Value, json};
+
+use crate::lab::{BEGIN, Lab, VISIBILITY};
+use crate::promises::News;
+use crate::world::{T1, T2, event_file, request_for, request_for_all};
+
+const TRACK: (&str, &str) = ("TRACK_COMPLETION", "true");
+
+async fn tracking(slot: Slot) -> Lab {
+    Lab::with(FakeAws::in_process(), slot, &[TRACK]).await
+}
+
+fn news(id: &str, seconds: i64) -> Value {
+    News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
+}
+
+/// A retry interval passes, and the line is polled until nothing is visible.
+async fn round(lab: &mut Lab) {
+    lab.pass(VISIBILITY);
+    while lab.poll(0).await {}
+}
+
+fn watches(lab: &Lab) -> Vec<Value> {
+    let messages = lab.aws.messages("waiting");
+    messages
+        .iter()
+        .map(|message| serde_json::from_str::<Value>(&message.body).unwrap()["watch"].clone())
+        .filter(|watch| !watch.is_null())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
+    for (same_ids, identified_by) in [(false, "START_TIME"), (true, "JOB_ID")] {
+        let mut lab = tracking(Slot::Conflict).await;
+        lab.aws.state().same_ids = same_ids;
+        let event = event_file("population-requested.json");
+        let started = lab.response(&event).await["outcomes"][0].clone();
+        assert_eq!(
+            watches(&lab),
+            [json!({
+                "idMappingJobId": started["idMappingJobId"],
+                "jobType": "INCREMENTAL",
+                "decision": started["decision"],
+                "startedAt": "2026-11-23T02:00:00.000Z",
+                "answeredAt": "2026-11-23T02:00:00.000Z",
+            })]
+        );
+        // It is put in line before its start is announced.
+        let order: Vec<Operation> = lab.aws.calls().iter().filter_map(|c| c.operation).collect();
+        let place = |operation| order.iter().position(|other| *other == operation).unwrap();
+        assert!(place(Operation::SendMessage) < place(Operation::PutEvents));
+
+        for _ in 0..3 {
+            round(&mut lab).await;
+        }
+        assert_eq!(lab.announced(), ["STARTED"], "it runs");
+        lab.pass(Duration::from_secs(15));
+        lab.aws.end_job(Status::Succeeded);
+        round(&mut lab).await;
+        assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+        let mut ended = lab.details()[1].clone();
+        assert!(ended.as_object_mut().unwrap().remove("eventId").is_some());
+        assert_eq!(
+            ended,
+            json!({
+                "version": "1",
+                "outcome": "SUCCEEDED",
+                "membershipIdentifier": started["membershipIdentifier"],
+                "idMappingTableIdentifier": T1,
+                "idMappingJobId": started["idMappingJobId"],
+                "jobType": "INCREMENTAL",
+                "decision": started["decision"],
+                "requestId": started["requestId"],
+                "trigger": started["trigger"],
+                "startedAt": "2026-11-23T02:00:00.000Z",
+                "endedAt": "2026-11-23T02:45:15.000Z",
+                "identifiedBy": identified_by,
+                "metrics": {
+                    "inputRecords": 1_000, "totalRecordsProcessed": 990, "recordsNotProcessed": 10,
+                    "totalMappedRecords": 900, "uniqueRecordsLoaded": 880,
+                },
+            })
+        );
+        assert!(lab.aws.messages("waiting").is_empty());
+        assert_eq!(
+            lab.aws.events()[1]["detail-type"],
+            "ID Mapping Job Succeeded"
+        );
+        // By its id it costs one call at Entity Resolution.
+        let listed = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
+        assert_eq!(listed, if same_ids { 0 } else { 4 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_failed_covers_nothing_and_its_request_is_new() {
+    let mut lab = tracking(Slot::Conflict).await;
+    let event = news("a", -10);
+    lab.outcomes(&event).await;
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
+    lab.aws.end_job(Status::Failed);
+    round(&mut lab).await;
+    assert_eq!(lab.announced()[2..], ["FAILED JobFailed"]);
+    let failed = lab.details()[2].clone();
+    let said = failed["error"]["message"].as_str().unwrap();
+    assert!(
+        said.contains(" failed: the input cannot be read; look at it"),
+        "{said}"
+    );
+    assert_eq!(failed["metrics"], json!({}));
+    assert_eq!(failed["requestId"], "a");
+    // By itself nothing is started again.
+    round(&mut lab).await;
+    assert_eq!(lab.aws.jobs().len(), 1);
+    // Whoever asks again gets a job.
+    assert_eq!(lab.outcomes(&event).await, ["STARTED"]);
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
+    assert_eq!(lab.aws.jobs().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_succeeded_before_a_failure_still_covers_what_it_covered() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    lab.outcomes(&news("b", 10)).await;
+    lab.aws.end_job(Status::Failed);
+    round(&mut lab).await;
+    assert_eq!(lab.outcomes(&news("old", -20)).await, ["COVERED"]);
+    assert_eq!(
+        lab.details().last().unwrap()["idMappingJobId"],
+        lab.aws.jobs()[0].id
+    );
+    assert_eq!(lab.outcomes(&news("new", 5)).await, ["STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched() {
+    for (operation, fault) in [
+        (Operation::SendMessage, Fault::Crash),
+        (Operation::SendMessage, Fault::AcceptAndCrash),
+        (
+            Operation::SendMessage,
+            Fault::Refuse(Exception::access_denied()),
+        ),
+        (Operation::PutEvents, Fault::Crash),
+        (Operation::PutEvents, Fault::AcceptAndCrash),
+    ] {
+        let mut lab = tracking(Slot::Conflict).await;
+        lab.aws.fail_next(operation, fault.clone());
+        lab.deliver(0, &news("a", -10)).await;
+        assert_eq!(lab.repeats.len(), 1, "{operation:?} {fault:?}");
+        lab.repeat(0).await;
+        assert!(!watches(&lab).is_empty(), "{operation:?} {fault:?}");
+        lab.aws.end_job(Status::Succeeded);
+        round(&mut lab).await;
+        let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+        assert_eq!(ends.count(), 1, "{operation:?} {fault:?}");
+        assert!(lab.aws.messages("waiting").is_empty());
+        assert_eq!(lab.aws.jobs().len(), 1);
+    }
+    // What cannot be followed is said.
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.aws.fail_next(
+        Operation::SendMessage,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    let (error_type, message) = lab.failure(&news("a", -10)).await;
+    assert_eq!(error_type, "QueueUnavailable");
+    let said = format!("SendMessage of job {} of membership/", lab.aws.jobs()[0]);
+    assert!(
+        message.starts_with(&said) && message.contains("which runs and is not followed"),
+        "{message}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_announced_until_it_is_known_to_be() {
+    // It could not be published.
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.fail_next(
+        Operation::PutEvents,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED"]);
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+
+    // It could not be recorded: it has the same name again.
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.fail_next(
+        Operation::PutItem,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    round(&mut lab).await;
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED", "SUCCEEDED"]);
+    assert_eq!(lab.details()[1], lab.details()[2]);
+    assert!(lab.aws.messages("waiting").is_empty());
+
+    // Its message was delivered twice.
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    let message = lab.aws.messages("waiting")[0].body.clone();
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    lab.aws.send("waiting", &message);
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_cannot_be_told_from_another_is_given_up_and_never_guessed() {
+    // Two began at that time; one shows nowhere; it may not be read.
+    for case in 0..3 {
+        let mut lab = tracking(Slot::Unlimited).await;
+        lab.outcomes(&news("a", -10)).await;
+        match case {
+            0 => {
+                lab.aws.start_foreign_job(T1);
+                lab.aws.state().jobs[1].foreign = false;
+            }
+            1 => lab.aws.hide_jobs(10_000),
+            _ => lab.aws.fail_always(
+                Operation::GetIdMappingJob,
+                Fault::Refuse(Exception::access_denied()),
+            ),
+        }
+        while lab.aws.end_job(Status::Succeeded).is_some() {}
+        lab.set_now(BEGIN + time::Duration::hours(72));
+        while lab.poll(0).await {}
+        assert_eq!(watches(&lab).len(), 1, "MAX_WAIT is not over");
+        round(&mut lab).await;
+        assert!(lab.aws.messages("waiting").is_empty());
+        assert_eq!(lab.announced(), ["STARTED"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_found_among_others() {
+    let mut lab = tracking(Slot::Unlimited).await;
+    // One of the ledger's, just before; one of somebody else; one that began later.
+    lab.outcomes(&news("a", -10)).await;
+    lab.pass(Duration::from_millis(1_500));
+    lab.outcomes(&news("b", 0)).await;
+    lab.pass(Duration::from_millis(300));
+    lab.aws.start_foreign_job(T1);
+    lab.pass(Duration::from_secs(20));
+    lab.aws.start_foreign_job(T1);
+    lab.aws.state().jobs[3].foreign = false;
+    let end = |index: usize, status| {
+        let ended_at = Some(lab.now() + time::Duration::minutes(index as i64));
+        let job = &mut lab.aws.state().jobs[index];
+        (job.status, job.ended_at) = (status, ended_at);
+    };
+    end(0, Status::Failed);
+    end(1, Status::Succeeded);
+    round(&mut lab).await;
+    let ends: Vec<(String, Value)> = lab.details()[2..]
+        .iter()
+        .map(|end| {
+            (
+                end["outcome"].as_str().unwrap().to_owned(),
+                end["requestId"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            ("FAILED".to_owned(), json!("a")),
+            ("SUCCEEDED".to_owned(), json!("b"))
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_runs_is_followed_beyond_max_wait() {
+    let settings = [TRACK, ("MAX_WAIT", "1h")];
+    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.pass(Duration::from_secs(5 * 60 * 60));
+    round(&mut lab).await;
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    // Not for ever: SQS does not keep its message.
+    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.pass(Duration::from_secs(13 * 24 * 60 * 60 + 1));
+    round(&mut lab).await;
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_round_that_learns_of_an_end_starts_the_next_job() {
+    let mut lab = tracking(Slot::Conflict).await;
+    let outcomes = lab.outcomes(&request_for_all(&[T1, T2])).await;
+    assert_eq!(outcomes, ["STARTED", "WAITING SlotBusy"]);
+    lab.aws.end_job(Status::Succeeded);
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced()[2..], ["SUCCEEDED", "STARTED"]);
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    assert_eq!(lab.announced()[4..], ["SUCCEEDED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_that_are_never_answered_do_not_hold_up_who_waits() {
+    let mut lab = tracking(Slot::Unlimited).await;
+    for number in 1..=8 {
+        let table = format!("aaaaaaaa-{number:04}-4000-8000-000000000001");
+        lab.outcomes(&request_for(&table)).await;
+    }
+    lab.aws
+        .fail_always(Operation::GetIdMappingTable, Fault::AcceptAndHang);
+    lab.aws.send(
+        "waiting",
+        &request_for(&T1.replace("0001", "0099")).to_string(),
+    );
+    lab.pass(VISIBILITY);
+    let began = lab.now();
+    assert!(lab.poll(0).await);
+    assert!(lab.now() - began < time::Duration::seconds(45));
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    assert_eq!(lab.aws.jobs().len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_followed_under_two_names_ends_once() {
+    let mut lab = tracking(Slot::Conflict).await;
+    // It started, and could not be recorded: it is found later, under its other name.
+    lab.aws
+        .fail_next(Operation::PutItem, Fault::Slow(Duration::ZERO));
+    lab.aws.fail_next(
+        Operation::PutItem,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    lab.outcomes(&news("a", -10)).await;
+    round(&mut lab).await;
+    lab.outcomes(&news("a", -10)).await;
+    assert_eq!(watches(&lab).len(), 2);
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+    assert_eq!(ends.count(), 1);
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_found_and_not_answered_is_followed_by_its_id() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    let ended = lab.details()[1].clone();
+    assert_eq!(
+        (&ended["entityResolutionJobId"], &ended["identifiedBy"]),
+        (
+            &json!(lab.aws.jobs()[0].entity_resolution_id),
+            &json!("JOB_ID")
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_follow_that_is_invoked_directly_is_looked_at_and_put_in_line_again() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    let message: Value = serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+    lab.aws
+        .state()
+        .queues
+        .get_mut("waiting")
+        .unwrap()
+        .messages
+        .clear();
+    assert_eq!(lab.outcomes(&message).await, [""; 0]);
+    assert_eq!(watches(&lab), [message["watch"].clone()]);
+    lab.aws.end_job(Status::Succeeded);
+    assert_eq!(lab.outcomes(&message).await, ["SUCCEEDED"]);
+    assert_eq!(lab.outcomes(&message).await, [""; 0], "it is announced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_job_to_be_followed_is_put_aside() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    let message: Value = serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+    for (member, value) in [
+        ("idMappingJobId", json!(7)),
+        ("decision", Value::Null),
+        ("jobType", json!("FULL")),
+        ("startedAt", json!("yesterday")),
+        ("answeredAt", Value::Null),
+    ] {
+        let mut strange = message.clone();
+        strange["watch"][member] = value;
+        lab.aws.send("waiting", &strange.to_string());
+    }
+    lab.aws.send(
+        "waiting",
+        &json!({ "watch": true, "version": 1, "request": request_for(T1), "waitingSince": null })
+            .to_string(),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.messages("dead").len(), 6);
+    assert_eq!(lab.announced(), ["STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_setting_nothing_is_followed() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    assert!(lab.aws.messages("waiting").is_empty());
+    // Without a bus there is nobody to tell, but the ledger learns of it.
+    let settings = [TRACK, ("EVENT_BUS_NAME", "")];
+    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.end_job(Status::Failed);
+    round(&mut lab).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+}
