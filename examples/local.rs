@@ -43,7 +43,7 @@ const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-ma
 
 /// The settings of the README, and what they are where the environment has none: a table for
 /// events that cannot name one, and a bus.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
@@ -58,6 +58,7 @@ const SETTINGS: [(&str, &str); 10] = [
     ("DEAD_LETTER_QUEUE_URL", "the queue `dead` of the stand-ins"),
     ("MAX_WAIT", "72h"),
     ("SETTLE_TIME", ""),
+    ("TRACK_COMPLETION", ""),
 ];
 
 /// The template's default, and longer than any `SETTLE_TIME`.
@@ -329,10 +330,10 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
         if aws.messages("waiting").is_empty() {
             return;
         }
-        if let Some(job) = aws.end_job(Status::Succeeded) {
-            heading(&format!("job {job} ends"));
-        }
         passed.fetch_add(RETRY_INTERVAL.as_secs(), Ordering::Relaxed);
+        if let Some(job) = aws.end_job(Status::Succeeded) {
+            heading(&format!("job {job} of {} has ended", job.table));
+        }
         let Some(batch) = aws.receive("waiting", 10) else {
             return;
         };

@@ -50,8 +50,10 @@ impl Clock {
         Self(Arc::new(now))
     }
 
+    /// In whole milliseconds, as moments are written: one that was written and read is the same.
     fn now(&self) -> OffsetDateTime {
-        (self.0)()
+        let now = (self.0)();
+        now - time::Duration::nanoseconds(i64::from(now.nanosecond() % 1_000_000))
     }
 }
 

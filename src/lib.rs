@@ -6,12 +6,13 @@
 //! ```text
 //! payload ── input::parse ──▶ Request (one per target)                       pure
 //! Request ── ledger: known or covered? ──▶ Covered | Claim                   DynamoDB, or memory
-//! Request ── job_type::choose ──▶ Choice                                     pure
+//! Request ── job_type: by_wish, or by_facts for AUTO ──▶ Choice              pure
 //! Choice  ── clean_rooms::populate ──▶ Started | Refused | Busy | Unavailable | Unknown
 //!              Started           → recorded in the ledger
 //!              Refused           → REJECTED
 //!              Busy, Unavailable → waiting line
 //!              Unknown           → workflow: is there a job? → Started | waiting line
+//! Job     ── workflow: has it ended? ──▶ Succeeded | Failed                  with TRACK_COMPLETION
 //! Outcome ── output::publish ──▶ EventBridge; and the return value
 //! ```
 //!

@@ -79,7 +79,8 @@ impl Work<'_> {
             let seen = if left.is_zero() {
                 Seen::Follow(None)
             } else {
-                self.watch(started, left.min(self.budget())).await
+                // Boxed, as each request's story is.
+                Box::pin(self.watch(started, left.min(self.budget()))).await
             };
             log_seen(started, &seen);
             stays.push(!matches!(seen, Seen::Done | Seen::Ended(_, None)));
@@ -89,7 +90,7 @@ impl Work<'_> {
 
     /// Looks at one job, and puts it in line again if it has not ended. What is announced.
     pub(super) async fn watch_one(&self, started: &Started) -> Result<Vec<Outcome>, Error> {
-        let seen = self.watch(started, self.budget()).await;
+        let seen = Box::pin(self.watch(started, self.budget())).await;
         log_seen(started, &seen);
         match seen {
             Seen::Ended(outcome, None) => Ok(vec![*outcome]),

@@ -270,6 +270,40 @@ fn a_call_that_was_given_up_is_remembered_until_a_job_starts() {
 }
 
 #[test]
+fn a_job_that_failed_covers_nothing_and_what_succeeded_before_does_again() {
+    let [first, second] = [(10, "first"), (20, "second")]
+        .map(|(at, name)| call(request(name, "BATCH", T0), seconds(at)));
+    let (one, two) = (job("one", &first), job("two", &second));
+    let record = Record::default()
+        .with(&first, &one, false)
+        .ended(&one, "er-one", false)
+        .with(&second, &two, false);
+    assert_eq!(record.last_batch(), Some(seconds(20)));
+    let record = record.ended(&two, "er-two", true);
+    assert_eq!(record.last_batch(), Some(seconds(10)));
+    let verdict = |name, time| record.verdict(&request(name, "BATCH", time), seconds(30));
+    let id = JobId::IdMappingJobId("one".to_owned());
+    assert_eq!(verdict("other", seconds(9)), Verdict::Covered(id.clone()));
+    assert_eq!(
+        verdict("second", seconds(15)),
+        Verdict::Free,
+        "its key is new"
+    );
+    assert_eq!(verdict("first", seconds(15)), Verdict::Known(id));
+    for name in ["one", "two", "er-one", "er-two"] {
+        assert!(record.is_ended(name), "{name}");
+    }
+    assert!(!record.is_ended("three"));
+    // A failure that is learned of late takes nothing from a later job.
+    let third = call(request("third", "BATCH", T0), seconds(40));
+    let record = record.with(&third, &job("three", &third), false);
+    assert_eq!(
+        record.ended(&two, "er-two", true).last_batch(),
+        Some(seconds(40))
+    );
+}
+
+#[test]
 fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     let long = "\u{1}".repeat(4_096);
     let mut request = request(&long, "INCREMENTAL", T0);
@@ -282,7 +316,10 @@ fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     let mut record = Record::default();
     for number in 0..100 {
         let call = call(request.clone(), seconds(number));
-        record = record.with(&call, &job(&"j".repeat(128), &call), true);
+        let job = job(&"j".repeat(128), &call);
+        record = record
+            .with(&call, &job, true)
+            .ended(&job, &"e".repeat(128), false);
     }
     let open = call(request, seconds(200));
     record = record.doubting(&open).claimed(Claim {

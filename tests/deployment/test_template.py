@@ -184,7 +184,7 @@ def test_the_environment_is_what_the_code_reads(resources):
     assert len(read) > 10
     set_by_lambda = {"AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
-    assert set(variables) == read - {"TRACK_COMPLETION"} - set_by_lambda
+    assert set(variables) == read - set_by_lambda
     assert variables == {
         "ID_MAPPING_TABLE_ARNS": {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]},
         "DEFAULT_JOB_TYPE": {"Ref": "DefaultJobType"},
@@ -196,10 +196,22 @@ def test_the_environment_is_what_the_code_reads(resources):
         "DEAD_LETTER_QUEUE_URL": {"Ref": "DeadLetterQueue"},
         "MAX_WAIT": {"Ref": "MaxWait"},
         "SETTLE_TIME": {"Fn::If": ["Remembers", {"Ref": "SettleTime"}, ""]},
+        "TRACK_COMPLETION": {"Fn::If": ["Remembers", {"Ref": "TrackCompletion"}, ""]},
     }
     assert PARAMETERS["OutcomeEventBusName"]["Default"] == "default"
     source = re.search(r'"EVENT_SOURCE"\).*?None => "([^"]+)"', config, re.S)
     assert PARAMETERS["OutcomeEventSource"]["Default"] == source[1]
+
+
+def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
+    parameter = PARAMETERS["TrackCompletion"]
+    assert (parameter["Default"], parameter["AllowedValues"]) == ("false", ["true", "false"])
+    [rule] = TEMPLATE["Rules"].values()
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "TrackCompletion"}, "true"]}
+    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [
+        {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": "IdMappingWorkflowArns"}, ""]}]},
+        {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
+    ]
 
 
 def test_default_job_types_are_those_of_the_code():

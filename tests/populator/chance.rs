@@ -44,7 +44,7 @@ enum Step {
     PollAndDeliver(usize),
     /// A round: what failed is repeated, and the waiting line is polled.
     Round(usize),
-    EndJob,
+    EndJob(Status),
     Pass(u64),
 }
 
@@ -59,6 +59,8 @@ struct Scenario {
     blind: bool,
     /// After how many seconds it shows a job.
     shown_after: i64,
+    /// Whether jobs are followed to their end.
+    track: bool,
     /// How long calls take.
     pace: u64,
 }
@@ -99,7 +101,8 @@ fn scenario(seed: u64) -> Scenario {
             steps.push(step);
         }
         if random.below(2) == 0 {
-            steps.push(Step::EndJob);
+            let ends = [Status::Succeeded, Status::Succeeded, Status::Failed];
+            steps.push(Step::EndJob(random.of(&ends)));
         }
         if random.below(3) == 0 {
             steps.push(Step::Round(random.below(2)));
@@ -122,6 +125,7 @@ fn scenario(seed: u64) -> Scenario {
         faults,
         blind: random.below(4) == 0,
         shown_after: random.of(&[0, 0, 10, 100, 240]),
+        track: random.below(2) == 0,
         pace: random.next() | 1,
     }
 }
@@ -129,7 +133,9 @@ fn scenario(seed: u64) -> Scenario {
 /// Runs a scenario to its end. The promises that were broken, and what happened.
 async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
     let aws = FakeAws::in_process_with_database().unwrap();
-    let mut lab = Lab::with(aws, scenario.slot, &[]).await;
+    let track = [("TRACK_COMPLETION", "true")];
+    let settings = if scenario.track { &track[..] } else { &[] };
+    let mut lab = Lab::with(aws, scenario.slot, settings).await;
     lab.aws.state().shown_after = time::Duration::seconds(scenario.shown_after);
     let plan = scenario.clone();
     lab.aws.fail_by(move |number, operation| {
@@ -174,6 +180,10 @@ async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
         }
     }
     broken.extend(promises::broken(&lab, &scenario.news));
+    // A job that cannot be looked for is given up, and is no promise.
+    if scenario.track && !scenario.blind {
+        broken.extend(promises::broken_ends(&lab));
+    }
     if scenario.blind {
         // A job that could not be found may run once more; a request that could not be recorded too.
         broken.retain(|promise| {
@@ -222,8 +232,8 @@ async fn act(lab: &mut Lab, scenario: &Scenario, step: &Step) {
             lab.repeat(environment).await;
             lab.poll(1 - environment).await;
         }
-        Step::EndJob => {
-            lab.aws.end_job(Status::Succeeded);
+        Step::EndJob(status) => {
+            lab.aws.end_job(status);
         }
         Step::Pass(seconds) => lab.pass(Duration::from_secs(seconds)),
     }

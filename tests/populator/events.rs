@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use fake_aws::Status;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -178,6 +179,8 @@ async fn what_is_ignored_has_no_outcome() {
         "outcomes/rejected.json",
         "outcomes/covered.json",
         "outcomes/waiting.json",
+        "outcomes/succeeded.json",
+        "outcomes/failed.json",
     ] {
         let world = world().await;
         assert_eq!(
@@ -237,13 +240,16 @@ fn masked(mut event: Value) -> Value {
         "/id",
         "/time",
         "/detail/startedAt",
+        "/detail/endedAt",
         "/detail/idMappingJobId",
     ] {
         if let Some(value) = event.pointer_mut(place) {
             let text = value.as_str().unwrap();
             match place {
                 "/time" => assert!(rfc_3339(text) && text.len() == 20, "{text}"),
-                "/detail/startedAt" => assert!(rfc_3339(text) && text.len() == 24, "{text}"),
+                "/detail/startedAt" | "/detail/endedAt" => {
+                    assert!(rfc_3339(text) && text.len() == 24, "{text}")
+                }
                 _ => assert_eq!(text.len(), 36),
             }
             *value = json!("…");
@@ -290,6 +296,37 @@ async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
     }
 }
 
+#[tokio::test]
+async fn the_sample_events_of_a_jobs_end_are_what_a_rule_would_deliver() {
+    for (file, status) in [("succeeded", Status::Succeeded), ("failed", Status::Failed)] {
+        let aws = fake_aws::FakeAws::start().await.unwrap();
+        let queue = aws.create_queue("waiting", time::Duration::ZERO, None);
+        let url = aws.url();
+        let settings = [
+            ("EVENT_BUS_NAME", "default"),
+            ("WAITING_QUEUE_URL", &queue),
+            ("TRACK_COMPLETION", "true"),
+        ];
+        let world = World::at(aws, &url, &settings).await;
+        world
+            .outcomes(&event_file("population-requested.json"))
+            .await;
+        world.aws.end_job(status);
+        let batch = world.aws.receive("waiting", 10).unwrap();
+        let answer = world.handle(&batch).await.unwrap();
+        assert_eq!(answer, json!({ "batchItemFailures": [] }));
+        let events = world.aws.events();
+        assert_eq!(events.len(), 2);
+        let sample = event_file(&format!("outcomes/{file}.json"));
+        assert_eq!(
+            masked(events[1].clone()),
+            masked(sample),
+            "{}",
+            serde_json::to_string_pretty(&events[1]).unwrap()
+        );
+    }
+}
+
 #[test]
 fn every_file_is_used_by_a_test() {
     let used: BTreeSet<String> = STARTED
@@ -310,6 +347,8 @@ fn every_file_is_used_by_a_test() {
                 "outcomes/covered.json",
                 "outcomes/waiting.json",
                 "outcomes/rejected.json",
+                "outcomes/succeeded.json",
+                "outcomes/failed.json",
             ]
             .map(str::to_owned),
         )
@@ -319,6 +358,7 @@ fn every_file_is_used_by_a_test() {
                 "rules/scheduler-input.json",
                 "rules/scheduler-input-all-tables.json",
                 "rules/job-started.json",
+                "rules/job-succeeded.json",
                 "rules/put-events.json",
             ]
             .map(str::to_owned),

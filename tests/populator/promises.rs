@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fake_aws::{Job, Operation};
+use fake_aws::{Job, Operation, Status};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -62,6 +62,34 @@ fn rfc_3339(time: OffsetDateTime) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
+/// The promises about the ends of jobs that were not kept, where jobs are followed.
+pub fn broken_ends(lab: &Lab) -> Vec<String> {
+    let mut broken = Vec::new();
+    let details = lab.details();
+    let jobs = lab.aws.jobs();
+    for job in jobs.iter().filter(|job| is_announced(job, &details)) {
+        let ends: BTreeSet<(&str, &str)> = details
+            .iter()
+            .filter(|detail| {
+                detail["idMappingJobId"] == json!(job.id)
+                    || detail["entityResolutionJobId"] == json!(job.entity_resolution_id)
+            })
+            .filter_map(|detail| Some((detail["outcome"].as_str()?, detail["eventId"].as_str()?)))
+            .filter(|(outcome, _)| ["SUCCEEDED", "FAILED"].contains(outcome))
+            .collect();
+        let told: Vec<&str> = ends.iter().map(|(outcome, _)| *outcome).collect();
+        let expected = match job.status {
+            Status::Succeeded => &["SUCCEEDED"][..],
+            Status::Failed => &["FAILED"],
+            Status::Queued | Status::Running => &[],
+        };
+        if told != expected {
+            broken.push(format!("job {job} {:?} is told to be {told:?}", job.status));
+        }
+    }
+    broken
+}
+
 /// The promises that were not kept.
 pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
     let mut broken = Vec::new();
@@ -76,6 +104,7 @@ pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
             .filter(of_news)
             .filter_map(|detail| detail["outcome"].as_str())
             .collect();
+        // That a job fails is not our doing.
         let started_after = |job: &Job| news.is_served_by(job) && job.started_at >= news.time;
         let stands_somewhere = kept.contains(&news.id);
         if !jobs.iter().any(started_after) && !stands_somewhere {
@@ -113,7 +142,12 @@ pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
             news.is_served_by(job)
                 && news.time <= job.started_at
                 && !before.iter().any(|earlier| {
-                    news.is_served_by(earlier) && earlier.started_at >= news.time + second
+                    news.is_served_by(earlier)
+                        && earlier.started_at >= news.time + second
+                        && !(earlier.status == Status::Failed
+                            && earlier
+                                .ended_at
+                                .is_some_and(|ended| ended <= job.started_at))
                 })
         });
         if !needed {
@@ -121,14 +155,10 @@ pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
         }
     }
 
-    // Every job is announced, under one name of its own or of Entity Resolution's.
+    // Every job is announced, but one that failed before it was found, after its call's answer was
+    // lost.
     for job in &jobs {
-        let announced = details.iter().any(|detail| {
-            detail["outcome"] == "STARTED"
-                && (detail["idMappingJobId"] == json!(job.id)
-                    || detail["entityResolutionJobId"] == json!(job.entity_resolution_id))
-        });
-        if !announced {
+        if job.status != Status::Failed && !is_announced(job, &details) {
             broken.push(format!("job {job} is not announced"));
         }
     }
@@ -155,6 +185,15 @@ pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
         broken.push("an outcome has two names".to_owned());
     }
     broken
+}
+
+/// Under its own name or Entity Resolution's.
+fn is_announced(job: &Job, details: &[Value]) -> bool {
+    details.iter().any(|detail| {
+        detail["outcome"] == "STARTED"
+            && (detail["idMappingJobId"] == json!(job.id)
+                || detail["entityResolutionJobId"] == json!(job.entity_resolution_id))
+    })
 }
 
 /// The news whose requests stand in the waiting line, in the dead-letter queue, or in Lambda's hands.

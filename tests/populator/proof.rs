@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use fake_aws::{Exception, Fault, Operation, Slot, State, Status};
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, State, Status};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -87,6 +87,8 @@ struct Node {
 
 struct Search {
     lab: Lab,
+    /// Whether jobs are followed to their end.
+    track: bool,
     news: [News; 2],
     seen: HashSet<u64>,
     /// The states on the way to an end, each with the number of rounds to it.
@@ -222,7 +224,10 @@ impl Search {
             }
         }
         self.ends += 1;
-        let broken = promises::broken(&self.lab, &self.news);
+        let mut broken = promises::broken(&self.lab, &self.news);
+        if self.track {
+            broken.extend(promises::broken_ends(&self.lab));
+        }
         assert!(
             broken.is_empty(),
             "{broken:#?}\nafter{}\n{}",
@@ -329,16 +334,31 @@ fn canonical(
     }
 }
 
-/// Searches from one piece of news on; none: from either. Entity Resolution shows a job only when it
-/// is so old.
-async fn search(
-    second_table: &str,
+/// Where and how is searched.
+struct Start {
+    second_table: &'static str,
     slot: Slot,
+    /// Entity Resolution shows a job only when it is so old.
     shown_after: time::Duration,
+    /// Whether jobs are followed to their end.
+    track: bool,
+    /// How many faults a story may have.
     faults: u8,
+    /// Which piece of news is delivered first; none: either.
     first: Option<usize>,
-) {
-    let lab = Lab::new(slot).await;
+}
+
+async fn search(start: Start) {
+    let Start {
+        second_table,
+        slot,
+        shown_after,
+        track,
+        faults,
+        first,
+    } = start;
+    let settings = [("TRACK_COMPLETION", if track { "true" } else { "" })];
+    let lab = Lab::with(FakeAws::in_process(), slot, &settings).await;
     lab.aws.state().shown_after = shown_after;
     let begin = Node {
         state: lab.aws.state().clone(),
@@ -352,6 +372,7 @@ async fn search(
     };
     let mut search = Search {
         lab,
+        track,
         news: news(second_table),
         seen: HashSet::new(),
         drained: HashSet::new(),
@@ -395,8 +416,9 @@ async fn search(
         }
     }
     println!(
-        "{slot:?}, {} table(s): {} states, {} invocations or rounds with {} faults, {} ends",
+        "{slot:?}, {} table(s){}: {} states, {} invocations or rounds with {} faults, {} ends",
         if second_table == T1 { 1 } else { 2 },
+        if track { ", jobs followed" } else { "" },
         search.nodes,
         search.edges,
         search.injected,
@@ -412,27 +434,57 @@ fn budget(default: u8) -> u8 {
         .unwrap_or(default)
 }
 
-// In two parts, which run side by side.
+// One table in two parts, which run side by side.
 #[tokio::test(start_paused = true)]
 async fn two_pieces_of_news_on_one_table_the_older_first() {
-    search(T1, Slot::Conflict, time::Duration::ZERO, budget(2), Some(0)).await;
+    search(Start {
+        second_table: T1,
+        slot: Slot::Conflict,
+        shown_after: time::Duration::ZERO,
+        track: false,
+        faults: budget(2),
+        first: Some(0),
+    })
+    .await;
 }
 
+/// A second job is accepted: the service does not make up for one call too many. And what ran shows
+/// late.
 #[tokio::test(start_paused = true)]
 async fn two_pieces_of_news_on_one_table_the_newer_first() {
-    // A second job is accepted: the service does not make up for one call too many. And what ran
-    // shows late.
-    search(T1, Slot::Queue, time::Duration::MINUTE, budget(2), Some(1)).await;
+    search(Start {
+        second_table: T1,
+        slot: Slot::Queue,
+        shown_after: time::Duration::MINUTE,
+        track: false,
+        faults: budget(2),
+        first: Some(1),
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_pieces_of_news_on_two_tables() {
-    search(
-        T2,
-        Slot::QuotaExceeded,
-        time::Duration::ZERO,
-        budget(1),
-        None,
-    )
+    search(Start {
+        second_table: T2,
+        slot: Slot::QuotaExceeded,
+        shown_after: time::Duration::ZERO,
+        track: false,
+        faults: budget(1),
+        first: None,
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pieces_of_news_whose_jobs_are_followed() {
+    search(Start {
+        second_table: T2,
+        slot: Slot::Conflict,
+        shown_after: time::Duration::MINUTE,
+        track: true,
+        faults: budget(1),
+        first: None,
+    })
     .await;
 }
