@@ -299,7 +299,7 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     wait(aws, &populator, &passed).await;
     heading("in all");
     println!(
-        "{} jobs were started, {} messages wait, {} are in the dead-letter queue",
+        "jobs started: {}; messages waiting: {}; in the dead-letter queue: {}",
         aws.jobs().len(),
         aws.messages("waiting").len(),
         aws.messages("dead").len()

@@ -199,6 +199,8 @@ struct Watch<'a> {
     decision: &'a Decision,
     started_at: String,
     answered_at: String,
+    /// Whether the request's name is its own: else outcome events have none.
+    named: bool,
 }
 
 /// The request object of one target, with its name and time.
@@ -227,6 +229,7 @@ fn message(request: &Request, since: Option<OffsetDateTime>, watch: Option<&Star
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),
         watch: watch.map(|Started { choice, job, .. }| Watch {
+            named: request.named,
             id: &job.id,
             job_type: job.job_type,
             decision: &choice.decision,

@@ -96,7 +96,8 @@ impl Reader<'_> {
             {
                 request.wished_by = WishedBy::DeleteRequest;
             }
-            if let Some((choice, job)) = watch {
+            if let Some((choice, job, named)) = watch {
+                request.named = named;
                 return Ok(Content::Watch(Box::new(Started {
                     request: request.clone(),
                     choice,
@@ -129,7 +130,7 @@ struct Named {
 }
 
 /// Reads what `crate::waiting` writes of a job; nobody else writes it.
-fn read_watch(watch: &Value, path: Path<'_>) -> Result<(Choice, Job), Error> {
+fn read_watch(watch: &Value, path: Path<'_>) -> Result<(Choice, Job, bool), Error> {
     let strange = || {
         refused(
             path,
@@ -156,5 +157,8 @@ fn read_watch(watch: &Value, path: Path<'_>) -> Result<(Choice, Job), Error> {
         started_at: moment("startedAt")?,
         answered_at: moment("answeredAt")?,
     };
-    Ok((choice, job))
+    let named = member(members, "named")
+        .and_then(Value::as_bool)
+        .ok_or_else(strange)?;
+    Ok((choice, job, named))
 }

@@ -49,6 +49,7 @@ async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
                 "decision": started["decision"],
                 "startedAt": "2026-11-23T02:00:00.000Z",
                 "answeredAt": "2026-11-23T02:00:00.000Z",
+                "named": true,
             })]
         );
         // It is put in line before its start is announced.
@@ -96,6 +97,21 @@ async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
         let listed = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
         assert_eq!(listed, if same_ids { 0 } else { 4 });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_has_the_name_that_its_start_has() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&request_for(T1)).await;
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    for detail in lab.details() {
+        assert_eq!(
+            (detail.get("requestId"), detail.get("trigger")),
+            (None, None)
+        );
+    }
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,6 +425,7 @@ async fn what_is_no_job_to_be_followed_is_put_aside() {
         ("jobType", json!("FULL")),
         ("startedAt", json!("yesterday")),
         ("answeredAt", Value::Null),
+        ("named", Value::Null),
     ] {
         let mut strange = message.clone();
         strange["watch"][member] = value;
@@ -420,7 +437,7 @@ async fn what_is_no_job_to_be_followed_is_put_aside() {
             .to_string(),
     );
     assert!(lab.poll(0).await);
-    assert_eq!(lab.aws.messages("dead").len(), 6);
+    assert_eq!(lab.aws.messages("dead").len(), 7);
     assert_eq!(lab.announced(), ["STARTED"]);
 }
 
