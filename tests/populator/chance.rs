@@ -162,7 +162,8 @@ async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
         act(&mut lab, scenario, step).await;
     }
     // Every piece of news arrives in the end; faults end, and slots free.
-    lab.aws.fail_by(|_, _| None);
+    lab.aws
+        .fail_by(|_, _| Some(Fault::Slow(Duration::from_millis(1))));
     for which in 0..scenario.news.len() {
         act(&mut lab, scenario, &Step::Deliver(which, 0)).await;
     }
@@ -195,7 +196,9 @@ async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
 
 async fn act(lab: &mut Lab, scenario: &Scenario, step: &Step) {
     let earliest = |lab: &Lab, which: usize| {
-        let happened = scenario.news[which].time + time::Duration::seconds(1);
+        // Some arrive in the second in which they happened.
+        let delay = time::Duration::seconds((which % 2) as i64);
+        let happened = scenario.news[which].time + delay;
         if lab.now() < happened {
             lab.set_now(happened);
         }

@@ -119,6 +119,15 @@ pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
         if !ended && !stands_somewhere {
             broken.push(format!("{} has no outcome", news.id));
         }
+        // However soon after the news its first job started: its key is known.
+        let own: Vec<Value> = details.iter().filter(of_news).cloned().collect();
+        let started = jobs
+            .iter()
+            .filter(|job| job.status != Status::Failed && is_announced(job, &own));
+        if started.clone().count() > 1 {
+            let started: Vec<String> = started.map(Job::to_string).collect();
+            broken.push(format!("{} started {started:?}: one too many", news.id));
+        }
         let names: BTreeSet<&str> = details
             .iter()
             .filter(of_news)
