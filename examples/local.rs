@@ -226,6 +226,7 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
         .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
     let given = Settings::read(|name| setting(aws, name)).map_err(|fault| fault.to_string())?;
 
+    let warning = given.warning();
     let config = clients::config_loader(REGION)
         .endpoint_url(aws.url())
         .credentials_provider(Credentials::new("local", "local", None, None, "example"))
@@ -248,6 +249,9 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     }
     heading("the function logs");
     telemetry::start(None, None);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
     let answer = invoke(aws, &populator, &text).await;
     aws.repair(Operation::PopulateIdMappingTable);
     aws.calls().iter().for_each(show);
@@ -265,9 +269,11 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
         Ok(response) => {
             let response = json!(response);
             for outcome in response["outcomes"].as_array().into_iter().flatten() {
+                let plan = word(&outcome["plan"]);
                 heading(&format!(
-                    "{}, by rule {}",
+                    "{}{}{plan}, by rule {}",
                     word(&outcome["outcome"]),
+                    if plan.is_empty() { "" } else { ": " },
                     word(&outcome["decision"]["rule"])
                 ));
                 println!("{}", word(&outcome["decision"]["reason"]));

@@ -16,6 +16,8 @@ pub const MAX_TARGETS: usize = 100;
 pub struct Settings {
     /// `AWS_REGION`, which Lambda sets.
     pub region: String,
+    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: the `service` of metrics; none: there are none.
+    pub service: Option<String>,
     /// `ID_MAPPING_TABLE_ARNS`: targets for events that name none.
     pub id_mapping_table_arns: Vec<TableArn>,
     /// `DEFAULT_JOB_TYPE`: the wish of a request that has none.
@@ -40,14 +42,30 @@ pub struct Settings {
     pub track_completion: bool,
 }
 
+/// The longest that a duration may be, and one as an example.
+#[derive(Clone, Copy)]
+struct Bounds {
+    longest: &'static str,
+    example: &'static str,
+}
+
 /// SQS keeps a message for 14 days at most; a request must leave the line before.
-const LONGEST_WAIT: &str = "13d";
+const MAX_WAIT: Bounds = Bounds {
+    longest: "13d",
+    example: "72h",
+};
 
 /// SQS delays a message by 15 minutes at most.
-const LONGEST_SETTLING: &str = "15m";
+const SETTLE_TIME: Bounds = Bounds {
+    longest: "15m",
+    example: "5m",
+};
 
 /// A leap year: who wants a full refresh at all wants one at least as often.
-const LONGEST_FULL_REFRESH: &str = "366d";
+const FULL_REFRESH_EVERY: Bounds = Bounds {
+    longest: "366d",
+    example: "7d",
+};
 
 const DEFAULT_MAX_WAIT: &str = "72h";
 
@@ -81,13 +99,13 @@ impl Settings {
         }
 
         let queue_url = |name: &str| get(name).map(|value| queue_url(name, value)).transpose();
-        let span = |name: &str, longest| {
+        let span = |name: &str, bounds| {
             get(name)
-                .map(|value| period(name, &value, longest))
+                .map(|value| period(name, &value, bounds))
                 .transpose()
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
-        let settle_time = span("SETTLE_TIME", LONGEST_SETTLING)?;
+        let settle_time = span("SETTLE_TIME", SETTLE_TIME)?;
         for (name, needs_the_line) in [
             ("SETTLE_TIME", settle_time.is_some()),
             ("TRACK_COMPLETION", track_completion),
@@ -107,6 +125,7 @@ impl Settings {
                     "is not set; Lambda sets it, elsewhere write a Region such as eu-west-1",
                 )
             })?,
+            service: get("AWS_LAMBDA_FUNCTION_NAME"),
             id_mapping_table_arns: match get("ID_MAPPING_TABLE_ARNS") {
                 Some(list) => table_arns(&list)?,
                 None => Vec::new(),
@@ -125,11 +144,11 @@ impl Settings {
             ledger_table: get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?,
             waiting_queue_url,
             dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
-            full_refresh_every: span("FULL_REFRESH_EVERY", LONGEST_FULL_REFRESH)?,
+            full_refresh_every: span("FULL_REFRESH_EVERY", FULL_REFRESH_EVERY)?,
             max_wait: period(
                 "MAX_WAIT",
                 get("MAX_WAIT").as_deref().unwrap_or(DEFAULT_MAX_WAIT),
-                LONGEST_WAIT,
+                MAX_WAIT,
             )?,
             settle_time,
             track_completion,
@@ -263,14 +282,11 @@ fn queue_url(name: &str, value: String) -> Result<String, Error> {
 }
 
 /// `^[1-9][0-9]*[smhd]$`, at most the longest.
-fn period(name: &str, value: &str, longest: &str) -> Result<Period, Error> {
+fn period(name: &str, value: &str, bounds: Bounds) -> Result<Period, Error> {
+    let Bounds { longest, example } = bounds;
     let period = Period::parse(value).ok_or_else(|| {
-        invalid(
-            name,
-            &format!(
-                "is no duration: write a number from 1 and one of s, m, h, d, such as {longest}"
-            ),
-        )
+        let fault = "is no duration: write a number from 1 and one of s, m, h, d, such as";
+        invalid(name, &format!("{fault} {example}"))
     })?;
     if Period::parse(longest).is_some_and(|longest| period.duration > longest.duration) {
         return Err(invalid(

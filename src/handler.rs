@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
@@ -26,8 +27,10 @@ use crate::config::Settings;
 use crate::error::Error;
 use crate::input::{self, Arrival, Content, Delivery, Message, Payload, Request};
 use crate::ledger::Ledger;
+use crate::metrics::{Metric, Metrics};
 use crate::output::{EventBus, Outcome, OutcomeKind};
 use crate::target::Home;
+use crate::telemetry;
 use crate::waiting::Queue;
 use crate::workflow::Workflows;
 
@@ -74,6 +77,8 @@ pub struct Populator {
     dead_letters: Option<Queue>,
     event_bus: Option<EventBus>,
     clock: Clock,
+    /// Whether an invocation came already.
+    warm: Arc<AtomicBool>,
 }
 
 /// What Lambda says of an invocation.
@@ -131,6 +136,7 @@ impl Populator {
             event_bus: settings.event_bus.as_ref().map(bus),
             settings,
             clock,
+            warm: Arc::default(),
         }
     }
 
@@ -139,6 +145,24 @@ impl Populator {
         &self,
         payload: &Payload,
         invocation: &Invocation,
+    ) -> Result<Response, Error> {
+        let metrics = Metrics::default();
+        if !self.warm.swap(true, Ordering::Relaxed) {
+            metrics.count(Metric::ColdStart);
+        }
+        let response = self.answer(payload, invocation, &metrics).await;
+        if let Some(service) = &self.settings.service {
+            let lines = metrics.lines(service, &invocation.request_id, self.clock.now());
+            telemetry::measured(lines);
+        }
+        response
+    }
+
+    async fn answer(
+        &self,
+        payload: &Payload,
+        invocation: &Invocation,
+        metrics: &Metrics,
     ) -> Result<Response, Error> {
         let now = self.clock.now();
         let home = Home::of(&invocation.function_arn, &self.settings.region);
@@ -163,17 +187,17 @@ impl Populator {
             .min(now + MAX_TIMEOUT);
         match delivery {
             Delivery::Direct(Content::Watch(started)) => {
-                let work = Work::new(self, &home, deadline, false);
+                let work = Work::new(self, &home, metrics, deadline, false);
                 let outcomes = work.watch_one(&started).await?;
                 Ok(Response::Direct { outcomes })
             }
             Delivery::Direct(content) => {
-                let mut work = Work::new(self, &home, deadline, false);
+                let mut work = Work::new(self, &home, metrics, deadline, false);
                 let chance = chance(&invocation.request_id);
                 direct(all(&mut work, vec![requests(content)], chance).await)
             }
             Delivery::Batch(messages) => {
-                let work = Work::new(self, &home, deadline, true);
+                let work = Work::new(self, &home, metrics, deadline, true);
                 let chance = chance(&invocation.request_id);
                 Ok(Response::Batch(batch(work, messages, chance).await))
             }

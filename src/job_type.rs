@@ -185,8 +185,17 @@ pub struct Read<T> {
     pub at: OffsetDateTime,
 }
 
-/// What was read, or why it could not be: the operation, what the service said, what to allow.
-pub type Fact<T> = Result<Read<T>, String>;
+/// Why something is not known: the operation, what the service said, what to allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The sentence.
+    pub why: String,
+    /// Whether it may be read, and could not be this time.
+    pub permitted: bool,
+}
+
+/// What was read, or why it is not known.
+pub type Fact<T> = Result<Read<T>, Missing>;
 
 /// An AWS Entity Resolution ID mapping workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +225,8 @@ pub struct Facts {
     pub workflow: Fact<Workflow>,
     /// Whether the table was ever populated.
     pub populated: Fact<bool>,
-    /// When the table's last `BATCH` started; none: none is known.
+    /// When the table's last `BATCH` started; none: none is known. It matters only where full
+    /// refreshes are set.
     pub last_batch: Fact<Option<OffsetDateTime>>,
     /// Whether a job of the workflow runs or is queued. Nothing is chosen by it: a dry run tells by it
     /// what would happen now; none: it was not asked for.
@@ -266,7 +276,7 @@ pub fn by_wish(wish: Wish, wished_by: WishedBy) -> Option<Choice> {
 pub fn by_facts(facts: &Facts, full_refresh_every: Option<&Period>, now: OffsetDateTime) -> Choice {
     let workflow = match &facts.workflow {
         Ok(workflow) => workflow,
-        Err(why) => return unavailable(why),
+        Err(missing) => return unavailable(missing),
     };
     let Workflow {
         name,
@@ -285,58 +295,69 @@ pub fn by_facts(facts: &Facts, full_refresh_every: Option<&Period>, now: OffsetD
             format!("the workflow {name} has no incremental run configuration{as_of_workflow}");
         return Choice::new(Some(JobType::Batch), Rule::NotIncremental, reason);
     }
-    if facts.populated.as_ref().is_ok_and(|read| !read.value) {
-        let reason =
-            "the table was never populated (its schema says ID_MAPPING_TABLE_NOT_POPULATED)";
+    let populated = facts.populated.as_ref();
+    // All rows from here on rest on both.
+    let as_of_both = as_of(
+        populated.map_or(workflow.at, |read| read.at.min(workflow.at)),
+        now,
+    );
+    if populated.is_ok_and(|read| !read.value) {
+        let reason = format!(
+            "the table was never populated (its schema says ID_MAPPING_TABLE_NOT_POPULATED){as_of_both}"
+        );
         return Choice::new(Some(JobType::Batch), Rule::FirstPopulation, reason);
     }
-    let last_batch = full_refresh_every.map(|every| last_batch(&facts.last_batch, every, now));
-    if let Some((true, reason)) = last_batch {
-        return Choice::new(Some(JobType::Batch), Rule::FullRefreshDue, reason);
-    }
-    let populated = match &facts.populated {
-        Ok(populated) => populated,
-        Err(why) => return unavailable(why),
+    let refresh = match full_refresh_every {
+        Some(every) => match full_refresh(&facts.last_batch, every, now) {
+            Ok((true, reason)) => {
+                let reason = format!("{reason}{as_of_both}");
+                return Choice::new(Some(JobType::Batch), Rule::FullRefreshDue, reason);
+            }
+            Ok((false, reason)) => format!("; {reason}"),
+            Err(missing) => return unavailable(missing),
+        },
+        None => String::new(),
     };
-    let last_batch = last_batch.map(|(_, reason)| format!("; {reason}"));
+    if let Err(missing) = populated {
+        return unavailable(missing);
+    }
     let reason = format!(
-        "the workflow {name} has an incremental run configuration and the table is populated{}{}",
-        as_of(workflow.at.min(populated.at), now),
-        last_batch.unwrap_or_default()
+        "the workflow {name} has an incremental run configuration and the table is populated{as_of_both}{refresh}"
     );
     Choice::new(Some(JobType::Incremental), Rule::Incremental, reason)
 }
 
-/// Whether a full refresh is due, and why.
-fn last_batch(
-    fact: &Fact<Option<OffsetDateTime>>,
+/// Whether a full refresh is due, and why. An error: that could not be read this time. Where it may
+/// not be read at all, no `BATCH` is known.
+fn full_refresh<'a>(
+    last_batch: &'a Fact<Option<OffsetDateTime>>,
     every: &Period,
     now: OffsetDateTime,
-) -> (bool, String) {
+) -> Result<(bool, String), &'a Missing> {
     let setting = format!("FULL_REFRESH_EVERY is {every}");
-    match fact {
+    match last_batch {
         Ok(Read {
             value: Some(started),
-            at,
+            ..
         }) => {
             let age = now - *started;
-            let reason = format!(
-                "the last BATCH started {} ago{}, {setting}",
-                in_words(age),
-                as_of(*at, now)
-            );
-            (age > every.duration, reason)
+            let reason = format!("the last BATCH started {} ago, {setting}", in_words(age));
+            Ok((age > every.duration, reason))
         }
         Ok(Read { value: None, at }) => {
             let reason = format!("no BATCH is known{}, {setting}", as_of(*at, now));
-            (true, reason)
+            Ok((true, reason))
         }
-        Err(why) => (true, format!("no BATCH is known ({why}), {setting}")),
+        Err(missing) if !missing.permitted => Ok((
+            true,
+            format!("no BATCH is known ({}), {setting}", missing.why),
+        )),
+        Err(missing) => Err(missing),
     }
 }
 
-fn unavailable(why: &str) -> Choice {
-    let reason = format!("{why}; the service chooses");
+fn unavailable(missing: &Missing) -> Choice {
+    let reason = format!("{}; the service chooses", missing.why);
     Choice::new(None, Rule::FactsUnavailable, reason)
 }
 
@@ -349,17 +370,35 @@ fn as_of(read_at: OffsetDateTime, now: OffsetDateTime) -> String {
     format!(" (as read {} ago)", in_words(age))
 }
 
-/// A time span in its largest unit, rounded down.
+/// A time span in its two largest units, rounded down.
 fn in_words(span: Duration) -> String {
     let seconds = span.whole_seconds().max(0);
-    let (count, unit) = match seconds {
-        86_400.. => (seconds / 86_400, "day"),
-        3_600.. => (seconds / 3_600, "hour"),
-        60.. => (seconds / 60, "minute"),
-        _ => (seconds, "second"),
+    let words = |count: i64, unit: &str| match count {
+        1 => format!("1 {unit}"),
+        _ => format!("{count} {unit}s"),
     };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural}")
+    let units = [
+        ("day", 86_400),
+        ("hour", 3_600),
+        ("minute", 60),
+        ("second", 1),
+    ];
+    let mut left = seconds;
+    let mut said: Vec<String> = Vec::new();
+    for (unit, length) in units {
+        let count = left / length;
+        left %= length;
+        if count > 0 {
+            said.push(words(count, unit));
+        } else if !said.is_empty() {
+            break;
+        }
+    }
+    said.truncate(2);
+    if said.is_empty() {
+        return words(0, "second");
+    }
+    said.join(" ")
 }
 
 #[cfg(test)]

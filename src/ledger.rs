@@ -116,6 +116,9 @@ struct Known {
     /// What was sent, and why, as long as the job's start is not announced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unannounced: Option<Choice>,
+    /// Whether it stands in the waiting line, to be followed.
+    #[serde(default)]
+    followed: bool,
 }
 
 /// A job whose end is announced, under its two names.
@@ -259,6 +262,7 @@ impl Record {
             key: digest(&call.request),
             job: job.clone(),
             unannounced: to_be_announced.then(|| call.choice.clone()),
+            followed: false,
         });
         keep_newest(&mut record.keys, MAX_KEYS);
         if to_be_announced {
@@ -289,15 +293,24 @@ impl Record {
         });
         keep_newest(&mut record.ended, MAX_ENDED);
         if failed {
-            record.jobs.retain(|other| other.id != job.id);
-            record.keys.retain(|known| known.job.id != job.id);
-            // What succeeded before still covers what it covered.
-            let same_type = |other: &&Job| other.job_type == job.job_type;
-            if let Some(before) = record.succeeded.iter().find(same_type) {
-                keep_later(&mut record.jobs, before);
+            // By whichever name it was recorded.
+            let failed = |other: &Job| {
+                [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str())
+            };
+            record.jobs.retain(|other| !failed(other));
+            record.keys.retain(|known| !failed(&known.job));
+            record.succeeded.retain(|other| !failed(other));
+            record.unannounced.retain(|started| !failed(&started.job));
+            // What ran, or succeeded, before still covers what it covered.
+            let known = record.keys.iter().map(|known| &known.job);
+            for other in known.chain(&record.succeeded) {
+                if other.job_type == job.job_type {
+                    keep_later(&mut record.jobs, other);
+                }
             }
         } else {
             keep_later(&mut record.succeeded, job);
+            keep_later(&mut record.jobs, job);
         }
         record
     }
@@ -308,6 +321,22 @@ impl Record {
             unknown: Some(call.clone()),
             ..self.without(call.attempt)
         }
+    }
+
+    /// Whether a job stands in the waiting line, to be followed.
+    pub fn is_followed(&self, id: &JobId) -> bool {
+        self.keys
+            .iter()
+            .any(|known| known.followed && known.job.id == *id)
+    }
+
+    /// With a job that stands in the waiting line now, to be followed.
+    fn followed(&self, id: &JobId) -> Self {
+        let mut record = self.clone();
+        for known in &mut record.keys {
+            known.followed |= known.job.id == *id;
+        }
+        record
     }
 
     /// Without a job whose start is announced now.

@@ -18,8 +18,8 @@
 //!
 //! The modules, in reading order: [`handler`] tells the story; [`input`], [`target`], [`job_type`]
 //! and the rules of [`ledger`] are pure; the ledger's store, [`clean_rooms`], [`workflow`],
-//! [`waiting`] and [`output`] talk to AWS; [`config`], [`error`], [`telemetry`] and [`clients`] serve
-//! them.
+//! [`waiting`] and [`output`] talk to AWS; [`config`], [`error`], [`telemetry`], [`metrics`] and [`clients`]
+//! serve them.
 //!
 //! # Invariants
 //!
@@ -28,7 +28,7 @@
 //! - `PopulateIdMappingTable` is repeated only where no job can have started.
 //! - Nothing is called for a payload that is refused.
 //! - AWS SDK types appear only in the module of their service and in [`clients`].
-//! - [`serde_json::Value`] is interpreted only in [`input`] ([`telemetry`] writes it).
+//! - [`serde_json::Value`] is interpreted only in [`input`] ([`telemetry`] and [`metrics`] write it).
 //! - The environment is read only in `main`; [`config`] gets a lookup. The clock is passed in.
 //! - No payload stands in a log line or an error message: faults are named by place and form.
 
@@ -55,5 +55,7 @@ pub mod config;
 pub mod error;
 
 pub mod telemetry;
+
+pub mod metrics;
 
 pub mod clients;

@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 pub use self::end::{End, IdentifiedBy};
 pub use self::lost::NotFound;
 use crate::error::{shortened, with_causes};
-use crate::job_type::{Mapping, Workflow};
+use crate::job_type::{JobType as SentType, Mapping, Workflow};
 use crate::target::Target;
 
 /// Pages of `ListIdMappingJobs`, of 25 jobs each, that are read at most.
@@ -222,6 +222,15 @@ impl Workflows {
 /// Whether a job is a `BATCH`.
 fn is_batch(job: &GetIdMappingJobOutput) -> bool {
     job.job_type() == Some(&JobType::Batch)
+}
+
+/// Whether a job may be one that was sent with this type, or none: it has that type, if it tells one.
+fn may_be_ours(job: &GetIdMappingJobOutput, sent: Option<SentType>) -> bool {
+    let other = match (job.job_type(), sent) {
+        (Some(job_type), Some(sent)) => job_type.as_str() != sent.as_str(),
+        _ => false,
+    };
+    !other && !is_foreign(job)
 }
 
 /// Whether a job was started at Entity Resolution itself: such a one has an output of its own.

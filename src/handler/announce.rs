@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorType};
 use crate::input::Request;
 use crate::job_type::Choice;
 use crate::ledger::{Entry, Started};
+use crate::metrics::Metric;
 use crate::output::{Outcome, OutcomeKind, timestamp};
 
 impl Work<'_> {
@@ -55,11 +56,11 @@ impl Work<'_> {
             } = &started;
             let own = theirs.key() == request.key();
             let outcome = Outcome::started(theirs, choice, job);
-            let told = self.tell(&started, &outcome).await;
-            match &told {
-                Ok(()) => self.forget(entry, &started).await,
-                Err(error) if !own => warn(&theirs.target, "it goes on", error),
-                Err(_) => {}
+            let told = self.tell(entry, true, &started, &outcome).await;
+            if let Err(error) = &told
+                && !own
+            {
+                warn(&theirs.target, "it goes on", error);
             }
             if own {
                 return Some(Finding::Started(Box::new(outcome), told.err()));
@@ -68,19 +69,52 @@ impl Work<'_> {
         None
     }
 
-    /// Puts a job that was started in the waiting line, to be followed, if that is set, and announces
-    /// its start. An error: both are to be done again.
-    pub(super) async fn tell(&self, started: &Started, outcome: &Outcome) -> Result<(), Error> {
-        let followed = self.follow(started).await;
+    /// Puts a job that was started in the waiting line, to be followed, if that is set and was not done,
+    /// announces its start, and records both where it is recorded itself. An error: it is to be done
+    /// again.
+    pub(super) async fn tell(
+        &self,
+        entry: &mut Entry,
+        recorded: bool,
+        started: &Started,
+        outcome: &Outcome,
+    ) -> Result<(), Error> {
+        let follows =
+            self.populator.settings.track_completion && !entry.record.is_followed(&started.job.id);
+        let followed = match follows {
+            true => self.follow(started).await,
+            false => Ok(()),
+        };
         let published = self.publish(outcome, &started.request).await;
-        match (followed, published) {
-            (Err(unfollowed), Err(unpublished)) => Err(also(&unpublished, &unfollowed)),
-            (followed, published) => followed.and(published),
+        let told = match (followed, published) {
+            (Ok(()), Ok(())) => {
+                if recorded {
+                    self.forget(entry, started).await;
+                }
+                return Ok(());
+            }
+            (Ok(()), Err(unpublished)) => {
+                if follows && recorded {
+                    self.remember_followed(entry, started).await;
+                }
+                unpublished
+            }
+            (Err(unfollowed), Ok(())) => unfollowed,
+            (Err(unfollowed), Err(unpublished)) => also(&unpublished, &unfollowed),
+        };
+        Err(told)
+    }
+
+    /// So that it does not stand in the line once for each that comes until it is announced.
+    async fn remember_followed(&self, entry: &mut Entry, started: &Started) {
+        let ledger = &self.populator.ledger;
+        if let Err(error) = ledger.followed(entry, started, self.last_budget()).await {
+            warn(&started.request.target, "a job is followed twice", &error);
         }
     }
 
     /// Records that a start is announced. If this fails, it is announced once more, with the same id.
-    pub(super) async fn forget(&self, entry: &mut Entry, started: &Started) {
+    async fn forget(&self, entry: &mut Entry, started: &Started) {
         if !self.tells() {
             return;
         }
@@ -106,6 +140,7 @@ impl Work<'_> {
         bus.publish(outcome, request, self.home, self.now(), self.last_budget())
             .await
             .map_err(|cause| {
+                self.metrics.count(Metric::PublishFailures);
                 let job = match &outcome.job {
                     Some(job) => format!(" (job {})", job.as_str()),
                     None => String::new(),

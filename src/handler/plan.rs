@@ -1,10 +1,16 @@
 //! What AUTO chooses, and what a dry run tells.
 
+use std::time::Duration;
+
+use super::deadline::MIN_LEFT;
 use super::work::{Finding, Work};
 use crate::input::Request;
-use crate::job_type::{self, Choice, Facts, Rule};
+use crate::job_type::{self, Choice, Facts};
 use crate::ledger::{Entry, Verdict};
 use crate::output::Plan;
+
+/// How long the facts of a table may take to be read.
+const LONGEST_READING: Duration = Duration::from_secs(10);
 
 impl Work<'_> {
     /// What would be done now, if it were no dry run.
@@ -58,16 +64,23 @@ impl Work<'_> {
                 entry.record.last_batch(),
                 every,
                 now,
-                self.budget(),
+                // A missing fact stops no refresh: the call has its time.
+                self.left().saturating_sub(MIN_LEFT).min(LONGEST_READING),
             )
             .await;
         let choice = job_type::by_facts(&facts, every, now);
-        if choice.decision.rule == Rule::FactsUnavailable {
-            tracing::warn!(
-                "AUTO cannot choose the job type of {}: {}",
-                request.target,
-                choice.decision.reason
-            );
+        let missing = [
+            facts.workflow.as_ref().err(),
+            facts.populated.as_ref().err(),
+            facts.last_batch.as_ref().err(),
+        ];
+        let mut said = Vec::new();
+        for missing in missing.into_iter().flatten() {
+            // One refusal may hide several facts.
+            if !said.contains(&&missing.why) {
+                tracing::warn!("a fact of {} is missing: {}", request.target, missing.why);
+                said.push(&missing.why);
+            }
         }
         (choice, facts)
     }

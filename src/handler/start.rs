@@ -1,6 +1,6 @@
 //! From a request to a finding: is it covered, may a job be started, what became of the call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -10,8 +10,9 @@ use super::work::{Finding, Look, Work, warn};
 use crate::clean_rooms::Answer;
 use crate::error::{Error, ErrorType};
 use crate::input::Request;
-use crate::job_type::Choice;
+use crate::job_type::{self, Choice};
 use crate::ledger::{Call, Entry, Job, JobId, Started, Verdict};
+use crate::metrics::Metric;
 use crate::output::{Outcome, timestamp};
 use crate::workflow::NotFound;
 
@@ -88,13 +89,15 @@ impl Work<'_> {
                     request.target
                 );
             }
-            let choice = match choice {
-                Some(choice) => choice,
+            let chosen = match choice {
+                Some(chosen) => chosen,
                 None => choice.insert(self.choose(request, &entry).await.0),
             };
-            if let Some(finding) = self.start(&mut entry, request, choice).await? {
+            if let Some(finding) = self.start(&mut entry, request, chosen).await? {
                 return Ok(finding);
             }
+            // What AUTO chose by may have changed.
+            *choice = job_type::by_wish(request.wish, request.wished_by);
         }
         Ok(busy(
             request,
@@ -176,10 +179,15 @@ impl Work<'_> {
             self.release(entry, &call).await;
             return Ok(Some(self.out_of_time(request)));
         };
-        let finding = match clean_rooms
+        let called = Instant::now();
+        let answer = clean_rooms
             .populate(&request.target, choice.job_type, budget)
-            .await
-        {
+            .await;
+        self.metrics.took(Metric::PopulateLatency, called.elapsed());
+        if let Answer::Unknown(_) = answer {
+            self.metrics.count(Metric::OutcomesUnknown);
+        }
+        let finding = match answer {
             Answer::Started(id) => {
                 return Ok(Some(
                     self.record(entry, &call, JobId::IdMappingJobId(id)).await,
@@ -240,10 +248,7 @@ impl Work<'_> {
             );
         }
         let outcome = Outcome::started(&started.request, &started.choice, &started.job);
-        let told = self.tell(&started, &outcome).await;
-        if recorded.is_ok() && told.is_ok() {
-            self.forget(entry, &started).await;
-        }
+        let told = self.tell(entry, recorded.is_ok(), &started, &outcome).await;
         Finding::Started(Box::new(outcome), told.err())
     }
 

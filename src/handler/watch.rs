@@ -6,6 +6,7 @@ use super::log::log_seen;
 use super::work::{Work, warn};
 use crate::error::{Error, ErrorType};
 use crate::ledger::Started;
+use crate::metrics::Metric;
 use crate::output::{Outcome, timestamp};
 
 /// How long after its start a job is followed at most: SQS keeps its message for a day more.
@@ -45,16 +46,32 @@ impl Work<'_> {
             Ok(Some(end)) => end,
             Ok(None) if age <= LONGEST_JOB => return Seen::Follow(None),
             Ok(None) => return self.not_followed(started, "it still runs"),
-            Err(_) if age <= self.populator.settings.max_wait.duration => {
+            Err(not_found) => {
+                // A read that fails this time tells nothing.
+                let longest = match not_found.is_lasting() {
+                    true => time::Duration::try_from(self.populator.settings.max_wait.duration),
+                    false => Ok(LONGEST_JOB),
+                };
+                if longest.is_ok_and(|longest| age > longest) {
+                    return self.not_followed(started, &not_found.to_string());
+                }
+                if not_found.is_final() {
+                    let target = &request.target;
+                    tracing::warn!("job {} of {target}: {not_found}", job.id.as_str());
+                }
                 return Seen::Follow(None);
             }
-            Err(not_found) => return self.not_followed(started, &not_found.to_string()),
         };
         // It is known under another name.
         if entry.record.is_ended(&end.job_id) {
             return Seen::Done;
         }
         let (job_id, failed) = (end.job_id.clone(), end.failed.is_some());
+        let ran = Duration::try_from(end.ended_at - end.started_at).unwrap_or_default();
+        self.metrics.took(Metric::JobDuration, ran);
+        if failed {
+            self.metrics.count(Metric::JobsFailed);
+        }
         let outcome = Outcome::ended(started, end);
         let unpublished = self.publish(&outcome, request).await.err();
         if unpublished.is_none()
@@ -73,8 +90,17 @@ impl Work<'_> {
     pub(super) async fn watch_all(&self, all: &[Box<Started>]) -> Vec<bool> {
         // What waits for the slot is not held up by reads that take long.
         let until = self.now() + self.left() / 3;
-        let mut stays = Vec::with_capacity(all.len());
-        for started in all {
+        let mut stays: Vec<bool> = Vec::with_capacity(all.len());
+        for (index, started) in all.iter().enumerate() {
+            // A job may stand in the line twice.
+            let earlier = all.iter().take(index);
+            let same = earlier
+                .zip(&stays)
+                .find(|(other, _)| other.job == started.job);
+            if let Some((_, follow)) = same {
+                stays.push(*follow);
+                continue;
+            }
             let left = Duration::try_from(until - self.now()).unwrap_or_default();
             let seen = if left.is_zero() {
                 Seen::Follow(None)
@@ -111,16 +137,13 @@ impl Work<'_> {
         Seen::Done
     }
 
-    /// Puts a job that was started in the waiting line, to be followed, if that is set.
+    /// Puts a job that was started in the waiting line, to be followed.
     pub(super) async fn follow(&self, started: &Started) -> Result<(), Error> {
-        if !self.populator.settings.track_completion {
-            return Ok(());
-        }
         match &self.populator.waiting_line {
             Some(line) => line.watch(started, self.now(), self.last_budget()).await,
             None => Err(Error::new(
                 ErrorType::InvalidConfiguration,
-                "TRACK_COMPLETION is set and WAITING_QUEUE_URL is not",
+                "environment variable WAITING_QUEUE_URL is not set: a job is followed in the waiting line",
             )),
         }
     }

@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorType};
 use crate::input::Request;
 use crate::job_type::{self, Choice, Facts};
 use crate::ledger::JobId;
-use crate::output::{Outcome, Plan};
+use crate::metrics::{Metric, Metrics};
+use crate::output::{Outcome, OutcomeKind, Plan};
 use crate::target::{Home, Target};
 use crate::workflow::NotFound;
 
@@ -56,6 +57,7 @@ pub(super) struct Look {
 pub(super) struct Work<'a> {
     pub(super) populator: &'a Populator,
     pub(super) home: &'a Home,
+    pub(super) metrics: &'a Metrics,
     pub(super) deadline: OffsetDateTime,
     /// Whether the requests come in messages of a queue.
     pub(super) batch: bool,
@@ -70,12 +72,14 @@ impl<'a> Work<'a> {
     pub(super) fn new(
         populator: &'a Populator,
         home: &'a Home,
+        metrics: &'a Metrics,
         deadline: OffsetDateTime,
         batch: bool,
     ) -> Self {
         Self {
             populator,
             home,
+            metrics,
             deadline,
             batch,
             slot: Slot::default(),
@@ -123,11 +127,39 @@ impl<'a> Work<'a> {
             },
         };
         log(&done);
+        self.measure(&done);
         // It would stay until SQS deletes it.
         if let Some(error) = done.failure.take_if(|_| self.is_overdue(&done.request)) {
             done.failure = self.given_up(&done.request, error).await;
         }
         done
+    }
+
+    fn measure(&self, done: &Done) {
+        let Some(outcome) = &done.outcome else { return };
+        let waited = match outcome.outcome {
+            OutcomeKind::Started => {
+                self.metrics.started(&done.request.target);
+                true
+            }
+            OutcomeKind::Covered => {
+                self.metrics.count(Metric::RequestsCovered);
+                true
+            }
+            OutcomeKind::Waiting => {
+                self.metrics.count(Metric::RequestsWaiting);
+                false
+            }
+            OutcomeKind::Rejected => {
+                self.metrics.count(Metric::RequestsRejected);
+                false
+            }
+            OutcomeKind::Planned | OutcomeKind::Succeeded | OutcomeKind::Failed => false,
+        };
+        if let Some(since) = done.request.waiting_since.filter(|_| waited) {
+            let waited = Duration::try_from(self.now() - since).unwrap_or_default();
+            self.metrics.took(Metric::WaitSeconds, waited);
+        }
     }
 
     /// Whether `MAX_WAIT` is over for a request that comes through a queue.

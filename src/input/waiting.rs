@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE, text};
 use super::json::Path;
@@ -43,7 +44,7 @@ impl Reader<'_> {
             ));
         }
         let watch = member(members, "watch")
-            .map(|watch| read_watch(watch, path.member("watch")))
+            .map(|watch| read_watch(watch, path.member("watch"), self.arrival.at))
             .transpose()?;
         let since = match member(members, "waitingSince") {
             None => None,
@@ -130,7 +131,11 @@ struct Named {
 }
 
 /// Reads what `crate::waiting` writes of a job; nobody else writes it.
-fn read_watch(watch: &Value, path: Path<'_>) -> Result<(Choice, Job, bool), Error> {
+fn read_watch(
+    watch: &Value,
+    path: Path<'_>,
+    arrival: OffsetDateTime,
+) -> Result<(Choice, Job, bool), Error> {
     let strange = || {
         refused(
             path,
@@ -141,7 +146,8 @@ fn read_watch(watch: &Value, path: Path<'_>) -> Result<(Choice, Job, bool), Erro
         return Err(strange());
     };
     let moment = |name| match member(members, name) {
-        Some(Value::String(text)) => rfc_3339(text, path.member(name)),
+        // A moment after the arrival counts as the arrival.
+        Some(Value::String(text)) => Ok(rfc_3339(text, path.member(name))?.min(arrival)),
         _ => Err(strange()),
     };
     let Named { id } = Named::deserialize(watch).map_err(|_| strange())?;

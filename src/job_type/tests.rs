@@ -10,7 +10,17 @@ fn read<T>(value: T) -> Fact<T> {
 }
 
 fn missing<T>(operation: &str) -> Fact<T> {
-    Err(format!("{operation} failed"))
+    Err(Missing {
+        why: format!("{operation} failed"),
+        permitted: true,
+    })
+}
+
+fn not_permitted<T>(operation: &str) -> Fact<T> {
+    Err(Missing {
+        why: format!("{operation} is not allowed"),
+        permitted: false,
+    })
 }
 
 fn workflow(mapping: Mapping, incremental: bool) -> Fact<Workflow> {
@@ -96,6 +106,7 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
     let populations = [missing("GetSchema"), read(false), read(true)];
     let batches = [
         missing("ListIdMappingJobs"),
+        not_permitted("ListIdMappingJobs"),
         read(None),
         days(0),
         days(7),
@@ -119,9 +130,12 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
                         Ok(Read {
                             value: Some(at), ..
                         }) => NOW - *at > Duration::days(7),
-                        _ => true,
+                        Ok(Read { value: None, .. }) => true,
+                        Err(missing) => !missing.permitted,
                     };
                     let full_refresh_due = every.is_some() && old;
+                    let unread = last_batch.as_ref().is_err_and(|missing| missing.permitted);
+                    let refresh_unknown = every.is_some() && unread;
                     let populated = populated.as_ref().ok().map(|populated| populated.value);
                     let incremental = rules && known.is_some_and(|known| known.incremental);
                     let rows = [
@@ -142,12 +156,12 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
                             Some(JobType::Batch),
                         ),
                         (
-                            incremental && populated == Some(true),
+                            incremental && populated == Some(true) && !refresh_unknown,
                             "INCREMENTAL",
                             Some(JobType::Incremental),
                         ),
                         (
-                            known.is_none() || populated.is_none(),
+                            known.is_none() || populated.is_none() || refresh_unknown,
                             "FACTS_UNAVAILABLE",
                             None,
                         ),
@@ -165,7 +179,7 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
         }
     }
     assert_eq!(seen.len(), 6, "{seen:?}");
-    assert_eq!(seen.values().sum::<i32>(), 5 * 3 * 5 * 2);
+    assert_eq!(seen.values().sum::<i32>(), 5 * 3 * 6 * 2);
 }
 
 #[test]
@@ -201,10 +215,15 @@ fn a_reason_carries_the_fact_and_its_value() {
         reason(&facts(), Some(&week)),
         "no BATCH is known, FULL_REFRESH_EVERY is 7d"
     );
+    let unread = with(&|facts| facts.last_batch = not_permitted("ListIdMappingJobs"));
+    assert_eq!(
+        reason(&unread, Some(&week)),
+        "no BATCH is known (ListIdMappingJobs is not allowed), FULL_REFRESH_EVERY is 7d"
+    );
     let unread = with(&|facts| facts.last_batch = missing("ListIdMappingJobs"));
     assert_eq!(
         reason(&unread, Some(&week)),
-        "no BATCH is known (ListIdMappingJobs failed), FULL_REFRESH_EVERY is 7d"
+        "ListIdMappingJobs failed; the service chooses"
     );
     let fresh = with(&|facts| facts.last_batch = days(1));
     assert_eq!(
@@ -236,8 +255,32 @@ fn what_is_decided_on_old_facts_says_so() {
     let reason = by_facts(&facts, Some(&week()), NOW).decision.reason;
     assert_eq!(
         reason,
-        "no BATCH is known (as read 30 seconds ago), FULL_REFRESH_EVERY is 7d"
+        "no BATCH is known (as read 30 seconds ago), FULL_REFRESH_EVERY is 7d (as read 12 minutes ago)"
     );
+    // The rows that did not hold rest on the workflow.
+    facts.populated = read(false);
+    facts.workflow.as_mut().unwrap().at -= Duration::minutes(14);
+    let reason = by_facts(&facts, None, NOW).decision.reason;
+    assert!(
+        reason.ends_with("NOT_POPULATED) (as read 14 minutes ago)"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn time_spans_are_said_in_their_two_largest_units() {
+    for (seconds, words) in [
+        (-5, "0 seconds"),
+        (0, "0 seconds"),
+        (61, "1 minute 1 second"),
+        (3_600, "1 hour"),
+        (3_605, "1 hour"),
+        (7_260, "2 hours 1 minute"),
+        (6 * 86_400 + 14 * 3_600 + 59, "6 days 14 hours"),
+        (9 * 86_400 + 60, "9 days"),
+    ] {
+        assert_eq!(in_words(Duration::seconds(seconds)), words);
+    }
 }
 
 #[test]

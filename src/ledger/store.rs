@@ -165,6 +165,17 @@ impl Ledger {
         self.change(entry, within, change).await
     }
 
+    /// Records that a job stands in the waiting line, to be followed.
+    pub async fn followed(
+        &self,
+        entry: &mut Entry,
+        started: &Started,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let change = |record: &Record| Some(record.followed(&started.job.id));
+        self.change(entry, within, change).await
+    }
+
     /// Records that a job's end is announced, under its id at Entity Resolution.
     pub async fn ended(
         &self,

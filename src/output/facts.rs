@@ -86,13 +86,12 @@ impl From<&Facts> for Wire {
                 }
             }),
             populated: populated.as_ref().ok().map(flag),
-            last_batch: last_batch
-                .as_ref()
-                .ok()
-                .map(|Read { value, at }| LastBatch {
+            last_batch: last_batch.as_ref().ok().filter(|_| workflow.is_ok()).map(
+                |Read { value, at }| LastBatch {
                     started_at: value.map(timestamp),
                     read_at: timestamp(*at),
-                }),
+                },
+            ),
             job_running: busy.and_then(|busy| busy.as_ref().ok()).map(flag),
             unavailable,
         }
@@ -100,5 +99,5 @@ impl From<&Facts> for Wire {
 }
 
 fn why<T>(fact: &Fact<T>) -> Option<String> {
-    fact.as_ref().err().cloned()
+    fact.as_ref().err().map(|missing| missing.why.clone())
 }

@@ -10,8 +10,8 @@ use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::lost::{CLOCK_DIFFERENCE, NotFound, candidates};
-use super::{Workflows, is_foreign, moment, unclear};
+use super::lost::{CLOCK_DIFFERENCE, MAX_CANDIDATES, NotFound, candidates};
+use super::{Workflows, may_be_ours, moment, unclear};
 use crate::ledger::{Job, JobId, Record};
 use crate::target::Target;
 
@@ -86,14 +86,19 @@ impl Workflows {
         let during = job.started_at - CLOCK_DIFFERENCE..=job.answered_at + CLOCK_DIFFERENCE;
         if began.iter().any(|listed| during.contains(&listed.began)) {
             began.retain(|listed| during.contains(&listed.began));
+        } else {
+            began.retain(|listed| !record.is_ended(&listed.id));
         }
         if began.iter().any(|listed| !record.is_ended(&listed.id)) {
             began.retain(|listed| !record.is_ended(&listed.id));
         }
+        if began.len() > MAX_CANDIDATES {
+            return Err(NotFound::Several(began.len()));
+        }
         let mut ours = Vec::new();
         for listed in began {
             let found = self.get_job(&table.workflow, &listed.id).await?;
-            if !is_foreign(&found) {
+            if may_be_ours(&found, job.job_type) {
                 ours.push(found);
             }
         }

@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Listed, Table, Unread, Workflows, is_batch, is_foreign, unclear};
 use crate::config::Period;
-use crate::job_type::{Fact, Facts, Mapping, Read, Workflow};
+use crate::job_type::{Fact, Facts, Mapping, Missing, Read, Workflow};
 use crate::target::Target;
 
 /// How long a fact is kept.
@@ -87,8 +87,8 @@ impl Workflows {
             Ok(table) => table,
             Err(why) => {
                 return Facts {
-                    workflow: Err(why.to_string()),
-                    populated: Err(why.to_string()),
+                    workflow: Err(missing(&why)),
+                    populated: Err(missing(&why)),
                     last_batch: known(last_batch),
                     busy: None,
                 };
@@ -105,7 +105,11 @@ impl Workflows {
             Some(every) if last_batch.is_none() && chooses_by_batch => {
                 let since = now - every.duration;
                 let read = self.recent_batch(target, &table.value.workflow, since, now);
-                said(until.bound("ListIdMappingJobs", read).await)
+                said(
+                    until
+                        .bound("ListIdMappingJobs and GetIdMappingJob", read)
+                        .await,
+                )
             }
             _ => known(last_batch),
         };
@@ -234,5 +238,12 @@ impl Workflows {
 }
 
 fn said<T>(read: Result<Read<T>, Unread>) -> Fact<T> {
-    read.map_err(|why| why.to_string())
+    read.map_err(|why| missing(&why))
+}
+
+fn missing(why: &Unread) -> Missing {
+    Missing {
+        why: why.to_string(),
+        permitted: why.permission.is_none(),
+    }
 }

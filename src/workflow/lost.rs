@@ -6,7 +6,7 @@
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::{Listed, Unread, Workflows, is_foreign, unclear};
+use super::{Listed, Unread, Workflows, may_be_ours, unclear};
 use crate::ledger::{Call, Job, JobId, Record};
 
 /// How far the clocks of Entity Resolution and of the function may differ.
@@ -21,7 +21,7 @@ const LATEST_START: Duration = Duration::minutes(5);
 const LONGEST_FAILURE: Duration = Duration::hours(1);
 
 /// Jobs that may be the call's and are looked at one by one at most.
-const MAX_CANDIDATES: usize = 5;
+pub(super) const MAX_CANDIDATES: usize = 5;
 
 /// Why no job was found for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +38,16 @@ impl NotFound {
     /// Whether a call that was made so long ago is given up: its job should show by now, or cannot be
     /// seen. While reads fail by themselves it is hoped for longer.
     pub fn is_given_up(&self, age: Duration) -> bool {
-        match self {
-            Self::Unread(Unread {
-                permission: None, ..
-            }) => age > LONGEST_FAILURE,
-            _ => age > LATEST_START,
+        age > if self.is_lasting() {
+            LATEST_START
+        } else {
+            LONGEST_FAILURE
         }
+    }
+
+    /// Whether it will be the same the next time: no read failed by itself.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Unread(_)) || self.is_final()
     }
 
     /// Whether it is in vain to look again at once: a permission is missing.
@@ -78,8 +82,8 @@ impl std::fmt::Display for NotFound {
 
 impl Workflows {
     /// Looks for the job that a call started: one of the table's workflow that began when the call
-    /// was made and did not fail, that no other call of the ledger started, and that has no output
-    /// of its own, as jobs have that were started at Entity Resolution itself.
+    /// was made and did not fail, that no other call of the ledger started, that has the type that was
+    /// sent, and no output of its own, as jobs have that were started at Entity Resolution itself.
     pub async fn find_job(
         &self,
         call: &Call,
@@ -109,7 +113,7 @@ impl Workflows {
         }
         let mut ours = Vec::new();
         for Listed { id, .. } in candidates {
-            if !is_foreign(&self.get_job(workflow, &id).await?) {
+            if may_be_ours(&self.get_job(workflow, &id).await?, call.choice.job_type) {
                 ours.push(id);
             }
         }

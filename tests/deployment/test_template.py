@@ -182,7 +182,7 @@ def test_the_environment_is_what_the_code_reads(resources):
     read = set(re.findall(r'get\(\s*"([A-Z_]+)"', config))
     read |= set(re.findall(r'(?:queue_url|span|period)\(\s*"([A-Z_]+)"', config))
     assert len(read) > 10
-    set_by_lambda = {"AWS_REGION"}
+    set_by_lambda = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
     assert set(variables) == read - set_by_lambda
     assert variables == {
@@ -211,6 +211,7 @@ def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
     assert [assertion["Assert"] for assertion in rule["Assertions"]] == [
         {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": "IdMappingWorkflowArns"}, ""]}]},
         {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
+        {"Fn::Not": [{"Fn::Equals": [{"Ref": "OutcomeEventBusName"}, ""]}]},
     ]
 
 
@@ -441,7 +442,7 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
         "ScalingConfig": {"MaximumConcurrency": 2},
     }
     interval, timeout = PARAMETERS["RetryInterval"], PARAMETERS["Timeout"]
-    longest = re.search(r'LONGEST_WAIT: &str = "(\d+)d"', (ROOT / "src/config.rs").read_text())
+    longest = re.search(r'const MAX_WAIT: Bounds = Bounds \{\s*longest: "(\d+)d"', (ROOT / "src/config.rs").read_text())
     # For any two values that the parameters take.
     assert interval["MinValue"] >= 6 * timeout["MaxValue"] + source["MaximumBatchingWindowInSeconds"]
     assert interval["MinValue"] * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
@@ -452,8 +453,8 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
 def test_durations_are_those_that_the_code_takes():
     config = (ROOT / "src/config.rs").read_text()
     units = {"s": 1, "m": 60, "h": 3600, "d": DAYS}
-    for parameter, setting in [("MaxWait", "WAIT"), ("SettleTime", "SETTLING"), ("FullRefreshEvery", "FULL_REFRESH")]:
-        longest = re.search(rf'LONGEST_{setting}: &str = "(\d+)([smhd])"', config)
+    for parameter, setting in [("MaxWait", "MAX_WAIT"), ("SettleTime", "SETTLE_TIME"), ("FullRefreshEvery", "FULL_REFRESH_EVERY")]:
+        longest = re.search(rf'const {setting}: Bounds = Bounds {{\s*longest: "(\d+)([smhd])"', config)
         longest = int(longest[1]) * units[longest[2]]
         taken = [f"{count}{unit}" for unit in units for count in range(12_000) if accepts(parameter, f"{count}{unit}")]
         spans = {int(text[:-1]) * units[text[-1]] for text in taken}

@@ -290,18 +290,13 @@ async fn a_read_that_fails_otherwise_is_retried_and_then_stops_nothing() {
             assert_eq!(lab.aws.calls_of(*operation).len(), 3);
         }
         // One that is never answered, in the time that there is.
-        for seconds in [5, 120] {
+        for seconds in [3, 5, 120] {
             let mut lab = lab_with(TABLE, &[]).await;
             lab.timeout = Duration::from_secs(seconds);
             lab.aws.fail_always(*operation, Fault::AcceptAndHang);
-            let outcome = lab.response(&news("a", -10)).await["outcomes"][0].clone();
-            if seconds == 5 {
-                assert_eq!(outcome["error"]["type"], "OutOfTime");
-            } else {
-                assert_eq!(outcome["decision"]["rule"], "FACTS_UNAVAILABLE");
-                let reason = outcome["decision"]["reason"].as_str().unwrap();
-                assert!(reason.contains("no answer within 5000 ms"), "{reason}");
-            }
+            let (what, reason) = chosen(&mut lab, &news("a", -10)).await;
+            assert_eq!(what, "STARTED none FACTS_UNAVAILABLE", "{seconds}");
+            assert!(reason.contains("no answer within "), "{reason}");
         }
     }
 
@@ -333,6 +328,49 @@ async fn a_read_that_fails_otherwise_is_retried_and_then_stops_nothing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn jobs_that_cannot_be_read_this_time_are_no_reason_for_a_batch() {
+    for fault in [Fault::Refuse(Exception::throttling()), Fault::AcceptAndHang] {
+        for operation in [Operation::ListIdMappingJobs, Operation::GetIdMappingJob] {
+            let mut lab = lab_with(TABLE, &[FULL_REFRESH]).await;
+            earlier_job(&lab, "BATCH", 1);
+            lab.aws.fail_always(operation, fault.clone());
+            let (what, reason) = chosen(&mut lab, &news("a", -10)).await;
+            assert_eq!(what, "STARTED none FACTS_UNAVAILABLE");
+            assert!(reason.contains(&format!("{operation:?}")), "{reason}");
+        }
+    }
+    // There is time for all that are promised.
+    let mut lab = lab_with(TABLE, &[FULL_REFRESH]).await;
+    earlier_job(&lab, "BATCH", 1);
+    for _ in 0..24 {
+        earlier_job(&lab, "INCREMENTAL", 0);
+    }
+    lab.aws.fail_always(
+        Operation::GetIdMappingJob,
+        Fault::Slow(Duration::from_millis(300)),
+    );
+    let (what, _) = chosen(&mut lab, &news("a", -10)).await;
+    assert_eq!(what, "STARTED INCREMENTAL INCREMENTAL");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_started_meanwhile_is_chosen_by() {
+    let lab = lab_with(TABLE, &[FULL_REFRESH]).await;
+    lab.aws.fail_next(
+        Operation::ListIdMappingJobs,
+        Fault::Slow(Duration::from_millis(600)),
+    );
+    let (one, other) = (news("a", -10), news("b", 0));
+    let (_, _) = tokio::join!(lab.invoke(0, "first", &one), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        lab.invoke(1, "second", &other).await
+    });
+    let types: Vec<_> = lab.aws.jobs().into_iter().map(|job| job.job_type).collect();
+    let batches = types.iter().filter(|sent| sent.as_deref() == Some("BATCH"));
+    assert_eq!(batches.count(), 1, "{types:?}");
+}
+
 /// What is missing matters only where it could change the choice.
 #[tokio::test(start_paused = true)]
 async fn a_choice_that_needs_no_missing_fact_is_made() {
@@ -355,9 +393,8 @@ async fn a_choice_that_needs_no_missing_fact_is_made() {
 async fn a_dry_run_shows_the_choice_with_its_facts_and_what_would_happen_now() {
     let mut lab = lab_with(TABLE, &[FULL_REFRESH]).await;
     lab.aws.set_slot(Slot::Conflict);
-    let mut dry = event_file("bare-auto.json");
+    let mut dry = event_file("bare-auto-dry-run.json");
     dry["time"] = json!("2026-11-23T01:59:50Z");
-    dry["dryRun"] = json!(true);
     earlier_job(&lab, "BATCH", 3);
     let plan = lab.response(&dry).await["outcomes"][0].clone();
     let at = "2026-11-23T02:00:00.000Z";
@@ -407,7 +444,7 @@ async fn a_dry_run_shows_the_choice_with_its_facts_and_what_would_happen_now() {
     assert_eq!(plan["plan"], "START");
     let unavailable = plan["facts"]["unavailable"].as_array().unwrap();
     assert_eq!(unavailable.len(), 1, "{unavailable:?}");
-    assert_eq!(plan["facts"]["lastBatch"], json!({ "readAt": at }));
+    assert_eq!(plan["facts"].get("lastBatch"), None);
 
     let changes = [
         Operation::PopulateIdMappingTable,

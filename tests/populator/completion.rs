@@ -41,17 +41,25 @@ async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
         lab.aws.state().same_ids = same_ids;
         let event = event_file("population-requested.json");
         let started = lab.response(&event).await["outcomes"][0].clone();
-        assert_eq!(
-            watches(&lab),
-            [json!({
-                "idMappingJobId": started["idMappingJobId"],
-                "jobType": "INCREMENTAL",
-                "decision": started["decision"],
-                "startedAt": "2026-11-23T02:00:00.000Z",
-                "answeredAt": "2026-11-23T02:00:00.000Z",
-                "named": true,
-            })]
-        );
+        let mut message: Value =
+            serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+        let mut sample = event_file("watch-message.json");
+        for place in [
+            "/waitingSince",
+            "/watch/startedAt",
+            "/watch/answeredAt",
+            "/watch/idMappingJobId",
+        ] {
+            let value = message.pointer_mut(place).unwrap().take();
+            let expected = if place.ends_with("Id") {
+                started["idMappingJobId"].clone()
+            } else {
+                json!("2026-11-23T02:00:00.000Z")
+            };
+            assert_eq!(value, expected, "{place}");
+            *sample.pointer_mut(place).unwrap() = Value::Null;
+        }
+        assert_eq!(message, sample);
         // It is put in line before its start is announced.
         let order: Vec<Operation> = lab.aws.calls().iter().filter_map(|c| c.operation).collect();
         let place = |operation| order.iter().position(|other| *other == operation).unwrap();
@@ -358,8 +366,17 @@ async fn reads_that_are_never_answered_do_not_hold_up_who_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_followed_under_two_names_ends_once() {
+    let mut lab = under_two_names().await;
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+    assert_eq!(ends.count(), 1);
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+/// A job that started, could not be recorded, and was found later under its other name.
+async fn under_two_names() -> Lab {
     let mut lab = tracking(Slot::Conflict).await;
-    // It started, and could not be recorded: it is found later, under its other name.
     lab.aws
         .fail_next(Operation::PutItem, Fault::Slow(Duration::ZERO));
     lab.aws.fail_next(
@@ -370,11 +387,151 @@ async fn a_job_that_is_followed_under_two_names_ends_once() {
     round(&mut lab).await;
     lab.outcomes(&news("a", -10)).await;
     assert_eq!(watches(&lab).len(), 2);
-    lab.aws.end_job(Status::Succeeded);
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_failed_under_two_names_covers_nothing_under_either() {
+    let mut lab = under_two_names().await;
+    lab.aws.end_job(Status::Failed);
     round(&mut lab).await;
-    let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+    let ends = lab
+        .announced()
+        .into_iter()
+        .filter(|end| end == "FAILED JobFailed");
     assert_eq!(ends.count(), 1);
     assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_job_covers_again_when_a_newer_one_failed_in_whatever_order_that_is_learned() {
+    for newer_first in [true, false] {
+        let mut lab = tracking(Slot::Unlimited).await;
+        lab.outcomes(&news("a", -10)).await;
+        lab.pass(Duration::from_secs(60));
+        lab.outcomes(&news("b", 30)).await;
+        let end = |lab: &Lab, index: usize, status| {
+            let ended_at = Some(lab.now());
+            let job = &mut lab.aws.state().jobs[index];
+            (job.status, job.ended_at) = (status, ended_at);
+        };
+        end(&lab, 1, Status::Failed);
+        if !newer_first {
+            end(&lab, 0, Status::Succeeded);
+        }
+        round(&mut lab).await;
+        assert_eq!(lab.outcomes(&news("old", -20)).await, ["COVERED"]);
+        end(&lab, 0, Status::Succeeded);
+        round(&mut lab).await;
+        assert_eq!(lab.outcomes(&news("older", -30)).await, ["COVERED"]);
+        assert_eq!(lab.aws.jobs().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_type_is_never_ours() {
+    // Our job does not show; a person's does, of another type.
+    let mut lab = tracking(Slot::Unlimited).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.start_foreign_job(T1);
+    {
+        let jobs = &mut lab.aws.state().jobs;
+        jobs[0].table = T2.to_owned();
+        jobs[1].foreign = false;
+        jobs[1].job_type = Some("DELETE_ONLY".to_owned());
+    }
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED"]);
+    // Two that began then are told apart by it.
+    let mut lab = tracking(Slot::Unlimited).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.start_foreign_job(T1);
+    lab.aws.state().jobs[1].foreign = false;
+    lab.aws.state().jobs[1].job_type = Some("DELETE_ONLY".to_owned());
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nobody_can_be_told_a_job_stands_in_the_line_once() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.aws.fail_always(
+        Operation::PutEvents,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    lab.failure(&news("a", -10)).await;
+    for number in 0..5 {
+        let id = format!("later-{number}");
+        lab.outcomes(&news(&id, 10)).await;
+        round(&mut lab).await;
+    }
+    assert_eq!(watches(&lab).len(), 1);
+    // In one batch a job is looked at once, however often it stands there.
+    let message = lab.aws.messages("waiting")[0].body.clone();
+    for _ in 0..3 {
+        lab.aws.send("waiting", &message);
+    }
+    lab.aws.repair(Operation::PutEvents);
+    let before = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
+    lab.pass(VISIBILITY);
+    lab.poll(0).await;
+    assert!(lab.aws.calls_of(Operation::ListIdMappingJobs).len() - before <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_read_that_fails_after_max_wait_gives_no_job_up() {
+    let settings = [TRACK, ("MAX_WAIT", "1h")];
+    for operation in [Operation::GetIdMappingTable, Operation::ListIdMappingJobs] {
+        let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+        lab.outcomes(&news("a", -10)).await;
+        lab.pass(Duration::from_secs(2 * 60 * 60));
+        lab.aws
+            .fail_always(operation, Fault::Refuse(Exception::throttling()));
+        round(&mut lab).await;
+        lab.aws.repair(operation);
+        lab.aws.end_job(Status::Succeeded);
+        round(&mut lab).await;
+        assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_does_not_show_is_not_taken_for_one_whose_end_is_announced() {
+    let mut lab = tracking(Slot::Unlimited).await;
+    lab.outcomes(&news("a", -10)).await;
+    // As if it were another workflow's.
+    lab.aws.state().jobs[0].table = T2.to_owned();
+    lab.pass(Duration::from_secs(60));
+    lab.outcomes(&news("b", 30)).await;
+    let ended_at = Some(lab.now());
+    lab.aws.state().jobs[1].status = Status::Failed;
+    lab.aws.state().jobs[1].ended_at = ended_at;
+    round(&mut lab).await;
+    round(&mut lab).await;
+    assert_eq!(watches(&lab).len(), 1, "the first one's");
+    lab.aws.state().jobs[0].table = T1.to_owned();
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    assert_eq!(lab.announced()[2..], ["FAILED JobFailed", "SUCCEEDED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn moments_that_no_clock_has_hold_up_nobody() {
+    let mut lab = tracking(Slot::Unlimited).await;
+    lab.outcomes(&news("a", -10)).await;
+    let mut message: Value = serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+    message["watch"]["startedAt"] = json!("9999-12-31T23:59:59Z");
+    message["watch"]["answeredAt"] = json!("9999-12-31T23:59:59Z");
+    lab.aws.send("waiting", &message.to_string());
+    message["watch"]["startedAt"] = json!("0000-01-01T00:00:00Z");
+    lab.aws.send("waiting", &message.to_string());
+    lab.aws.send("waiting", &request_for(T2).to_string());
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["STARTED", "STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -412,6 +569,11 @@ async fn a_message_to_follow_that_is_invoked_directly_is_looked_at_and_put_in_li
     lab.aws.end_job(Status::Succeeded);
     assert_eq!(lab.outcomes(&message).await, ["SUCCEEDED"]);
     assert_eq!(lab.outcomes(&message).await, [""; 0], "it is announced");
+    // Also where jobs are followed no more.
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    assert_eq!(lab.outcomes(&message).await, [""; 0]);
+    assert_eq!(watches(&lab).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -338,6 +338,8 @@ fn every_file_is_used_by_a_test() {
                 "sqs-batch.json",
                 "cloudtrail-failed-call.json",
                 "waiting-message.json",
+                "watch-message.json",
+                "bare-auto-dry-run.json",
             ]
             .map(str::to_owned),
         )

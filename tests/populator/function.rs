@@ -85,7 +85,24 @@ impl Function {
         answered.unwrap_or_else(|| panic!("no answer; the log: {}", self.log()))
     }
 
+    /// The log without its metrics.
     pub fn log(&self) -> String {
+        let lines = self.all();
+        let is_metric = |line: &&str| line.contains("\"_aws\"");
+        let lines = lines.lines().filter(|line| !is_metric(line));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The lines of metrics.
+    pub fn metrics(&self) -> Vec<Value> {
+        let lines = self.all();
+        let lines = lines.lines().filter(|line| line.contains("\"_aws\""));
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn all(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 

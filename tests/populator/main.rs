@@ -23,6 +23,7 @@ mod lab;
 mod load;
 #[cfg(target_os = "linux")] // it reads /proc
 mod memory;
+mod metrics;
 mod processes;
 mod promises;
 mod proof;

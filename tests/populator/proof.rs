@@ -130,7 +130,12 @@ impl Search {
                 self.lab.deliver(0, &news.event).await;
             }
             Act::EndJob => {
-                self.lab.aws.end_job(Status::Succeeded);
+                // That it failed is known only where jobs are followed.
+                let status = match self.track {
+                    true => Status::Failed,
+                    false => Status::Succeeded,
+                };
+                self.lab.aws.end_job(status);
             }
             Act::Round => self.round().await,
         }

@@ -105,8 +105,8 @@ impl Exception {
 
     /// 403 `AccessDeniedException`.
     pub fn access_denied() -> Self {
-        let message = "User: arn:aws:sts::123456789012:assumed-role/populator/populator is not authorized to perform: \
-                       cleanrooms:PopulateIdMappingTable on resource: the ID mapping table";
+        let message = "User: arn:aws:sts::123456789012:assumed-role/populator/populator is not authorized to perform \
+                       this action: no identity-based policy allows it";
         Self::new(
             403,
             "AccessDeniedException",

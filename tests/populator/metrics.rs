@@ -1,0 +1,131 @@
+//! The metrics in the built binary's log.
+
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use serde_json::{Value, json};
+
+use crate::function::{Function, error, response};
+use crate::world::{T1, T2, T3, event_file, request_for};
+
+/// The names and values of the metrics of a line.
+fn measured(line: &Value) -> Vec<(String, Value)> {
+    let names = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array();
+    names
+        .unwrap()
+        .iter()
+        .map(|metric| {
+            let name = metric["Name"].as_str().unwrap().to_owned();
+            let value = line[&name].clone();
+            (name, value)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_measured_stands_in_the_log_at_every_level() {
+    for level in ["INFO", "ERROR", "FATAL"] {
+        let function = Function::start(&[("AWS_LAMBDA_LOG_LEVEL", level)]).await;
+        response(function.invoke(request_for(T1).to_string()).await);
+        let lines = function.metrics();
+        assert_eq!(lines.len(), 2, "{level}");
+        for line in &lines {
+            assert_eq!(
+                (&line["service"], &line["level"]),
+                (&json!("populator"), &json!(level))
+            );
+            assert!(line["timestamp"].is_string() && line["message"].is_string());
+            assert_eq!(line["requestId"], "request-0");
+        }
+        let names: Vec<String> = measured(&lines[0])
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["JobsStarted", "PopulateLatency", "ColdStart"]);
+        assert_eq!(measured(&lines[1]), [("JobsStarted".to_owned(), json!(1))]);
+        assert_eq!(lines[1]["idMappingTableIdentifier"], T1);
+        // A second invocation is no cold start.
+        let refusal = Fault::Refuse(Exception::not_found());
+        function
+            .aws
+            .fail_next(Operation::PopulateIdMappingTable, refusal);
+        error(function.invoke(request_for(T1).to_string()).await);
+        let names: Vec<String> = measured(&function.metrics()[2])
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["RequestsRejected", "PopulateLatency"], "{level}");
+    }
+}
+
+/// Each metric is measured where it happens, and only there.
+#[tokio::test]
+async fn every_metric_has_its_moment() {
+    let aws = FakeAws::start().await.unwrap();
+    aws.set_slot(Slot::Conflict);
+    let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
+    let settings = [
+        ("EVENT_BUS_NAME", "default"),
+        ("WAITING_QUEUE_URL", waiting.as_str()),
+        ("TRACK_COMPLETION", "true"),
+    ];
+    let function = Function::on(&aws, std::time::Duration::from_secs(30), &settings).await;
+    let requested = event_file("population-requested.json");
+    let names = |function: &Function| -> Vec<String> {
+        let lines = function.metrics();
+        let of_service = lines
+            .iter()
+            .rev()
+            .find(|line| line["idMappingTableIdentifier"].is_null());
+        measured(of_service.unwrap())
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
+    };
+    let poll = async || {
+        let batch = aws.receive("waiting", 10).unwrap();
+        let answer = response(function.invoke(batch.to_string()).await);
+        aws.received("waiting", &batch, Some(&answer));
+    };
+    // A start that cannot be published.
+    aws.fail_next(
+        Operation::PutEvents,
+        Fault::FailEntries("MalformedDetail".to_owned()),
+    );
+    error(function.invoke(requested.to_string()).await);
+    assert_eq!(
+        names(&function),
+        [
+            "JobsStarted",
+            "PublishFailures",
+            "PopulateLatency",
+            "ColdStart"
+        ]
+    );
+    // Its repeat announces it, and another one is covered.
+    response(function.invoke(requested.to_string()).await);
+    assert_eq!(names(&function), ["JobsStarted"]);
+    response(function.invoke(requested.to_string()).await);
+    assert_eq!(names(&function), ["RequestsCovered"]);
+    // Another table waits; its turn comes when the first job has failed.
+    response(function.invoke(request_for(T2).to_string()).await);
+    assert_eq!(names(&function), ["RequestsWaiting", "PopulateLatency"]);
+    aws.end_job(Status::Failed);
+    poll().await;
+    assert_eq!(
+        names(&function),
+        [
+            "JobsStarted",
+            "WaitSeconds",
+            "PopulateLatency",
+            "JobDuration",
+            "JobsFailed"
+        ]
+    );
+    // An answer that is lost, and whose job is found.
+    aws.end_job(Status::Succeeded);
+    aws.fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    response(function.invoke(request_for(T3).to_string()).await);
+    assert_eq!(
+        names(&function),
+        ["JobsStarted", "OutcomesUnknown", "PopulateLatency"]
+    );
+}
