@@ -319,8 +319,9 @@ async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<R
         request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
         function_arn: FUNCTION_ARN.to_owned(),
         deadline: aws.now() + Duration::from_secs(60),
+        trace_header: None,
     };
-    let span = telemetry::invocation_span(&invocation.request_id);
+    let span = telemetry::invocation_span(&invocation.request_id, None);
     let payload = Payload::from_text(payload);
     populator
         .handle(&payload, &invocation)

@@ -36,3 +36,12 @@ pub fn config_loader(region: &str) -> ConfigLoader {
         )
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
 }
+
+/// How something is sent on: within a time, and as part of a trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// How long it may take.
+    pub within: Duration,
+    /// X-Ray's header of the invocation, if it has one.
+    pub trace_header: Option<&'a str>,
+}

@@ -90,6 +90,25 @@ pub struct Invocation {
     pub function_arn: String,
     /// When Lambda ends the invocation.
     pub deadline: OffsetDateTime,
+    /// X-Ray's header, where Lambda gives one.
+    pub trace_header: Option<String>,
+}
+
+impl Invocation {
+    /// X-Ray's header, if it is one that may be passed on: EventBridge takes 500 characters.
+    fn trace_header(&self) -> Option<&str> {
+        let header = self.trace_header.as_deref()?;
+        let fits =
+            (1..=500).contains(&header.len()) && header.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then_some(header)
+    }
+
+    /// The trace's id: `Root=…` of the header.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_header()?
+            .split(';')
+            .find_map(|part| part.strip_prefix("Root="))
+    }
 }
 
 impl From<&lambda_runtime::Context> for Invocation {
@@ -100,6 +119,7 @@ impl From<&lambda_runtime::Context> for Invocation {
             function_arn: context.invoked_function_arn.clone(),
             deadline: OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
                 .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            trace_header: context.xray_trace_id.clone(),
         }
     }
 }
@@ -187,17 +207,17 @@ impl Populator {
             .min(now + MAX_TIMEOUT);
         match delivery {
             Delivery::Direct(Content::Watch(started)) => {
-                let work = Work::new(self, &home, metrics, deadline, false);
+                let work = Work::new(self, &home, metrics, invocation, deadline, false);
                 let outcomes = work.watch_one(&started).await?;
                 Ok(Response::Direct { outcomes })
             }
             Delivery::Direct(content) => {
-                let mut work = Work::new(self, &home, metrics, deadline, false);
+                let mut work = Work::new(self, &home, metrics, invocation, deadline, false);
                 let chance = chance(&invocation.request_id);
                 direct(all(&mut work, vec![requests(content)], chance).await)
             }
             Delivery::Batch(messages) => {
-                let work = Work::new(self, &home, metrics, deadline, true);
+                let work = Work::new(self, &home, metrics, invocation, deadline, true);
                 let chance = chance(&invocation.request_id);
                 Ok(Response::Batch(batch(work, messages, chance).await))
             }

@@ -64,7 +64,7 @@ async fn serve(variable: impl Fn(&str) -> Option<String>) -> Result<(), lambda_r
     let answer = async |event: LambdaEvent<Payload>| match &populator {
         Ok(populator) => {
             let invocation = Invocation::from(&event.context);
-            let span = telemetry::invocation_span(&invocation.request_id);
+            let span = telemetry::invocation_span(&invocation.request_id, invocation.trace_id());
             populator
                 .handle(&event.payload, &invocation)
                 .instrument(span)

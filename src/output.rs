@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::clients::Sending;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Choice, Decision, Facts, JobType};
@@ -322,7 +323,7 @@ impl EventBus {
         request: &Request,
         home: &Home,
         decided_at: OffsetDateTime,
-        budget: Duration,
+        sending: Sending<'_>,
     ) -> Result<(), String> {
         let Some(detail_type) = outcome.outcome.detail_type() else {
             return Ok(());
@@ -344,10 +345,12 @@ impl EventBus {
                 (decided_at.unix_timestamp_nanos() / 1_000_000) as i64,
             ))
             .detail(detail)
+            .set_trace_header(sending.trace_header.map(str::to_owned))
             .build();
-        tokio::time::timeout(budget, self.put(entry))
+        let within = sending.within;
+        tokio::time::timeout(within, self.put(entry))
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} ms", budget.as_millis())))
+            .unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
             .map_err(failed)
     }
 

@@ -1,7 +1,7 @@
 //! Log lines as Lambda reads them.
 //!
-//! In JSON every line has `timestamp`, `level`, `message` and, inside an invocation, `requestId` at
-//! the top level, then the event's fields: Lambda filters by the first two and takes a line without
+//! In JSON every line has `timestamp`, `level`, `message` and, inside an invocation, `requestId` and,
+//! where it is traced, `traceId` at the top level, then the event's fields: Lambda filters by the first two and takes a line without
 //! them for INFO. Of the libraries' lines only errors are written: their other lines hold
 //! requests and responses, and no payload belongs in a log; their warnings repeat what our own lines
 //! say.
@@ -20,9 +20,6 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::output::timestamp;
-
-/// The name of the field that an invocation's span carries to its lines.
-const REQUEST_ID: &str = "requestId";
 
 /// Starts logging to standard output: `AWS_LAMBDA_LOG_FORMAT` (`JSON`, else text) and
 /// `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, else INFO), as Lambda sets them. A panic becomes a
@@ -64,9 +61,9 @@ pub fn measured(lines: Vec<Map<String, Value>>) {
 }
 
 /// The span of an invocation.
-pub fn invocation_span(request_id: &str) -> tracing::Span {
+pub fn invocation_span(request_id: &str, trace_id: Option<&str>) -> tracing::Span {
     // At the highest level, so that no filter takes it and with it the request id.
-    tracing::error_span!("invocation", requestId = request_id)
+    tracing::error_span!("invocation", requestId = request_id, traceId = trace_id)
 }
 
 /// A layer that writes each event as one line.
@@ -120,9 +117,9 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         if let Some(span) = context.span(id)
-            && let Some(request_id) = fields.take(REQUEST_ID)
+            && attributes.metadata().name() == "invocation"
         {
-            span.extensions_mut().insert(RequestId(request_id));
+            span.extensions_mut().insert(Invocation(fields.0));
         }
     }
 
@@ -130,37 +127,38 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let message = fields.take("message").unwrap_or_else(|| "".into());
-        let request_id = context.event_scope(event).and_then(|mut scope| {
-            scope.find_map(|span| span.extensions().get::<RequestId>().map(|id| id.0.clone()))
+        let invocation = context.event_scope(event).and_then(|mut scope| {
+            scope.find_map(|span| span.extensions().get::<Invocation>().map(|of| of.0.clone()))
         });
+        let mut all = invocation.unwrap_or_default();
+        all.append(&mut fields.0);
         let now = OffsetDateTime::now_utc();
         let level = *event.metadata().level();
         let line = if self.json {
-            json(now, level, &message, request_id, fields)
+            json(now, level, &message, &all)
         } else {
-            text(now, level, &message, request_id, fields)
+            text(now, level, &message, &all)
         };
         (self.write)(&line);
     }
 }
 
-struct RequestId(Value);
+/// What an invocation's span carries to its lines.
+struct Invocation(Vec<(&'static str, Value)>);
 
 fn json(
     now: OffsetDateTime,
     level: Level,
     message: &Value,
-    request_id: Option<Value>,
-    fields: Fields,
+    fields: &[(&'static str, Value)],
 ) -> String {
     let mut line = format!(
         r#"{{"timestamp":"{}","level":"{level}","message":{message}"#,
         timestamp(now)
     );
-    let request_id = request_id.map(|id| (REQUEST_ID, id));
-    for (name, value) in request_id.into_iter().chain(fields.0) {
+    for (name, value) in fields {
         // Writing to a string cannot fail.
-        let _ = write!(line, ",{}:{value}", Value::from(name));
+        let _ = write!(line, ",{}:{value}", Value::from(*name));
     }
     line.push_str("}\n");
     line
@@ -170,16 +168,14 @@ fn text(
     now: OffsetDateTime,
     level: Level,
     message: &Value,
-    request_id: Option<Value>,
-    fields: Fields,
+    fields: &[(&'static str, Value)],
 ) -> String {
     let message = message
         .as_str()
         .unwrap_or_default()
         .replace(['\n', '\r'], " ");
     let mut line = format!("{} {level} {message}", timestamp(now));
-    let request_id = request_id.map(|id| (REQUEST_ID, id));
-    for (name, value) in request_id.into_iter().chain(fields.0) {
+    for (name, value) in fields {
         let _ = write!(line, " {name}={value}");
     }
     line.push('\n');
@@ -242,7 +238,7 @@ mod tests {
     #[test]
     fn a_json_line_has_the_top_level_members_that_lambda_reads_then_the_fields() {
         let written = lines(Some("JSON"), None, || {
-            let _span = invocation_span("request-1").entered();
+            let _span = invocation_span("request-1", None).entered();
             tracing::warn!(
                 idMappingJobId = Some("job"),
                 jobType = None::<&str>,
@@ -276,7 +272,7 @@ mod tests {
     #[test]
     fn a_text_line_is_one_line() {
         let written = lines(None, None, || {
-            let _span = invocation_span("request-1").entered();
+            let _span = invocation_span("request-1", None).entered();
             tracing::info!(outcome = "STARTED", "two\nlines");
         });
         let [line] = &written[..] else {
@@ -317,13 +313,24 @@ mod tests {
     #[test]
     fn the_request_id_stands_at_every_level() {
         let written = lines(Some("JSON"), Some("ERROR"), || {
-            let _span = invocation_span("request-1").entered();
+            let _span = invocation_span("request-1", None).entered();
             tracing::error!("");
         });
         assert!(
             written[0].contains(r#""requestId":"request-1""#),
             "{written:?}"
         );
+    }
+
+    #[test]
+    fn the_trace_stands_beside_it() {
+        let written = lines(Some("JSON"), None, || {
+            let _span =
+                invocation_span("request-1", Some("1-5759e988-bd862e3fe1be46a994272793")).entered();
+            tracing::info!(outcome = "STARTED", "");
+        });
+        let expected = r#""requestId":"request-1","traceId":"1-5759e988-bd862e3fe1be46a994272793","outcome":"STARTED"}"#;
+        assert!(written[0].trim_end().ends_with(expected), "{written:?}");
     }
 
     #[test]

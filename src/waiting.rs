@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::operation::send_message::builders::SendMessageFluentBuilder;
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeNameForSends as TraceHeader,
+    MessageSystemAttributeValue,
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::clients::Sending;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Decision, JobType, WishedBy};
@@ -43,7 +48,7 @@ impl Queue {
         request: &Request,
         since: OffsetDateTime,
         delay: Duration,
-        within: Duration,
+        sending: Sending<'_>,
     ) -> Result<(), Error> {
         let delay = i32::try_from(delay.as_secs()).unwrap_or_default();
         let send = self
@@ -52,7 +57,7 @@ impl Queue {
             .queue_url(&self.url)
             .message_body(message(request, Some(since), None))
             .set_delay_seconds((delay > 0).then_some(delay));
-        self.in_time(within, &request.target.to_string(), send)
+        self.in_time(sending, &request.target.to_string(), send)
             .await
     }
 
@@ -61,7 +66,7 @@ impl Queue {
         &self,
         started: &Started,
         since: OffsetDateTime,
-        within: Duration,
+        sending: Sending<'_>,
     ) -> Result<(), Error> {
         let send = self
             .client
@@ -73,7 +78,7 @@ impl Queue {
             started.job.id.as_str(),
             started.request.target
         );
-        self.in_time(within, &what, send).await
+        self.in_time(sending, &what, send).await
     }
 
     /// Puts a request in the dead-letter queue, so that it waits anew when it is moved back.
@@ -81,10 +86,10 @@ impl Queue {
         &self,
         request: &Request,
         error: &Error,
-        within: Duration,
+        sending: Sending<'_>,
     ) -> Result<(), Error> {
         let body = message(request, None, None);
-        self.put_aside(body, &request.target.to_string(), error, within)
+        self.put_aside(body, &request.target.to_string(), error, sending)
             .await
     }
 
@@ -94,10 +99,10 @@ impl Queue {
         body: &str,
         message_id: &str,
         error: &Error,
-        within: Duration,
+        sending: Sending<'_>,
     ) -> Result<(), Error> {
         let what = format!("message {message_id}");
-        self.put_aside(body.to_owned(), &what, error, within).await
+        self.put_aside(body.to_owned(), &what, error, sending).await
     }
 
     async fn put_aside(
@@ -105,7 +110,7 @@ impl Queue {
         body: String,
         what: &str,
         error: &Error,
-        within: Duration,
+        sending: Sending<'_>,
     ) -> Result<(), Error> {
         let send = self
             .client
@@ -121,15 +126,23 @@ impl Queue {
                 .filter_map(|(name, value)| Some((name.to_owned(), attribute(value)?)))
                 .collect(),
             ));
-        self.in_time(within, what, send).await
+        self.in_time(sending, what, send).await
     }
 
     async fn in_time(
         &self,
-        within: Duration,
+        sending: Sending<'_>,
         what: &str,
-        send: aws_sdk_sqs::operation::send_message::builders::SendMessageFluentBuilder,
+        send: SendMessageFluentBuilder,
     ) -> Result<(), Error> {
+        let Sending {
+            within,
+            trace_header,
+        } = sending;
+        let send = match trace_header.and_then(trace_attribute) {
+            Some(header) => send.message_system_attributes(TraceHeader::AwsTraceHeader, header),
+            None => send,
+        };
         let failed = |cause: String| {
             Error::new(
                 ErrorType::QueueUnavailable,
@@ -156,6 +169,14 @@ impl Queue {
             ))),
         }
     }
+}
+
+fn trace_attribute(header: &str) -> Option<MessageSystemAttributeValue> {
+    MessageSystemAttributeValue::builder()
+        .data_type("String")
+        .string_value(header)
+        .build()
+        .ok()
 }
 
 /// A string attribute, without the characters that SQS refuses.

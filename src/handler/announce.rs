@@ -23,9 +23,7 @@ impl Work<'_> {
         let Some(queue) = &self.populator.dead_letters else {
             return false;
         };
-        let sent = queue
-            .refuse(body, message_id, error, self.last_budget())
-            .await;
+        let sent = queue.refuse(body, message_id, error, self.sending()).await;
         if let Err(error) = &sent {
             let error_type = error.error_type.as_str();
             tracing::error!(
@@ -137,7 +135,7 @@ impl Work<'_> {
         let Some(bus) = &self.populator.event_bus else {
             return Ok(());
         };
-        bus.publish(outcome, request, self.home, self.now(), self.last_budget())
+        bus.publish(outcome, request, self.home, self.now(), self.sending())
             .await
             .map_err(|cause| {
                 self.metrics.count(Metric::PublishFailures);
@@ -167,7 +165,7 @@ impl Work<'_> {
             // The rejection is what the caller must know first; that it was not announced, besides.
             failure = Some(also(&error, &unpublished));
         } else if let Some(queue) = self.populator.dead_letters.as_ref().filter(|_| self.batch) {
-            failure = match queue.give_up(&request, &error, self.last_budget()).await {
+            failure = match queue.give_up(&request, &error, self.sending()).await {
                 Ok(()) => None,
                 Err(unsent) => Some(also(&error, &unsent)),
             };
@@ -198,7 +196,7 @@ impl Work<'_> {
         let Some(queue) = &self.populator.dead_letters else {
             return Some(error);
         };
-        let sent = queue.give_up(request, &error, self.last_budget()).await;
+        let sent = queue.give_up(request, &error, self.sending()).await;
         sent.err().map(|unsent| also(&error, &unsent))
     }
 
@@ -217,12 +215,7 @@ impl Work<'_> {
         }
         for done in all.iter_mut().filter(|done| done.failure.is_some()) {
             let sent = line
-                .wait(
-                    &done.request,
-                    self.now(),
-                    Duration::ZERO,
-                    self.last_budget(),
-                )
+                .wait(&done.request, self.now(), Duration::ZERO, self.sending())
                 .await;
             match sent {
                 Ok(()) => done.failure = None,
@@ -257,7 +250,7 @@ impl Work<'_> {
                 ..Done::of(request, choice)
             };
         };
-        if let Err(unsent) = line.wait(&request, now, delay, self.last_budget()).await {
+        if let Err(unsent) = line.wait(&request, now, delay, self.sending()).await {
             return Done {
                 failure: Some(Error::new(
                     unsent.error_type,

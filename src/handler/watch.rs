@@ -140,7 +140,7 @@ impl Work<'_> {
     /// Puts a job that was started in the waiting line, to be followed.
     pub(super) async fn follow(&self, started: &Started) -> Result<(), Error> {
         match &self.populator.waiting_line {
-            Some(line) => line.watch(started, self.now(), self.last_budget()).await,
+            Some(line) => line.watch(started, self.now(), self.sending()).await,
             None => Err(Error::new(
                 ErrorType::InvalidConfiguration,
                 "environment variable WAITING_QUEUE_URL is not set: a job is followed in the waiting line",

@@ -6,10 +6,11 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Populator;
 use super::deadline::{self, budget, kept_for};
 use super::log::log;
 use super::slot::Slot;
+use super::{Invocation, Populator};
+use crate::clients::Sending;
 use crate::error::{Error, ErrorType};
 use crate::input::Request;
 use crate::job_type::{self, Choice, Facts};
@@ -58,6 +59,7 @@ pub(super) struct Work<'a> {
     pub(super) populator: &'a Populator,
     pub(super) home: &'a Home,
     pub(super) metrics: &'a Metrics,
+    trace_header: Option<&'a str>,
     pub(super) deadline: OffsetDateTime,
     /// Whether the requests come in messages of a queue.
     pub(super) batch: bool,
@@ -73,6 +75,7 @@ impl<'a> Work<'a> {
         populator: &'a Populator,
         home: &'a Home,
         metrics: &'a Metrics,
+        invocation: &'a Invocation,
         deadline: OffsetDateTime,
         batch: bool,
     ) -> Self {
@@ -80,6 +83,7 @@ impl<'a> Work<'a> {
             populator,
             home,
             metrics,
+            trace_header: invocation.trace_header(),
             deadline,
             batch,
             slot: Slot::default(),
@@ -188,6 +192,14 @@ impl<'a> Work<'a> {
     /// How long an operation may take after which this request can still be put in line.
     pub(super) fn budget(&self) -> Duration {
         budget(self.left())
+    }
+
+    /// How one of the last operations for this request is sent on.
+    pub(super) fn sending(&self) -> Sending<'a> {
+        Sending {
+            within: self.last_budget(),
+            trace_header: self.trace_header,
+        }
     }
 
     /// How long one of the last operations for this request may take.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use fake_aws::{Exception, Fault, Operation};
+use fake_aws::{Exception, Fault, Operation, Slot};
 use serde_json::{Value, json};
 
-use crate::world::{M, T1, World, request_for, table_arn};
+use crate::lab::Lab;
+use crate::world::{M, T1, T2, World, request_for, request_for_all, table_arn};
 
 fn entries(world: &World) -> Vec<Value> {
     let calls = world.aws.calls_of(Operation::PutEvents);
@@ -197,7 +198,7 @@ async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
         named("a", T1, "BATCH"),
         named("b", T1, "BATCH"),
         named("a", T1, "INCREMENTAL"),
-        named("a", crate::world::T2, "BATCH"),
+        named("a", T2, "BATCH"),
     ];
     world.aws.fail_always(
         Operation::PopulateIdMappingTable,
@@ -229,4 +230,33 @@ async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
     let second = world.outcomes(&requests[0]).await[0]["eventId"].clone();
     assert_ne!(first, second);
     assert_ne!(first, rejected[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trace_goes_on_in_events_and_messages() {
+    let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    let of_events = |lab: &Lab| -> Vec<Value> {
+        let calls = lab.aws.calls_of(Operation::PutEvents);
+        let entry = |call: &fake_aws::Call| call.body["Entries"][0]["TraceHeader"].clone();
+        calls.iter().map(entry).collect()
+    };
+    let of_messages = |lab: &Lab| -> Vec<Value> {
+        let calls = lab.aws.calls_of(Operation::SendMessage);
+        let attribute = |call: &fake_aws::Call| {
+            call.body["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].clone()
+        };
+        calls.iter().map(attribute).collect()
+    };
+    for (given, passed_on) in [
+        (Some(header.to_owned()), json!(header)),
+        (None, Value::Null),
+        (Some("é".to_owned()), Value::Null),
+        (Some("x".repeat(501)), Value::Null),
+    ] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.trace_header = given;
+        lab.outcomes(&request_for_all(&[T1, T2])).await;
+        assert_eq!(of_events(&lab), vec![passed_on.clone(); 2]);
+        assert_eq!(of_messages(&lab), [passed_on]);
+    }
 }

@@ -53,6 +53,8 @@ pub struct Lab {
     /// How many invocations there were: Lambda's request ids.
     pub invoked: usize,
     pub timeout: Duration,
+    /// X-Ray's header of each invocation.
+    pub trace_header: Option<String>,
 }
 
 pub const BEGIN: OffsetDateTime = time::macros::datetime!(2026-11-23 02:00 UTC);
@@ -114,6 +116,7 @@ impl Lab {
             repeats: Vec::new(),
             invoked: 0,
             timeout: TIMEOUT,
+            trace_header: None,
         }
     }
 
@@ -137,6 +140,7 @@ impl Lab {
             request_id: request_id.to_owned(),
             function_arn: FUNCTION_ARN.to_owned(),
             deadline: self.now() + self.timeout,
+            trace_header: self.trace_header.clone(),
         };
         let payload = Payload::from_text(&payload.to_string());
         let populator = &self.populators[environment];

@@ -95,6 +95,7 @@ impl World {
             request_id: "11111111-0000-4000-8000-00000000cafe".to_owned(),
             function_arn: self.function_arn.clone(),
             deadline: OffsetDateTime::now_utc() + self.left,
+            trace_header: None,
         };
         let response = self
             .populator
