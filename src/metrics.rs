@@ -34,6 +34,8 @@ pub enum Metric {
     PublishFailures,
     /// How long a request stood in the waiting line until it was started or covered.
     WaitSeconds,
+    /// How long a request stands in the waiting line that still waits after its try.
+    StillWaitingSeconds,
     /// How long PopulateIdMappingTable took to answer, its retries included.
     PopulateLatency,
     /// How long a job ran, where jobs are followed.
@@ -46,7 +48,7 @@ pub enum Metric {
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::JobsStarted,
         Self::RequestsCovered,
         Self::RequestsWaiting,
@@ -54,6 +56,7 @@ impl Metric {
         Self::OutcomesUnknown,
         Self::PublishFailures,
         Self::WaitSeconds,
+        Self::StillWaitingSeconds,
         Self::PopulateLatency,
         Self::JobDuration,
         Self::JobsFailed,
@@ -70,6 +73,7 @@ impl Metric {
             Self::OutcomesUnknown => "OutcomesUnknown",
             Self::PublishFailures => "PublishFailures",
             Self::WaitSeconds => "WaitSeconds",
+            Self::StillWaitingSeconds => "StillWaitingSeconds",
             Self::PopulateLatency => "PopulateLatency",
             Self::JobDuration => "JobDuration",
             Self::JobsFailed => "JobsFailed",
@@ -79,7 +83,7 @@ impl Metric {
 
     fn unit(self) -> &'static str {
         match self {
-            Self::WaitSeconds | Self::JobDuration => "Seconds",
+            Self::WaitSeconds | Self::StillWaitingSeconds | Self::JobDuration => "Seconds",
             Self::PopulateLatency => "Milliseconds",
             _ => "Count",
         }

@@ -140,29 +140,22 @@ impl<'a> Work<'a> {
     }
 
     fn measure(&self, done: &Done) {
-        let Some(outcome) = &done.outcome else { return };
-        let waited = match outcome.outcome {
-            OutcomeKind::Started => {
-                self.metrics.started(&done.request.target);
-                true
+        let since = done.request.waiting_since.filter(|_| self.batch);
+        let waited = since.map(|since| Duration::try_from(self.now() - since).unwrap_or_default());
+        let kind = done.outcome.as_ref().map(|outcome| outcome.outcome);
+        match kind {
+            Some(OutcomeKind::Started) => self.metrics.started(&done.request.target),
+            Some(OutcomeKind::Covered) => self.metrics.count(Metric::RequestsCovered),
+            Some(OutcomeKind::Waiting) => self.metrics.count(Metric::RequestsWaiting),
+            Some(OutcomeKind::Rejected) => self.metrics.count(Metric::RequestsRejected),
+            _ => {}
+        }
+        match (waited, kind) {
+            (Some(waited), Some(OutcomeKind::Started | OutcomeKind::Covered)) => {
+                self.metrics.took(Metric::WaitSeconds, waited);
             }
-            OutcomeKind::Covered => {
-                self.metrics.count(Metric::RequestsCovered);
-                true
-            }
-            OutcomeKind::Waiting => {
-                self.metrics.count(Metric::RequestsWaiting);
-                false
-            }
-            OutcomeKind::Rejected => {
-                self.metrics.count(Metric::RequestsRejected);
-                false
-            }
-            OutcomeKind::Planned | OutcomeKind::Succeeded | OutcomeKind::Failed => false,
-        };
-        if let Some(since) = done.request.waiting_since.filter(|_| waited) {
-            let waited = Duration::try_from(self.now() - since).unwrap_or_default();
-            self.metrics.took(Metric::WaitSeconds, waited);
+            (Some(waited), None) => self.metrics.took(Metric::StillWaitingSeconds, waited),
+            _ => {}
         }
     }
 

@@ -90,6 +90,7 @@ STATEMENTS = [
     ),
     only_if("Publishes", allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))),
     allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
+    only_if("Traces", allow("WriteTraces", ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")),
     allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("LogGroup")),
 ]
 
@@ -124,6 +125,7 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
         "MemorySize": {"Ref": "MemorySize"},
         "Timeout": {"Ref": "Timeout"},
         "Role": get("PopulatorRole"),
+        "TracingConfig": {"Mode": {"Fn::If": ["Traces", "Active", "PassThrough"]}},
         "LoggingConfig": {
             "LogFormat": "JSON",
             "ApplicationLogLevel": {"Ref": "LogLevel"},
@@ -149,16 +151,125 @@ def test_the_resources_are_these_and_no_others(resources):
         "PopulatorScheduleRole": "AWS::IAM::Role",
         "WaitingQueue": "AWS::SQS::Queue",
         "WaitingQueueSource": "AWS::Lambda::EventSourceMapping",
+        "PopulatorDashboard": "AWS::CloudWatch::Dashboard",
+        **{name: "AWS::CloudWatch::Alarm" for name in ALARMS},
     }
     conditions = {name: resource["Condition"] for name, resource in resources.items() if "Condition" in resource}
-    assert conditions == {name: "Remembers" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]}
+    assert conditions == {
+        **{name: "Remembers" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]},
+        **{name: condition for name, (condition, *_) in ALARMS.items()},
+        "PopulatorDashboard": "HasDashboard",
+    }
+
+
+# Name: condition, namespace, metric, statistic, what raises it, and what no data is.
+MANY = ("Sum", "GreaterThanThreshold", 0, "notBreaching")
+ALARMS = {
+    "DeadLetterAlarm": ("HasAlarms", "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", *MANY[1:]),
+    "StillWaitingAlarm": (
+        "AlarmsOnWaiting", "IdMappingPopulator", "StillWaitingSeconds", "Maximum", "GreaterThanThreshold",
+        {"Ref": "StillWaitingHours"}, "notBreaching",
+    ),
+    "RejectedAlarm": ("HasAlarms", "IdMappingPopulator", "RequestsRejected", *MANY),
+    "JobFailedAlarm": ("AlarmsOnJobs", "IdMappingPopulator", "JobsFailed", *MANY),
+    "ErrorAlarm": ("HasAlarms", "AWS/Lambda", "Errors", *MANY),
+    "ThrottleAlarm": ("HasAlarms", "AWS/Lambda", "Throttles", *MANY),
+    "UndeliveredFailureAlarm": ("HasAlarms", "AWS/Lambda", "DestinationDeliveryFailures", *MANY),
+    "DroppedEventAlarm": ("HasAlarms", "AWS/Lambda", "AsyncEventsDropped", *MANY),
+    **{
+        f"NothingStartedAlarm{number}": (
+            f"AlarmsForTable{number}", "IdMappingPopulator", "JobsStarted", "Sum", "LessThanThreshold", 1, "breaching",
+        )
+        for number in range(1, 6)
+    },
+}
+
+
+def table(number):
+    """The ARN of a table of the list, or nothing where the list is shorter."""
+    padded = {"Fn::Join": [",", [{"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]}, "", "", "", ""]]}
+    return {"Fn::Select": [number - 1, {"Fn::Split": [",", padded]}]}
+
+
+def metrics_of_the_code():
+    return set(re.findall(r'Self::([A-Za-z]+) => "\1",', (ROOT / "src/metrics.rs").read_text()))
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_watches_what_the_code_or_aws_measures(resources, name):
+    _, namespace, metric, statistic, comparison, threshold, missing = ALARMS[name]
+    alarm = dict(properties(resources, name))
+    assert len(alarm.pop("AlarmDescription")) > 20
+    assert alarm.pop("AlarmActions") == {
+        "Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
+    }
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == (comparison, threshold)
+    assert alarm["TreatMissingData"] == missing
+    if name == "StillWaitingAlarm":
+        measured, hours = alarm["Metrics"]
+        assert hours["Expression"] == f"{measured['Id']} / 3600" and not measured["ReturnData"]
+        alarm = {**measured["MetricStat"]["Metric"], "Statistic": measured["MetricStat"]["Stat"]}
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (namespace, metric, statistic)
+    dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
+    if namespace == "AWS/SQS":
+        assert dimensions == {"QueueName": {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}}
+        return
+    dimension = "FunctionName" if namespace == "AWS/Lambda" else "service"
+    assert dimensions.pop(dimension) == {"Ref": "Populator"}
+    if namespace == "IdMappingPopulator":
+        assert metric in metrics_of_the_code()
+    if name.startswith("NothingStartedAlarm"):
+        identifier = dimensions.pop("idMappingTableIdentifier")
+        assert identifier == {"Fn::Select": [1, {"Fn::Split": ["/idmappingtable/", table(int(name[-1]))]}]}
+        assert (alarm["Period"], alarm["EvaluationPeriods"]) == (3600, {"Ref": "NothingStartedHours"})
+    assert dimensions == {}
+
+
+def test_the_dashboard_shows_every_metric_of_the_code(resources):
+    body, variables = properties(resources, "PopulatorDashboard")["DashboardBody"]["Fn::Sub"]
+    assert variables.keys() == {"WaitingName"}
+    widgets = json.loads(body)["widgets"]
+    shown = {metric[1] for widget in widgets for metric in widget["properties"]["metrics"] if metric[0] == "IdMappingPopulator"}
+    assert len(shown) > 10 and shown == metrics_of_the_code()
+    places = set()
+    for widget in widgets:
+        for x in range(widget["x"], widget["x"] + widget["width"]):
+            assert x < 24 and (x, widget["y"]) not in places, widget
+            places.add((x, widget["y"]))
+        for metric in widget["properties"]["metrics"]:
+            namespace, _, dimension, value = metric[:4]
+            expected = {"AWS/SQS": "QueueName", "AWS/Lambda": "FunctionName", "IdMappingPopulator": "service"}
+            assert dimension == expected[namespace] and value.startswith("${"), metric
+
+
+def test_what_is_watched_is_off_by_default():
+    for parameter in ["Alarms", "Dashboard", "Tracing"]:
+        assert (PARAMETERS[parameter]["Default"], PARAMETERS[parameter]["AllowedValues"]) == ("false", ["true", "false"])
+    # An alarm looks back at seven days at most.
+    assert PARAMETERS["NothingStartedHours"]["Default"] == 0 and PARAMETERS["NothingStartedHours"]["MaxValue"] == 7 * 24
+    assert accepts("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:on-call") and accepts("AlarmTopicArn", "")
+    assert not accepts("AlarmTopicArn", "on-call")
 
 
 def test_conditions_are_what_their_names_say():
     def filled(value):
         return {"Fn::Not": [{"Fn::Equals": [value, ""]}]}
 
+    def on(parameter):
+        return {"Fn::Equals": [{"Ref": parameter}, "true"]}
+
+    def both(first, second):
+        return {"Fn::And": [{"Condition": first}, second]}
+
     assert TEMPLATE["Conditions"] == {
+        "HasAlarms": on("Alarms"),
+        "AlarmsOnWaiting": both("HasAlarms", {"Condition": "Remembers"}),
+        "AlarmsOnJobs": both("HasAlarms", on("TrackCompletion")),
+        "AlarmsForTable1": both("HasAlarms", {"Fn::Not": [{"Fn::Equals": [{"Ref": "NothingStartedHours"}, 0]}]}),
+        **{f"AlarmsForTable{number}": both("AlarmsForTable1", filled(table(number))) for number in range(2, 6)},
+        "HasAlarmTopic": filled({"Ref": "AlarmTopicArn"}),
+        "HasDashboard": on("Dashboard"),
+        "Traces": on("Tracing"),
         "HasCollaborations": filled({"Fn::Join": ["", {"Ref": "CollaborationArns"}]}),
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
         "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
@@ -255,6 +366,7 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         for kind in iam_definition[service]["privileges"][name]["resource_types"].values():
             dependent.update(kind["dependent_actions"])
     by_lambda_itself = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
     by_lambda_itself |= {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
     assert set(allowed_actions()) == called | dependent | by_lambda_itself
     role = dict(properties(resources, "PopulatorRole"))
@@ -287,6 +399,11 @@ def test_populating_needs_both_resource_types():
 
 def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
     for statement in STATEMENTS:
+        if "WriteTraces" in json.dumps(statement):
+            # The Service Authorization Reference has no resource types for these.
+            for action in ["PutTelemetryRecords", "PutTraceSegments"]:
+                assert list(iam_definition["xray"]["privileges"][action]["resource_types"]) == [""]
+            continue
         assert "*" not in json.dumps(statement), statement
     for policy in properties(resources, "PopulatorScheduleRole")["Policies"]:
         assert "*" not in json.dumps(policy), policy

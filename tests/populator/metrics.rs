@@ -108,6 +108,8 @@ async fn every_metric_has_its_moment() {
     // Another table waits; its turn comes when the first job has failed.
     response(function.invoke(request_for(T2).to_string()).await);
     assert_eq!(names(&function), ["RequestsWaiting", "PopulateLatency"]);
+    poll().await;
+    assert_eq!(names(&function), ["StillWaitingSeconds", "PopulateLatency"]);
     aws.end_job(Status::Failed);
     poll().await;
     assert_eq!(
