@@ -41,6 +41,25 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::InvalidRequest,
+        Self::InvalidConfiguration,
+        Self::AccessDenied,
+        Self::TableNotFound,
+        Self::RequestRefused,
+        Self::SlotBusy,
+        Self::ServiceUnavailable,
+        Self::OutcomeUnknown,
+        Self::Settling,
+        Self::OutOfTime,
+        Self::WaitedTooLong,
+        Self::NotAnnounced,
+        Self::LedgerUnavailable,
+        Self::QueueUnavailable,
+        Self::JobFailed,
+    ];
+
     /// The name as the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -141,24 +160,7 @@ mod tests {
 
     #[test]
     fn lambda_and_events_name_a_type_alike() {
-        use ErrorType::*;
-        for error_type in [
-            InvalidRequest,
-            InvalidConfiguration,
-            AccessDenied,
-            TableNotFound,
-            RequestRefused,
-            SlotBusy,
-            ServiceUnavailable,
-            OutcomeUnknown,
-            Settling,
-            OutOfTime,
-            WaitedTooLong,
-            NotAnnounced,
-            LedgerUnavailable,
-            QueueUnavailable,
-            JobFailed,
-        ] {
+        for error_type in ErrorType::ALL {
             assert_eq!(
                 serde_json::to_value(error_type).unwrap(),
                 error_type.as_str()

@@ -21,6 +21,9 @@ pub enum JobType {
 }
 
 impl JobType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Batch, Self::Incremental, Self::DeleteOnly];
+
     /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -131,6 +134,20 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Requested,
+        Self::Configured,
+        Self::DeleteRequest,
+        Self::ServiceDefault,
+        Self::ProviderWorkflow,
+        Self::NotIncremental,
+        Self::FirstPopulation,
+        Self::FullRefreshDue,
+        Self::Incremental,
+        Self::FactsUnavailable,
+    ];
+
     /// The name as the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {

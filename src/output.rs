@@ -76,7 +76,8 @@ impl OutcomeKind {
             .any(|outcome| outcome.detail_type() == Some(detail_type))
     }
 
-    const ALL: [Self; 7] = [
+    /// All of them.
+    pub const ALL: [Self; 7] = [
         Self::Started,
         Self::Covered,
         Self::Waiting,

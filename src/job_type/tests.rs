@@ -3,7 +3,7 @@ use time::macros::datetime;
 use super::*;
 
 const NOW: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
-const TYPES: [JobType; 3] = [JobType::Batch, JobType::Incremental, JobType::DeleteOnly];
+const TYPES: [JobType; 3] = JobType::ALL;
 
 fn read<T>(value: T) -> Fact<T> {
     Ok(Read { value, at: NOW })
@@ -358,18 +358,7 @@ fn names_on_the_wire_and_in_events_are_the_same() {
     for job_type in TYPES {
         assert_eq!(serde_json::to_value(job_type).unwrap(), job_type.as_str());
     }
-    for rule in [
-        Rule::Requested,
-        Rule::Configured,
-        Rule::DeleteRequest,
-        Rule::ServiceDefault,
-        Rule::ProviderWorkflow,
-        Rule::NotIncremental,
-        Rule::FirstPopulation,
-        Rule::FullRefreshDue,
-        Rule::Incremental,
-        Rule::FactsUnavailable,
-    ] {
+    for rule in Rule::ALL {
         assert_eq!(serde_json::to_value(rule).unwrap(), rule.as_str());
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::rules::RULES;
+use crate::rules::{OUTCOME_RULES, RULES};
 use crate::world::{M, T1, T2, T3, T4, T5, World, event_file, table_arn};
 
 async fn world() -> World {
@@ -355,12 +355,11 @@ fn every_file_is_used_by_a_test() {
             .map(str::to_owned),
         )
         .chain(RULES.iter().map(|(rule, _)| (*rule).to_owned()))
+        .chain(OUTCOME_RULES.iter().map(|(rule, _)| (*rule).to_owned()))
         .chain(
             [
                 "rules/scheduler-input.json",
                 "rules/scheduler-input-all-tables.json",
-                "rules/job-started.json",
-                "rules/job-succeeded.json",
                 "rules/put-events.json",
             ]
             .map(str::to_owned),

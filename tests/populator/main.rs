@@ -28,6 +28,7 @@ mod processes;
 mod promises;
 mod proof;
 mod rules;
+mod schemas;
 mod settings;
 mod targets;
 mod unknown;

@@ -23,6 +23,16 @@ pub const RULES: &[(&str, &str)] = &[
     ("rules/cloudtrail-delete.json", "cloudtrail-delete.json"),
 ];
 
+/// Rule, and the outcome that it is for.
+pub const OUTCOME_RULES: &[(&str, &str)] = &[
+    ("rules/job-started.json", "started"),
+    ("rules/request-covered.json", "covered"),
+    ("rules/request-waiting.json", "waiting"),
+    ("rules/request-rejected.json", "rejected"),
+    ("rules/job-succeeded.json", "succeeded"),
+    ("rules/job-failed.json", "failed"),
+];
+
 /// Whether an event matches a pattern, as far as the rules here go: lists of exact strings, of
 /// wildcards, and of `exists: false` alone. Anything else in a pattern fails the test that meets it.
 fn matches(pattern: &Map<String, Value>, event: &Value) -> bool {
@@ -231,14 +241,15 @@ fn a_rule_for_an_outcome_takes_it_alone() {
         "succeeded",
         "failed",
     ];
-    for own in ["started", "succeeded"] {
-        let rule = event_file(&format!("rules/job-{own}.json"));
+    for (rule, own) in OUTCOME_RULES {
+        let rule = event_file(rule);
         let pattern = rule["EventPattern"].as_object().unwrap();
         for outcome in OUTCOMES {
             let event = event_file(&format!("outcomes/{outcome}.json"));
-            assert_eq!(matches(pattern, &event), outcome == own, "{own} {outcome}");
+            assert_eq!(matches(pattern, &event), outcome == *own, "{own} {outcome}");
         }
     }
+    assert_eq!(OUTCOME_RULES.len(), OUTCOMES.len());
 }
 
 #[test]

@@ -1,0 +1,75 @@
+"""The sample events against the JSON Schemas of events/schemas/."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft4Validator, FormatChecker
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (EVENTS / "schemas").glob("*.json")}
+OUTCOMES = {
+    "started": "job-started",
+    "covered": "request-covered",
+    "waiting": "request-waiting",
+    "rejected": "request-rejected",
+    "succeeded": "job-succeeded",
+    "failed": "job-failed",
+}
+
+
+def event(name):
+    return json.loads((EVENTS / name).read_text())
+
+
+def faults(schema, instance):
+    return [error.message for error in Draft4Validator(SCHEMAS[schema], format_checker=FormatChecker()).iter_errors(instance)]
+
+
+def test_the_schemas_are_draft_4():
+    assert SCHEMAS.keys() == {"request", *OUTCOMES.values()}
+    for schema in SCHEMAS.values():
+        assert schema["$schema"] == "http://json-schema.org/draft-04/schema#"
+        Draft4Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_an_outcome_event_obeys_its_own_schema_alone(outcome):
+    sample = event(f"outcomes/{outcome}.json")
+    for other in OUTCOMES.values():
+        assert (faults(other, sample) == []) == (other == OUTCOMES[outcome]), other
+    # What EventBridge adds to a replay is no fault; what we never write is one.
+    assert faults(OUTCOMES[outcome], {**sample, "replay-name": "r"}) == []
+    for wrong in [{"surprise": 1}, {"outcome": "DONE"}, {"eventId": "x"}, {"jobType": "FULL"}]:
+        assert faults(OUTCOMES[outcome], {**sample, "detail": {**sample["detail"], **wrong}}), wrong
+    for member in ["version", "eventId", "outcome", "membershipIdentifier", "idMappingTableIdentifier"]:
+        detail = {name: value for name, value in sample["detail"].items() if name != member}
+        assert faults(OUTCOMES[outcome], {**sample, "detail": detail}), member
+
+
+REQUESTS = [event(path.name) for path in EVENTS.glob("bare-*.json")]
+REQUESTS += [event("scheduler-input.json"), event("waiting-message.json")["request"]]
+REQUESTS += [json.loads(event("population-requested-string-detail.json")["detail"])]
+# In an event other people's facts may stand beside.
+REQUESTS += [
+    {member: value for member, value in event(name)["detail"].items() if member in SCHEMAS["request"]["properties"]}
+    for name in ["population-requested.json", "five-tables.json"]
+]
+
+
+@pytest.mark.parametrize("request_object", REQUESTS)
+def test_what_is_taken_obeys_the_schema(request_object):
+    assert faults("request", request_object) == []
+
+
+def test_a_null_is_as_if_it_were_absent():
+    assert faults("request", {**event("bare-arn.json"), "requestId": None, "time": None, "jobType": None}) == []
+
+
+# What a schema cannot tell: the function's own Region, and other people's facts in an event.
+BEYOND = {"other-region.json", "near-miss-in-event.json"}
+
+
+@pytest.mark.parametrize("file", [path.name for path in (EVENTS / "refused").glob("*.json") if path.name not in BEYOND])
+def test_what_is_refused_breaks_the_schema(file):
+    assert faults("request", event(f"refused/{file}"))

@@ -1,0 +1,269 @@
+//! The JSON Schemas of `events/schemas/`, in draft 4, which EventBridge's schema registry takes: made
+//! here from the function's own types, and compared with the files. `UPDATE_SCHEMAS=1` writes them.
+//!
+//! `tests/deployment/test_schemas.py` holds the sample events against them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use id_mapping_populator::error::ErrorType;
+use id_mapping_populator::job_type::{JobType, Rule};
+use id_mapping_populator::output::OutcomeKind;
+use serde_json::{Map, Value, json};
+
+const DRAFT: &str = "http://json-schema.org/draft-04/schema#";
+const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+const TIME: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$";
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn pattern(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern })
+}
+
+fn job_types() -> Vec<&'static str> {
+    JobType::ALL.map(JobType::as_str).to_vec()
+}
+
+/// The members that an outcome of this kind may have, and whether it must.
+fn detail(kind: OutcomeKind) -> Value {
+    use OutcomeKind::{Covered, Failed, Rejected, Started, Succeeded, Waiting};
+    let ended = matches!(kind, Succeeded | Failed);
+    let with_job = ended || matches!(kind, Started | Covered);
+    let errors: Vec<&str> = ErrorType::ALL
+        .into_iter()
+        .filter(|error_type| match kind {
+            Waiting => matches!(
+                error_type,
+                ErrorType::SlotBusy
+                    | ErrorType::ServiceUnavailable
+                    | ErrorType::OutcomeUnknown
+                    | ErrorType::Settling
+                    | ErrorType::OutOfTime
+                    | ErrorType::RequestRefused
+            ),
+            Rejected => matches!(
+                error_type,
+                ErrorType::AccessDenied
+                    | ErrorType::TableNotFound
+                    | ErrorType::RequestRefused
+                    | ErrorType::WaitedTooLong
+            ),
+            Failed => *error_type == ErrorType::JobFailed,
+            _ => false,
+        })
+        .map(ErrorType::as_str)
+        .collect();
+    let mut members: Vec<(&str, Value, bool)> = vec![
+        ("version", json!({ "enum": ["1"] }), true),
+        ("eventId", pattern(UUID), true),
+        ("outcome", json!({ "enum": [kind.as_str()] }), true),
+        ("membershipIdentifier", pattern(UUID), true),
+        ("idMappingTableIdentifier", pattern(UUID), true),
+        (
+            "decision",
+            json!({
+                "type": "object",
+                "properties": {
+                    "rule": { "enum": Rule::ALL.map(Rule::as_str) },
+                    "reason": { "type": "string", "minLength": 1 },
+                },
+                "required": ["rule", "reason"],
+                "additionalProperties": false,
+            }),
+            // Where AUTO is covered or waits, it may not have come to a choice.
+            matches!(kind, Started | Succeeded | Failed),
+        ),
+        (
+            "requestId",
+            json!({ "type": "string", "minLength": 1, "maxLength": 4096 }),
+            false,
+        ),
+        (
+            "trigger",
+            json!({
+                "type": "object",
+                "properties": {
+                    "source": text(), "detailType": text(), "id": text(), "time": text(),
+                },
+                "required": ["source", "detailType"],
+                "additionalProperties": false,
+            }),
+            false,
+        ),
+    ];
+    if kind != Covered {
+        members.push(("jobType", json!({ "enum": job_types() }), false));
+    }
+    if with_job {
+        members.push(("idMappingJobId", text(), false));
+        members.push(("entityResolutionJobId", text(), false));
+    }
+    if kind == Started || ended {
+        members.push(("startedAt", pattern(TIME), true));
+    }
+    if ended {
+        members.push(("endedAt", pattern(TIME), true));
+        let ways = json!({ "enum": ["JOB_ID", "START_TIME"] });
+        members.push(("identifiedBy", ways, true));
+        let counts = json!({ "type": "object", "additionalProperties": { "type": "integer" } });
+        members.push(("metrics", counts, true));
+    }
+    if !errors.is_empty() {
+        let error = json!({
+            "type": "object",
+            "properties": { "type": { "enum": errors }, "message": text() },
+            "required": ["type", "message"],
+            "additionalProperties": false,
+        });
+        members.push(("error", error, true));
+    }
+    let mut schema = object(members);
+    if with_job {
+        schema["oneOf"] = json!([
+            { "required": ["idMappingJobId"] },
+            { "required": ["entityResolutionJobId"] },
+        ]);
+    }
+    schema
+}
+
+fn object(members: Vec<(&str, Value, bool)>) -> Value {
+    let required: Vec<&str> = members
+        .iter()
+        .filter(|(.., required)| *required)
+        .map(|(name, ..)| *name)
+        .collect();
+    let properties: Map<String, Value> = members
+        .iter()
+        .map(|(name, schema, _)| ((*name).to_owned(), schema.clone()))
+        .collect();
+    let mut schema = json!({
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// The event of an outcome, as EventBridge delivers it.
+fn event(kind: OutcomeKind) -> Value {
+    let detail_type = kind.detail_type().unwrap();
+    json!({
+        "$schema": DRAFT,
+        "title": detail_type,
+        "description": "An outcome event of id-mapping-populator (contract section 3)",
+        "type": "object",
+        "x-amazon-events-detail-type": detail_type,
+        "x-amazon-events-source": "id-mapping-populator",
+        "properties": {
+            "version": { "enum": ["0"] },
+            "id": text(),
+            "detail-type": { "enum": [detail_type] },
+            "source": text(),
+            "account": pattern("^[0-9]{12}$"),
+            "time": { "type": "string", "format": "date-time" },
+            "region": text(),
+            "resources": {
+                "type": "array", "items": pattern("^arn:"), "minItems": 2, "maxItems": 2,
+            },
+            "detail": detail(kind),
+        },
+        "required": [
+            "version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail",
+        ],
+    })
+}
+
+/// The request object (contract section 1). A member that is null is as if it were absent.
+fn request() -> Value {
+    let or_null = |schema: Value| {
+        let mut schema = schema;
+        schema["type"] = json!([schema["type"], "null"]);
+        schema
+    };
+    let mut wishes: Vec<Value> = job_types().into_iter().map(Value::from).collect();
+    wishes.extend([json!("SERVICE_DEFAULT"), json!("AUTO"), Value::Null]);
+    let arn = "^arn:[a-z-]+:cleanrooms:[a-z0-9-]+:[0-9]{12}:membership/[0-9a-f-]{36}/idmappingtable/[0-9a-f-]{36}$";
+    let target = || {
+        vec![
+            ("membershipIdentifier", or_null(pattern(UUID)), false),
+            ("idMappingTableIdentifier", or_null(pattern(UUID)), false),
+            ("idMappingTableArn", or_null(pattern(arn)), false),
+            ("jobType", json!({ "enum": wishes }), false),
+        ]
+    };
+    let both = json!({
+        "membershipIdentifier": ["idMappingTableIdentifier"],
+        "idMappingTableIdentifier": ["membershipIdentifier"],
+    });
+    let mut item = object(target());
+    item["dependencies"] = both.clone();
+    item["anyOf"] = json!([
+        { "required": ["membershipIdentifier"] },
+        { "required": ["idMappingTableArn"] },
+    ]);
+    let mut members = target();
+    members.extend([
+        (
+            "targets",
+            json!({ "type": ["array", "null"], "items": item, "minItems": 1, "maxItems": 100 }),
+            false,
+        ),
+        (
+            "requestId",
+            json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 4096 }),
+            false,
+        ),
+        (
+            "time",
+            json!({ "type": ["string", "null"], "format": "date-time" }),
+            false,
+        ),
+        ("dryRun", json!({ "type": ["boolean", "null"] }), false),
+    ]);
+    let mut schema = object(members);
+    schema["$schema"] = json!(DRAFT);
+    schema["title"] = json!("ID mapping population request");
+    schema["description"] = json!("A request of id-mapping-populator (contract section 1)");
+    schema["dependencies"] = both;
+    schema["not"] = json!({ "anyOf": [
+        { "required": ["targets", "membershipIdentifier"] },
+        { "required": ["targets", "idMappingTableArn"] },
+    ] });
+    schema
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/schemas");
+    let mut all = vec![("request.json".to_owned(), request())];
+    for kind in OutcomeKind::ALL {
+        if let Some(detail_type) = kind.detail_type() {
+            let name = detail_type.trim_start_matches("ID Mapping ").to_lowercase();
+            all.push((format!("{}.json", name.replace(' ', "-")), event(kind)));
+        }
+    }
+    for (name, schema) in &all {
+        let path = folder.join(name);
+        let text = serde_json::to_string_pretty(schema).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            there, text,
+            "{name}: `UPDATE_SCHEMAS=1 cargo test schemas` writes it anew"
+        );
+    }
+    let names: BTreeSet<String> = all.into_iter().map(|(name, _)| name).collect();
+    let there = std::fs::read_dir(folder).unwrap();
+    let there = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(there.collect::<BTreeSet<String>>(), names);
+}
