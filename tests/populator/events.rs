@@ -361,6 +361,7 @@ fn every_file_is_used_by_a_test() {
                 "rules/scheduler-input.json",
                 "rules/scheduler-input-all-tables.json",
                 "rules/put-events.json",
+                "rules/step-functions-task.json",
             ]
             .map(str::to_owned),
         )

@@ -2,6 +2,7 @@
 //! what the function takes.
 
 use fake_aws::{FakeAws, Slot};
+use id_mapping_populator::error::ErrorType;
 use serde_json::{Map, Value, json};
 
 use crate::lab::Lab;
@@ -209,6 +210,41 @@ async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_t
             [(T1.to_owned(), job_type)],
             "{input}"
         );
+    }
+}
+
+/// What Step Functions makes of the task's payload, for one execution.
+#[tokio::test(start_paused = true)]
+async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried() {
+    let machine = event_file("rules/step-functions-task.json");
+    let task = &machine["States"]["Refresh"];
+    let mut payload = task["Parameters"]["Payload"].as_object().unwrap().clone();
+    let name = payload.remove("requestId.$").unwrap();
+    assert_eq!(
+        name,
+        "States.Format('{}/{}', $$.Execution.Id, $$.State.Name)"
+    );
+    assert_eq!(payload.remove("time.$").unwrap(), "$$.State.EnteredTime");
+    let execution = "arn:aws:states:eu-west-1:123456789012:execution:refresh:run-1";
+    payload.insert(
+        "requestId".to_owned(),
+        json!(format!("{execution}/Refresh")),
+    );
+    payload.insert("time".to_owned(), json!("2026-11-23T01:59:58.120Z"));
+    let mut lab = Lab::new(Slot::Conflict).await;
+    let payload = Value::Object(payload);
+    assert_eq!(lab.outcomes(&payload).await, ["STARTED"]);
+    assert_eq!(lab.outcomes(&payload).await, ["COVERED"]);
+    // It catches and retries errors that the function has, or Lambda.
+    let known = ErrorType::ALL.map(ErrorType::as_str);
+    for handlers in [&task["Retry"], &task["Catch"]] {
+        for error in handlers[0]["ErrorEquals"].as_array().unwrap() {
+            let error = error.as_str().unwrap();
+            assert!(
+                known.contains(&error) || error.starts_with("Lambda."),
+                "{error}"
+            );
+        }
     }
 }
 
