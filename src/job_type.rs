@@ -207,8 +207,8 @@ pub struct Read<T> {
 pub struct Missing {
     /// The sentence.
     pub why: String,
-    /// Whether it may be read, and could not be this time.
-    pub permitted: bool,
+    /// Whether it may be known the next time; else it cannot be read as things are.
+    pub passing: bool,
 }
 
 /// What was read, or why it is not known.
@@ -365,7 +365,7 @@ fn full_refresh<'a>(
             let reason = format!("no BATCH is known{}, {setting}", as_of(*at, now));
             Ok((true, reason))
         }
-        Err(missing) if !missing.permitted => Ok((
+        Err(missing) if !missing.passing => Ok((
             true,
             format!("no BATCH is known ({}), {setting}", missing.why),
         )),

@@ -177,8 +177,8 @@ impl Outcome {
         }
     }
 
-    /// A job ended, and how.
-    pub fn ended(started: &Started, end: End) -> Self {
+    /// A job ended, and how; the moment when that was seen stands for an end that is not told.
+    pub fn ended(started: &Started, end: End, seen_at: OffsetDateTime) -> Self {
         let Started {
             request,
             choice,
@@ -200,7 +200,7 @@ impl Outcome {
         Self {
             error,
             started_at: Some(end.started_at),
-            ended_at: Some(end.ended_at),
+            ended_at: Some(end.ended_at.unwrap_or(seen_at)),
             identified_by: Some(end.identified_by),
             metrics: Some(end.metrics),
             ..Self::with_job(kind, request, Some(choice), &job.id)

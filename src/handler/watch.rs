@@ -67,12 +67,14 @@ impl Work<'_> {
             return Seen::Done;
         }
         let (job_id, failed) = (end.job_id.clone(), end.failed.is_some());
-        let ran = Duration::try_from(end.ended_at - end.started_at).unwrap_or_default();
-        self.metrics.took(Metric::JobDuration, ran);
+        if let Some(ended_at) = end.ended_at {
+            let ran = Duration::try_from(ended_at - end.started_at).unwrap_or_default();
+            self.metrics.took(Metric::JobDuration, ran);
+        }
         if failed {
             self.metrics.count(Metric::JobsFailed);
         }
-        let outcome = Outcome::ended(started, end);
+        let outcome = Outcome::ended(started, end, self.now());
         let unpublished = self.publish(&outcome, request).await.err();
         if unpublished.is_none()
             && let Err(error) = ledger

@@ -12,14 +12,14 @@ fn read<T>(value: T) -> Fact<T> {
 fn missing<T>(operation: &str) -> Fact<T> {
     Err(Missing {
         why: format!("{operation} failed"),
-        permitted: true,
+        passing: true,
     })
 }
 
 fn not_permitted<T>(operation: &str) -> Fact<T> {
     Err(Missing {
         why: format!("{operation} is not allowed"),
-        permitted: false,
+        passing: false,
     })
 }
 
@@ -131,10 +131,10 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
                             value: Some(at), ..
                         }) => NOW - *at > Duration::days(7),
                         Ok(Read { value: None, .. }) => true,
-                        Err(missing) => !missing.permitted,
+                        Err(missing) => !missing.passing,
                     };
                     let full_refresh_due = every.is_some() && old;
-                    let unread = last_batch.as_ref().is_err_and(|missing| missing.permitted);
+                    let unread = last_batch.as_ref().is_err_and(|missing| missing.passing);
                     let refresh_unknown = every.is_some() && unread;
                     let populated = populated.as_ref().ok().map(|populated| populated.value);
                     let incremental = rules && known.is_some_and(|known| known.incremental);

@@ -36,8 +36,8 @@ pub struct End {
     pub metrics: BTreeMap<&'static str, i32>,
     /// Its start, as Entity Resolution tells it.
     pub started_at: OffsetDateTime,
-    /// Its end.
-    pub ended_at: OffsetDateTime,
+    /// Its end, if Entity Resolution tells it.
+    pub ended_at: Option<OffsetDateTime>,
     /// How it was found.
     pub identified_by: IdentifiedBy,
 }
@@ -124,17 +124,14 @@ fn end(job: &GetIdMappingJobOutput, identified_by: IdentifiedBy) -> Result<Optio
         }
         _ => return Ok(None),
     };
-    let (Some(started_at), Some(ended_at)) =
-        (moment(job.start_time()), job.end_time().and_then(moment))
-    else {
-        return Err(unclear("GetIdMappingJob names no end of a job that has ended").into());
-    };
+    let started_at = moment(job.start_time())
+        .ok_or_else(|| unclear("GetIdMappingJob names no start of a job that has ended"))?;
     Ok(Some(End {
         job_id: job.job_id().to_owned(),
         failed,
         metrics: job.metrics().map(metrics).unwrap_or_default(),
         started_at,
-        ended_at,
+        ended_at: job.end_time().and_then(moment),
         identified_by,
     }))
 }

@@ -244,6 +244,6 @@ fn said<T>(read: Result<Read<T>, Unread>) -> Fact<T> {
 fn missing(why: &Unread) -> Missing {
     Missing {
         why: why.to_string(),
-        permitted: why.permission.is_none(),
+        passing: why.permission.is_none() && !why.absent,
     }
 }

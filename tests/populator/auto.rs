@@ -340,6 +340,14 @@ async fn jobs_that_cannot_be_read_this_time_are_no_reason_for_a_batch() {
             assert!(reason.contains(&format!("{operation:?}")), "{reason}");
         }
     }
+    // A workflow that is not there has none.
+    let mut lab = lab_with(TABLE, &[FULL_REFRESH]).await;
+    lab.aws.fail_always(
+        Operation::ListIdMappingJobs,
+        Fault::Refuse(Exception::not_found()),
+    );
+    let (what, _) = chosen(&mut lab, &news("a", -10)).await;
+    assert_eq!(what, "STARTED BATCH FULL_REFRESH_DUE");
     // There is time for all that are promised.
     let mut lab = lab_with(TABLE, &[FULL_REFRESH]).await;
     earlier_job(&lab, "BATCH", 1);

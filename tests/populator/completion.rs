@@ -312,6 +312,16 @@ async fn a_job_is_found_among_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_end_has_no_moment_it_is_the_one_when_it_was_seen() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.state().jobs[0].status = Status::Succeeded;
+    round(&mut lab).await;
+    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    assert_eq!(lab.details()[1]["endedAt"], "2026-11-23T02:15:00.000Z");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_runs_is_followed_beyond_max_wait() {
     let settings = [TRACK, ("MAX_WAIT", "1h")];
     let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
