@@ -242,6 +242,17 @@ def test_the_dashboard_shows_every_metric_of_the_code(resources):
             assert dimension == expected[namespace] and value.startswith("${"), metric
 
 
+def test_every_alarm_and_every_error_is_explained():
+    runbook, readme = (ROOT / "docs/runbook.md").read_text(), (ROOT / "README.md").read_text()
+    for name in ALARMS:
+        if not name.startswith("NothingStartedAlarm") or name.endswith("1"):
+            assert f"| `{name}`" in runbook, name
+    errors = re.findall(r'Self::([A-Za-z]+) => "\1",', (ROOT / "src/error.rs").read_text())
+    assert len(errors) == 15
+    for error in errors:
+        assert re.search(rf"^\| `{error}`", readme, re.M), error
+
+
 def test_what_is_watched_is_off_by_default():
     for parameter in ["Alarms", "Dashboard", "Tracing"]:
         assert (PARAMETERS[parameter]["Default"], PARAMETERS[parameter]["AllowedValues"]) == ("false", ["true", "false"])
