@@ -90,6 +90,21 @@ STATEMENTS = [
     ),
     only_if("Publishes", allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))),
     allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
+    only_if(
+        "InVpc",
+        allow(
+            "JoinVpc",
+            [
+                "ec2:AssignPrivateIpAddresses",
+                "ec2:CreateNetworkInterface",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSubnets",
+                "ec2:UnassignPrivateIpAddresses",
+            ],
+            "*",
+        ),
+    ),
     only_if("Traces", allow("WriteTraces", ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")),
     allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("LogGroup")),
 ]
@@ -125,6 +140,13 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
         "MemorySize": {"Ref": "MemorySize"},
         "Timeout": {"Ref": "Timeout"},
         "Role": get("PopulatorRole"),
+        "VpcConfig": {
+            "Fn::If": [
+                "InVpc",
+                {"SubnetIds": {"Ref": "SubnetIds"}, "SecurityGroupIds": {"Ref": "SecurityGroupIds"}},
+                {"Ref": "AWS::NoValue"},
+            ]
+        },
         "TracingConfig": {"Mode": {"Fn::If": ["Traces", "Active", "PassThrough"]}},
         "LoggingConfig": {
             "LogFormat": "JSON",
@@ -153,13 +175,50 @@ def test_the_resources_are_these_and_no_others(resources):
         "WaitingQueueSource": "AWS::Lambda::EventSourceMapping",
         "PopulatorDashboard": "AWS::CloudWatch::Dashboard",
         **{name: "AWS::CloudWatch::Alarm" for name in ALARMS},
+        "Schemas": "AWS::EventSchemas::Registry",
+        **{name: "AWS::EventSchemas::Schema" for name in SCHEMAS},
     }
     conditions = {name: resource["Condition"] for name, resource in resources.items() if "Condition" in resource}
     assert conditions == {
         **{name: "Remembers" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]},
         **{name: condition for name, (condition, *_) in ALARMS.items()},
         "PopulatorDashboard": "HasDashboard",
+        **{name: "HasSchemas" for name in ["Schemas", *SCHEMAS]},
     }
+
+
+SCHEMAS = {
+    f"{''.join(part.title() for part in path.stem.split('-'))}Schema": json.loads(path.read_text())
+    for path in (ROOT / "events/schemas").glob("*.json")
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_of_the_registry_is_that_of_the_file(resources, name):
+    schema = properties(resources, name)
+    assert json.loads(schema["Content"]) == SCHEMAS[name]
+    assert (schema["Type"], schema["RegistryName"]) == (
+        "JSONSchemaDraft4",
+        {"Fn::GetAtt": ["Schemas", "RegistryName"]},
+    )
+    kind = SCHEMAS[name].get("x-amazon-events-detail-type", "ID Mapping Population Request")
+    assert schema["SchemaName"] == f"id-mapping-populator@{kind.replace(' ', '')}"
+    assert len(schema["Content"]) < 100_000
+
+
+def test_a_boundary_bounds_both_roles_and_a_vpc_needs_both_its_lists(resources):
+    bounded = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+    roles = [name for name, resource in resources.items() if resource["Type"] == "AWS::IAM::Role"]
+    assert len(roles) == 2
+    for role in roles:
+        assert properties(resources, role)["PermissionsBoundary"] == bounded, role
+    assert accepts("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/team/boundary")
+    assert not accepts("PermissionsBoundaryArn", "boundary")
+    assert accepts("SubnetIds", "subnet-0123456789abcdef0") and accepts("SecurityGroupIds", "sg-0123456789abcdef0")
+    rule = TEMPLATE["Rules"]["SubnetsNeedSecurityGroups"]
+    [assertion] = rule["Assertions"]
+    for condition, parameter in [(rule["RuleCondition"], "SubnetIds"), (assertion["Assert"], "SecurityGroupIds")]:
+        assert condition == {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": parameter}, ""]}]}
 
 
 # Name: condition, namespace, metric, statistic, what raises it, and what no data is.
@@ -254,7 +313,7 @@ def test_every_alarm_and_every_error_is_explained():
 
 
 def test_what_is_watched_is_off_by_default():
-    for parameter in ["Alarms", "Dashboard", "Tracing"]:
+    for parameter in ["Alarms", "Dashboard", "SchemaRegistry", "Tracing"]:
         assert (PARAMETERS[parameter]["Default"], PARAMETERS[parameter]["AllowedValues"]) == ("false", ["true", "false"])
     # An alarm looks back at seven days at most.
     assert PARAMETERS["NothingStartedHours"]["Default"] == 0 and PARAMETERS["NothingStartedHours"]["MaxValue"] == 7 * 24
@@ -281,6 +340,9 @@ def test_conditions_are_what_their_names_say():
         "HasAlarmTopic": filled({"Ref": "AlarmTopicArn"}),
         "HasDashboard": on("Dashboard"),
         "Traces": on("Tracing"),
+        "HasBoundary": filled({"Ref": "PermissionsBoundaryArn"}),
+        "HasSchemas": on("SchemaRegistry"),
+        "InVpc": filled({"Fn::Join": ["", {"Ref": "SubnetIds"}]}),
         "HasCollaborations": filled({"Fn::Join": ["", {"Ref": "CollaborationArns"}]}),
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
         "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
@@ -328,7 +390,7 @@ def test_the_environment_is_what_the_code_reads(resources):
 def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
     parameter = PARAMETERS["TrackCompletion"]
     assert (parameter["Default"], parameter["AllowedValues"]) == ("false", ["true", "false"])
-    [rule] = TEMPLATE["Rules"].values()
+    rule = TEMPLATE["Rules"]["TrackCompletionNeedsThePermissionToLook"]
     assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "TrackCompletion"}, "true"]}
     assert [assertion["Assert"] for assertion in rule["Assertions"]] == [
         {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": "IdMappingWorkflowArns"}, ""]}]},
@@ -377,11 +439,13 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         for kind in iam_definition[service]["privileges"][name]["resource_types"].values():
             dependent.update(kind["dependent_actions"])
     by_lambda_itself = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    by_lambda_itself |= {action for action in allowed_actions() if action.startswith("ec2:")}
     by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
     by_lambda_itself |= {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
     assert set(allowed_actions()) == called | dependent | by_lambda_itself
     role = dict(properties(resources, "PopulatorRole"))
     role.pop("Description")
+    role.pop("PermissionsBoundary")
     by_lambda = {
         "Effect": "Allow",
         "Principal": {"Service": "lambda.amazonaws.com"},
@@ -410,6 +474,8 @@ def test_populating_needs_both_resource_types():
 
 def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
     for statement in STATEMENTS:
+        if "JoinVpc" in json.dumps(statement):
+            continue
         if "WriteTraces" in json.dumps(statement):
             # The Service Authorization Reference has no resource types for these.
             for action in ["PutTelemetryRecords", "PutTraceSegments"]:
@@ -418,7 +484,8 @@ def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
         assert "*" not in json.dumps(statement), statement
     for policy in properties(resources, "PopulatorScheduleRole")["Policies"]:
         assert "*" not in json.dumps(policy), policy
-    body = TEXT.split("\nResources:")[1]
+    # A schema describes ARNs of every partition.
+    body = re.sub(r"\n +Content: .*", "", TEXT.split("\nResources:")[1])
     assert re.findall(r"arn:(?!\$\{AWS::Partition\})", body) == []
 
 
