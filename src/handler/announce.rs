@@ -13,27 +13,20 @@ use crate::output::{Outcome, OutcomeKind, timestamp};
 impl Work<'_> {
     /// Puts a message that is refused in the dead-letter queue. False: it stays where it is.
     pub(super) async fn put_aside(&self, message_id: &str, body: &str, error: &Error) -> bool {
-        let error_type = error.error_type.as_str();
-        tracing::error!(
-            errorType = error_type,
-            messageId = message_id,
-            "{}",
-            error.message
-        );
-        let Some(queue) = &self.populator.dead_letters else {
-            return false;
-        };
-        let sent = queue.refuse(body, message_id, error, self.sending()).await;
-        if let Err(error) = &sent {
-            let error_type = error.error_type.as_str();
+        let log = |error: &Error| {
             tracing::error!(
-                errorType = error_type,
+                errorType = error.error_type.as_str(),
                 messageId = message_id,
                 "{}",
                 error.message
             );
-        }
-        sent.is_ok()
+        };
+        log(error);
+        let Some(queue) = &self.populator.dead_letters else {
+            return false;
+        };
+        let sent = queue.refuse(body, message_id, error, self.sending()).await;
+        sent.inspect_err(log).is_ok()
     }
 
     /// Announces the starts that earlier invocations could not announce. A finding: this request's own
