@@ -323,6 +323,13 @@ impl Record {
         }
     }
 
+    /// Whether a job's start is not announced.
+    pub fn is_unannounced(&self, id: &JobId) -> bool {
+        self.keys
+            .iter()
+            .any(|known| known.unannounced.is_some() && known.job.id == *id)
+    }
+
     /// Whether a job stands in the waiting line, to be followed.
     pub fn is_followed(&self, id: &JobId) -> bool {
         self.keys

@@ -42,11 +42,12 @@ impl Queue {
         }
     }
 
-    /// Puts a request in the waiting line; its first try comes after the delay.
+    /// Puts a request in the waiting line, where it waits since a moment; none: since its first try,
+    /// which comes after the delay.
     pub async fn wait(
         &self,
         request: &Request,
-        since: OffsetDateTime,
+        since: Option<OffsetDateTime>,
         delay: Duration,
         sending: Sending<'_>,
     ) -> Result<(), Error> {
@@ -55,7 +56,7 @@ impl Queue {
             .client
             .send_message()
             .queue_url(&self.url)
-            .message_body(message(request, Some(since), None))
+            .message_body(message(request, since, None))
             .set_delay_seconds((delay > 0).then_some(delay));
         self.in_time(sending, &request.target.to_string(), send)
             .await
@@ -234,6 +235,8 @@ struct RequestObject<'a> {
     job_type: Option<&'static str>,
     request_id: &'a str,
     time: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
 }
 
 /// The message of a request; `crate::input` reads it.
@@ -246,6 +249,7 @@ fn message(request: &Request, since: Option<OffsetDateTime>, watch: Option<&Star
             job_type: (request.wished_by != WishedBy::Setting).then_some(request.wish.as_str()),
             request_id: &request.name,
             time: timestamp(request.time),
+            dry_run: request.dry_run,
         },
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),

@@ -105,7 +105,7 @@ impl Work<'_> {
     }
 
     /// Records that a start is announced. If this fails, it is announced once more, with the same id.
-    async fn forget(&self, entry: &mut Entry, started: &Started) {
+    pub(super) async fn forget(&self, entry: &mut Entry, started: &Started) {
         if !self.tells() {
             return;
         }
@@ -183,8 +183,8 @@ impl Work<'_> {
         Error::new(ErrorType::WaitedTooLong, message)
     }
 
-    /// Puts a request that waited too long and fails in the dead-letter queue. Some: it stays where
-    /// it is, and why.
+    /// Puts a request that fails, and whose message SQS will delete, in the dead-letter queue. Some: it
+    /// stays where it is, and why.
     pub(super) async fn given_up(&self, request: &Request, error: Error) -> Option<Error> {
         let Some(queue) = &self.populator.dead_letters else {
             return Some(error);
@@ -208,7 +208,8 @@ impl Work<'_> {
         }
         for done in all.iter_mut().filter(|done| done.failure.is_some()) {
             let sent = line
-                .wait(&done.request, self.now(), Duration::ZERO, self.sending())
+                // It is announced when it has to wait.
+                .wait(&done.request, None, Duration::ZERO, self.sending())
                 .await;
             match sent {
                 Ok(()) => done.failure = None,
@@ -226,7 +227,6 @@ impl Work<'_> {
         error: Error,
         delay: Duration,
     ) -> Done {
-        let now = self.now();
         if self.batch && request.waiting_since.is_some() {
             if self.is_overdue(&request) {
                 let error = self.waited_too_long(&request, &error);
@@ -243,7 +243,10 @@ impl Work<'_> {
                 ..Done::of(request, choice)
             };
         };
-        if let Err(unsent) = line.wait(&request, now, delay, self.sending()).await {
+        if let Err(unsent) = line
+            .wait(&request, Some(self.now()), delay, self.sending())
+            .await
+        {
             return Done {
                 failure: Some(Error::new(
                     unsent.error_type,

@@ -132,6 +132,7 @@ impl Work<'_> {
                 ledger
                     .settle(entry, call, &job, self.tells(), self.budget())
                     .await?;
+                self.metrics.started(&call.request.target);
                 Ok(None)
             }
             Err(not_found) => {
@@ -234,6 +235,7 @@ impl Work<'_> {
                 answered_at: self.now(),
             },
         };
+        self.metrics.started(&call.request.target);
         let ledger = &self.populator.ledger;
         let recorded = ledger
             .finish(entry, call, &started.job, self.tells(), self.last_budget())

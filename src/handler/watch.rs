@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use super::log::log_seen;
-use super::work::{Work, warn};
+use super::work::{LONGEST_STAY, Work, warn};
 use crate::error::{Error, ErrorType};
 use crate::ledger::Started;
 use crate::metrics::Metric;
 use crate::output::{Outcome, timestamp};
-
-/// How long after its start a job is followed at most: SQS keeps its message for a day more.
-const LONGEST_JOB: time::Duration = time::Duration::days(13);
 
 /// What was seen of a job.
 pub(super) enum Seen {
@@ -44,13 +41,13 @@ impl Work<'_> {
         let age = self.now() - since;
         let end = match end {
             Ok(Some(end)) => end,
-            Ok(None) if age <= LONGEST_JOB => return Seen::Follow(None),
+            Ok(None) if age <= LONGEST_STAY => return Seen::Follow(None),
             Ok(None) => return self.not_followed(started, "it still runs"),
             Err(not_found) => {
                 // A read that fails this time tells nothing.
                 let longest = match not_found.is_lasting() {
                     true => time::Duration::try_from(self.populator.settings.max_wait.duration),
-                    false => Ok(LONGEST_JOB),
+                    false => Ok(LONGEST_STAY),
                 };
                 if longest.is_ok_and(|longest| age > longest) {
                     return self.not_followed(started, &not_found.to_string());
@@ -66,25 +63,33 @@ impl Work<'_> {
         if entry.record.is_ended(&end.job_id) {
             return Seen::Done;
         }
+        // Nobody learns of an end before the start.
+        if entry.record.is_unannounced(&job.id) {
+            let outcome = Outcome::started(request, &started.choice, job);
+            if let Err(error) = self.publish(&outcome, request).await {
+                return Seen::Follow(Some(error));
+            }
+            self.forget(&mut entry, started).await;
+        }
         let (job_id, failed) = (end.job_id.clone(), end.failed.is_some());
-        if let Some(ended_at) = end.ended_at {
-            let ran = Duration::try_from(ended_at - end.started_at).unwrap_or_default();
+        let ran = end.ended_at.map(|ended_at| ended_at - end.started_at);
+        let outcome = Outcome::ended(started, end, self.now());
+        if let Err(unpublished) = self.publish(&outcome, request).await {
+            return Seen::Ended(Box::new(outcome), Some(unpublished));
+        }
+        if let Some(ran) = ran.and_then(|ran| Duration::try_from(ran).ok()) {
             self.metrics.took(Metric::JobDuration, ran);
         }
         if failed {
             self.metrics.count(Metric::JobsFailed);
         }
-        let outcome = Outcome::ended(started, end, self.now());
-        let unpublished = self.publish(&outcome, request).await.err();
-        if unpublished.is_none()
-            && let Err(error) = ledger
-                .ended(&mut entry, job, &job_id, failed, self.last_budget())
-                .await
-        {
-            warn(&request.target, "its end will be announced again", &error);
-            return Seen::Ended(Box::new(outcome), Some(error));
+        let recorded = ledger
+            .ended(&mut entry, job, &job_id, failed, self.last_budget())
+            .await;
+        if let Err(error) = &recorded {
+            warn(&request.target, "its end will be announced again", error);
         }
-        Seen::Ended(Box::new(outcome), unpublished)
+        Seen::Ended(Box::new(outcome), recorded.err())
     }
 
     /// Looks at the jobs of a batch, before its requests are done: where one ended, the slot is free.

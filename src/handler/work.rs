@@ -20,6 +20,9 @@ use crate::output::{Outcome, OutcomeKind, Plan};
 use crate::target::{Home, Target};
 use crate::workflow::NotFound;
 
+/// The longest that `MAX_WAIT` may be; SQS keeps a message for a day more.
+pub(super) const LONGEST_STAY: time::Duration = time::Duration::days(13);
+
 /// What was done about one request.
 pub(super) struct Done {
     pub(super) request: Request,
@@ -121,7 +124,7 @@ impl<'a> Work<'a> {
                 )),
                 ..Done::of(request, choice)
             },
-            Err(error) if self.is_overdue(&request) => {
+            Err(error) if self.is_overdue(&request) && !request.dry_run => {
                 let error = self.waited_too_long(&request, &error);
                 self.rejected(request, choice, error).await
             }
@@ -132,8 +135,8 @@ impl<'a> Work<'a> {
         };
         log(&done);
         self.measure(&done);
-        // It would stay until SQS deletes it.
-        if let Some(error) = done.failure.take_if(|_| self.is_overdue(&done.request)) {
+        // SQS would delete it soon.
+        if let Some(error) = done.failure.take_if(|_| self.is_expiring(&done.request)) {
             done.failure = self.given_up(&done.request, error).await;
         }
         done
@@ -144,7 +147,6 @@ impl<'a> Work<'a> {
         let waited = since.map(|since| Duration::try_from(self.now() - since).unwrap_or_default());
         let kind = done.outcome.as_ref().map(|outcome| outcome.outcome);
         match kind {
-            Some(OutcomeKind::Started) => self.metrics.started(&done.request.target),
             Some(OutcomeKind::Covered) => self.metrics.count(Metric::RequestsCovered),
             Some(OutcomeKind::Waiting) => self.metrics.count(Metric::RequestsWaiting),
             Some(OutcomeKind::Rejected) => self.metrics.count(Metric::RequestsRejected),
@@ -161,9 +163,20 @@ impl<'a> Work<'a> {
 
     /// Whether `MAX_WAIT` is over for a request that comes through a queue.
     pub(super) fn is_overdue(&self, request: &Request) -> bool {
-        let since = request.waiting_since.or(request.sent_at);
         let max_wait = self.populator.settings.max_wait.duration;
-        self.batch && since.is_some_and(|since| self.now() - since > max_wait)
+        self.stands_for(request).is_some_and(|age| age > max_wait)
+    }
+
+    /// Whether a request's message nears the end of the 14 days for which SQS keeps it.
+    fn is_expiring(&self, request: &Request) -> bool {
+        self.stands_for(request)
+            .is_some_and(|age| age > LONGEST_STAY)
+    }
+
+    /// How long a request has stood in a queue.
+    fn stands_for(&self, request: &Request) -> Option<time::Duration> {
+        let since = request.waiting_since.or(request.sent_at);
+        since.filter(|_| self.batch).map(|since| self.now() - since)
     }
 
     pub(super) fn now(&self) -> OffsetDateTime {
@@ -177,9 +190,15 @@ impl<'a> Work<'a> {
     }
 
     fn left_but_for(&self, requests: usize) -> Duration {
-        Duration::try_from(self.deadline - self.now())
-            .unwrap_or_default()
-            .saturating_sub(kept_for(requests))
+        let kept = match self.populator.waiting_line {
+            Some(_) => kept_for(requests),
+            None => Duration::ZERO,
+        };
+        self.all_left().saturating_sub(kept)
+    }
+
+    fn all_left(&self) -> Duration {
+        Duration::try_from(self.deadline - self.now()).unwrap_or_default()
     }
 
     /// How long an operation may take after which this request can still be put in line.
@@ -197,7 +216,9 @@ impl<'a> Work<'a> {
 
     /// How long one of the last operations for this request may take.
     pub(super) fn last_budget(&self) -> Duration {
-        budget(self.left_but_for(self.rest))
+        // However many are left, this one has its part.
+        let own = budget(self.all_left()).min(kept_for(1));
+        budget(self.left_but_for(self.rest)).max(own)
     }
 
     /// Too little is left for this target.

@@ -47,7 +47,10 @@ impl NotFound {
 
     /// Whether it will be the same the next time: no read failed by itself.
     pub fn is_lasting(&self) -> bool {
-        !matches!(self, Self::Unread(_)) || self.is_final()
+        match self {
+            Self::None | Self::Several(_) => true,
+            Self::Unread(unread) => unread.permission.is_some() || unread.absent,
+        }
     }
 
     /// Whether it is in vain to look again at once: a permission is missing.

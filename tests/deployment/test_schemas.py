@@ -64,6 +64,9 @@ def test_what_is_taken_obeys_the_schema(request_object):
 
 def test_a_null_is_as_if_it_were_absent():
     assert faults("request", {**event("bare-arn.json"), "requestId": None, "time": None, "jobType": None}) == []
+    assert faults("request", {**event("bare-arn.json"), "membershipIdentifier": None, "targets": None}) == []
+    assert faults("request", {**event("bare-request.json"), "idMappingTableIdentifier": None})
+    assert faults("request", {**event("bare-targets.json"), "idMappingTableArn": event("bare-arn.json")["idMappingTableArn"]})
 
 
 # What a schema cannot tell: the function's own Region, and other people's facts in an event.

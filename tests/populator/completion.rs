@@ -493,6 +493,36 @@ async fn while_nobody_can_be_told_a_job_stands_in_the_line_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_is_announced_before_its_end() {
+    for status in [Status::Succeeded, Status::Failed] {
+        let mut lab = tracking(Slot::Conflict).await;
+        lab.aws.fail_next(
+            Operation::PutEvents,
+            Fault::Refuse(Exception::access_denied()),
+        );
+        lab.failure(&news("a", -10)).await;
+        lab.aws.end_job(status);
+        round(&mut lab).await;
+        assert_eq!(lab.announced().len(), 2);
+        assert_eq!(lab.announced()[0], "STARTED");
+        assert_eq!(lab.details()[0]["requestId"], "a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_gone_is_followed_for_max_wait() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.outcomes(&news("a", -10)).await;
+    lab.aws.fail_always(
+        Operation::GetIdMappingTable,
+        Fault::Refuse(Exception::not_found()),
+    );
+    lab.pass(Duration::from_secs(73 * 60 * 60));
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_read_that_fails_after_max_wait_gives_no_job_up() {
     let settings = [TRACK, ("MAX_WAIT", "1h")];
     for operation in [Operation::GetIdMappingTable, Operation::ListIdMappingJobs] {

@@ -198,16 +198,15 @@ fn request() -> Value {
             ("jobType", json!({ "enum": wishes }), false),
         ]
     };
-    let both = json!({
-        "membershipIdentifier": ["idMappingTableIdentifier"],
-        "idMappingTableIdentifier": ["membershipIdentifier"],
-    });
+    // A null is as if it were absent, so presence is not enough.
+    let has = |name: &str, kind: &str| json!({ "required": [name], "properties": { name: { "type": kind } } });
+    let membership = has("membershipIdentifier", "string");
+    let table = has("idMappingTableIdentifier", "string");
+    let by_arn = has("idMappingTableArn", "string");
+    let half = |there: &Value, missing: &Value| json!({ "allOf": [there, { "not": { "anyOf": [missing, by_arn] } }] });
+    let halves = [half(&membership, &table), half(&table, &membership)];
     let mut item = object(target());
-    item["dependencies"] = both.clone();
-    item["anyOf"] = json!([
-        { "required": ["membershipIdentifier"] },
-        { "required": ["idMappingTableArn"] },
-    ]);
+    item["anyOf"] = json!([by_arn, { "allOf": [membership, table] }]);
     let mut members = target();
     members.extend([
         (
@@ -231,11 +230,11 @@ fn request() -> Value {
     schema["$schema"] = json!(DRAFT);
     schema["title"] = json!("ID mapping population request");
     schema["description"] = json!("A request of id-mapping-populator (contract section 1)");
-    schema["dependencies"] = both;
-    schema["not"] = json!({ "anyOf": [
-        { "required": ["targets", "membershipIdentifier"] },
-        { "required": ["targets", "idMappingTableArn"] },
+    let two = json!({ "allOf": [
+        has("targets", "array"),
+        { "anyOf": [membership, table, by_arn] },
     ] });
+    schema["not"] = json!({ "anyOf": [halves[0], halves[1], two] });
     schema
 }
 
