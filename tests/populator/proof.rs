@@ -439,9 +439,9 @@ fn budget(default: u8) -> u8 {
         .unwrap_or(default)
 }
 
-// One table in two parts, which run side by side.
+// One table in two parts. By its name the longest of all begins first, and the others run beside it.
 #[tokio::test(start_paused = true)]
-async fn two_pieces_of_news_on_one_table_the_older_first() {
+async fn one_table_first_the_older_news() {
     search(Start {
         second_table: T1,
         slot: Slot::Conflict,
@@ -456,7 +456,7 @@ async fn two_pieces_of_news_on_one_table_the_older_first() {
 /// A second job is accepted: the service does not make up for one call too many. And what ran shows
 /// late.
 #[tokio::test(start_paused = true)]
-async fn two_pieces_of_news_on_one_table_the_newer_first() {
+async fn one_table_the_newer_news_first() {
     search(Start {
         second_table: T1,
         slot: Slot::Queue,
