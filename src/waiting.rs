@@ -53,10 +53,7 @@ impl Queue {
     ) -> Result<(), Error> {
         let delay = i32::try_from(delay.as_secs()).unwrap_or_default();
         let send = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(message(request, since, None))
+            .send(message(request, since, None))
             .set_delay_seconds((delay > 0).then_some(delay));
         self.in_time(sending, &request.target.to_string(), send)
             .await
@@ -69,11 +66,7 @@ impl Queue {
         since: OffsetDateTime,
         sending: Sending<'_>,
     ) -> Result<(), Error> {
-        let send = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(message(&started.request, Some(since), Some(started)));
+        let send = self.send(message(&started.request, Some(since), Some(started)));
         let what = format!(
             "job {} of {}, which runs and is not followed,",
             started.job.id.as_str(),
@@ -113,21 +106,21 @@ impl Queue {
         error: &Error,
         sending: Sending<'_>,
     ) -> Result<(), Error> {
-        let send = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body)
-            .set_message_attributes(Some(
-                [
-                    ("errorType", error.error_type.as_str()),
-                    ("errorMessage", error.message.as_str()),
-                ]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), attribute(value)?)))
-                .collect(),
-            ));
+        let send = self.send(body).set_message_attributes(Some(
+            [
+                ("errorType", error.error_type.as_str()),
+                ("errorMessage", error.message.as_str()),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), attribute(value)?)))
+            .collect(),
+        ));
         self.in_time(sending, what, send).await
+    }
+
+    fn send(&self, body: String) -> SendMessageFluentBuilder {
+        let send = self.client.send_message();
+        send.queue_url(&self.url).message_body(body)
     }
 
     async fn in_time(

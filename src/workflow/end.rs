@@ -10,8 +10,8 @@ use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::lost::{CLOCK_DIFFERENCE, MAX_CANDIDATES, NotFound, candidates};
-use super::{Workflows, may_be_ours, moment, unclear};
+use super::lost::{CLOCK_DIFFERENCE, NotFound, candidates};
+use super::{Workflows, moment, unclear};
 use crate::ledger::{Job, JobId, Record};
 use crate::target::Target;
 
@@ -92,21 +92,8 @@ impl Workflows {
         if began.iter().any(|listed| !record.is_ended(&listed.id)) {
             began.retain(|listed| !record.is_ended(&listed.id));
         }
-        if began.len() > MAX_CANDIDATES {
-            return Err(NotFound::Several(began.len()));
-        }
-        let mut ours = Vec::new();
-        for listed in began {
-            let found = self.get_job(&table.workflow, &listed.id).await?;
-            if may_be_ours(&found, job.job_type) {
-                ours.push(found);
-            }
-        }
-        match &ours[..] {
-            [] => Err(NotFound::None),
-            [found] => end(found, IdentifiedBy::StartTime),
-            several => Err(NotFound::Several(several.len())),
-        }
+        let found = self.only_one(&table.workflow, began, job.job_type).await?;
+        end(&found, IdentifiedBy::StartTime)
     }
 }
 

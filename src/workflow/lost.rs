@@ -3,10 +3,12 @@
 //! A job's name at Entity Resolution is another than `PopulateIdMappingTable` answers, so a job is
 //! known by its start.
 
+use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
 use super::{Listed, Unread, Workflows, may_be_ours, unclear};
+use crate::job_type::JobType;
 use crate::ledger::{Call, Job, JobId, Record};
 
 /// How far the clocks of Entity Resolution and of the function may differ.
@@ -21,7 +23,7 @@ const LATEST_START: Duration = Duration::minutes(5);
 const LONGEST_FAILURE: Duration = Duration::hours(1);
 
 /// Jobs that may be the call's and are looked at one by one at most.
-pub(super) const MAX_CANDIDATES: usize = 5;
+const MAX_CANDIDATES: usize = 5;
 
 /// Why no job was found for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,19 +113,33 @@ impl Workflows {
             record.recent(),
         );
         candidates.retain(|job| job.status != JobStatus::Failed);
+        let found = self
+            .only_one(workflow, candidates, call.choice.job_type)
+            .await?;
+        Ok(JobId::EntityResolutionJobId(found.job_id))
+    }
+
+    /// The one of these jobs that may be one that was sent with this type, or none.
+    pub(super) async fn only_one(
+        &self,
+        workflow: &str,
+        candidates: Vec<Listed>,
+        sent: Option<JobType>,
+    ) -> Result<GetIdMappingJobOutput, NotFound> {
         if candidates.len() > MAX_CANDIDATES {
             return Err(NotFound::Several(candidates.len()));
         }
         let mut ours = Vec::new();
         for Listed { id, .. } in candidates {
-            if may_be_ours(&self.get_job(workflow, &id).await?, call.choice.job_type) {
-                ours.push(id);
+            let found = self.get_job(workflow, &id).await?;
+            if may_be_ours(&found, sent) {
+                ours.push(found);
             }
         }
-        match <[String; 1]>::try_from(ours) {
-            Ok([job_id]) => Ok(JobId::EntityResolutionJobId(job_id)),
-            Err(none) if none.is_empty() => Err(NotFound::None),
-            Err(several) => Err(NotFound::Several(several.len())),
+        match (ours.pop(), ours.len()) {
+            (None, _) => Err(NotFound::None),
+            (Some(found), 0) => Ok(found),
+            (Some(_), others) => Err(NotFound::Several(others + 1)),
         }
     }
 }

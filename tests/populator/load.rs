@@ -3,24 +3,9 @@
 use fake_aws::{Answered, Operation};
 use serde_json::json;
 
+use crate::chance::Random;
 use crate::function::Function;
 use crate::world::{T1, event_file, request_for, table_arn};
-
-/// Pseudo-random numbers (xorshift), the same from the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
 
 /// What an answer tells of the jobs that were started for it; a batch's tells nothing.
 fn started(answered: &Answered) -> usize {
