@@ -25,6 +25,10 @@ COLLABORATION = "arn:aws:cleanrooms:eu-west-1:123456789012:collaboration/ccccccc
 WORKFLOW = "arn:aws:entityresolution:eu-west-1:123456789012:idmappingworkflow/customers"
 
 
+# The key of the parameter, or one of AWS.
+KEY = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+
+
 class ManagedPolicies:
     def load(self):
         return {}
@@ -63,6 +67,13 @@ def allow(sid, action, resource):
     return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource}
 
 
+def use_key(actions, *services):
+    hosts = [{"Fn::Sub": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"} for service in services]
+    statement = allow("UseKey", [f"kms:{action}" for action in actions], {"Ref": "KmsKeyArn"})
+    condition = {"StringEquals": {"kms:ViaService": hosts if len(hosts) > 1 else hosts[0]}}
+    return only_if("HasKey", {**statement, "Condition": condition})
+
+
 def only_if(condition, value):
     return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
 
@@ -90,6 +101,9 @@ STATEMENTS = [
     ),
     only_if("Publishes", allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))),
     allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
+    use_key(
+        ["Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"], "dynamodb", "lambda", "sqs"
+    ),
     only_if(
         "InVpc",
         allow(
@@ -125,10 +139,9 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
     source = TEMPLATE["Resources"]["Populator"]
     manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
     [binary] = manifest["bin"]
-    assert source["Metadata"] == {
-        "BuildMethod": "rust-cargolambda",
-        "BuildProperties": {"Binary": binary["name"]},
-    }
+    metadata = source["Metadata"]
+    assert metadata["BuildMethod"] == "rust-cargolambda"
+    assert metadata["BuildProperties"] == {"Binary": binary["name"]}
     assert source["Properties"]["CodeUri"] == "."
     function = dict(properties(resources, "Populator"))
     for tested_elsewhere in ["Code", "Description", "Environment", "Tags"]:
@@ -140,6 +153,7 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
         "MemorySize": {"Ref": "MemorySize"},
         "Timeout": {"Ref": "Timeout"},
         "Role": get("PopulatorRole"),
+        "KmsKeyArn": KEY,
         "VpcConfig": {
             "Fn::If": [
                 "InVpc",
@@ -341,6 +355,7 @@ def test_conditions_are_what_their_names_say():
         "HasDashboard": on("Dashboard"),
         "Traces": on("Tracing"),
         "HasBoundary": filled({"Ref": "PermissionsBoundaryArn"}),
+        "HasKey": filled({"Ref": "KmsKeyArn"}),
         "HasSchemas": on("SchemaRegistry"),
         "InVpc": filled({"Fn::Join": ["", {"Ref": "SubnetIds"}]}),
         "HasCollaborations": filled({"Fn::Join": ["", {"Ref": "CollaborationArns"}]}),
@@ -439,7 +454,7 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         for kind in iam_definition[service]["privileges"][name]["resource_types"].values():
             dependent.update(kind["dependent_actions"])
     by_lambda_itself = {"logs:CreateLogStream", "logs:PutLogEvents"}
-    by_lambda_itself |= {action for action in allowed_actions() if action.startswith("ec2:")}
+    by_lambda_itself |= {action for action in allowed_actions() if action.startswith(("ec2:", "kms:"))}
     by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
     by_lambda_itself |= {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
     assert set(allowed_actions()) == called | dependent | by_lambda_itself
@@ -461,10 +476,37 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
 
 def test_every_action_is_one_of_iams():
     roles = re.findall(r"\b([a-z]+):([A-Z][A-Za-z]+)\b", TEXT.split("Resources:")[1])
+    roles = [role for role in roles if role != ("kms", "ViaService")]  # a condition's key
     actions = {(service, name) for service, name in roles if service in iam_definition}
     assert ("cleanrooms", "PopulateIdMappingTable") in actions and len(actions) >= 6
     for service, name in actions:
         assert name in iam_definition[service]["privileges"], f"{service}:{name}"
+
+
+def test_a_key_is_named_by_its_arn_and_its_policy_lets_the_services_use_it():
+    assert PARAMETERS["KmsKeyArn"]["Default"] == ""
+    assert accepts("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000")
+    assert not accepts("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine") and not accepts("KmsKeyArn", "mine")
+    policy = json.loads((ROOT / "docs/kms-key-policy.json").read_text())
+    services = {statement["Principal"].get("Service") for statement in policy["Statement"]}
+    assert services == {None, "events.amazonaws.com", "logs.eu-west-1.amazonaws.com"}
+    for statement in policy["Statement"]:
+        for action in [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]:
+            name = action.removeprefix("kms:")
+            assert name == "*" or name in iam_definition["kms"]["privileges"], action
+
+
+def test_what_the_application_repository_shows_is_this_project():
+    shown = TEMPLATE["Metadata"]["AWS::ServerlessRepo::Application"]
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    assert shown["Name"] == package["package"]["name"] and re.fullmatch("[a-zA-Z0-9-]{1,140}", shown["Name"])
+    assert shown["SemanticVersion"] == package["workspace"]["package"]["version"]
+    assert shown["SpdxLicenseId"] == package["workspace"]["package"]["license"]
+    assert (ROOT / shown["LicenseUrl"]).is_file() and (ROOT / shown["ReadmeUrl"]).is_file()
+    assert 20 < len(shown["Description"]) <= 256
+    assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", shown["Author"])
+    assert 0 < len(shown["Labels"]) <= 10
+    assert all(re.fullmatch(r"[a-zA-Z0-9+\-_:/@]{1,127}", label) for label in shown["Labels"])
 
 
 def test_populating_needs_both_resource_types():
@@ -547,11 +589,14 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
         "DeadLetterConfig": {"Arn": get("DeadLetterQueue")},
     }
     role = properties(resources, "PopulatorScheduleRole")
-    granted = [policy["PolicyDocument"]["Statement"] for policy in role["Policies"]]
-    assert granted == [
-        [{"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": get("Populator")}],
-        [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": get("DeadLetterQueue")}],
+    [policy] = role["Policies"]
+    assert policy["PolicyDocument"]["Statement"] == [
+        allow("Invoke", "lambda:InvokeFunction", get("Populator")),
+        allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
+        use_key(["Decrypt", "GenerateDataKey"], "sqs"),
     ]
+    [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
 
 
 def test_the_rule_takes_the_request_events_alone(resources):
@@ -576,6 +621,10 @@ def test_the_rule_takes_the_request_events_alone(resources):
     }
 
 
+DAYS = 24 * 60 * 60
+ENCRYPTED = {"SqsManagedSseEnabled": {"Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}, "KmsMasterKeyId": KEY}
+
+
 def test_what_fails_is_kept(resources):
     queue = get("DeadLetterQueue")
     invoke = properties(resources, "PopulatorEventInvokeConfig")
@@ -588,8 +637,8 @@ def test_what_fails_is_kept(resources):
         "DestinationConfig": {"OnFailure": {"Destination": queue}},
     }
     assert properties(resources, "DeadLetterQueue") == {
-        "SqsManagedSseEnabled": True,
-        "MessageRetentionPeriod": 14 * 24 * 60 * 60,
+        **ENCRYPTED,
+        "MessageRetentionPeriod": 14 * DAYS,
     }
     statement = {
         **allow("KeepUndeliveredRequests", "sqs:SendMessage", queue),
@@ -602,9 +651,6 @@ def test_what_fails_is_kept(resources):
     }
 
 
-DAYS = 24 * 60 * 60
-
-
 def test_the_ledger_outlives_the_stack(resources):
     table = resources["LedgerTable"]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
@@ -614,7 +660,7 @@ def test_the_ledger_outlives_the_stack(resources):
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
         "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
-        "SSESpecification": {"SSEEnabled": True},
+        "SSESpecification": {"SSEEnabled": True, "SSEType": only_if("HasKey", "KMS"), "KMSMasterKeyId": KEY},
         "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
     }
 
@@ -624,7 +670,7 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
     assert queue == {
         "MessageRetentionPeriod": 14 * DAYS,
         "VisibilityTimeout": {"Ref": "RetryInterval"},
-        "SqsManagedSseEnabled": True,
+        **ENCRYPTED,
         "RedrivePolicy": {"deadLetterTargetArn": get("DeadLetterQueue"), "maxReceiveCount": 1000},
     }
     source = properties(resources, "WaitingQueueSource")
@@ -662,7 +708,7 @@ def test_durations_are_those_that_the_code_takes():
 
 
 def test_logs_end_and_levels_are_those_of_the_code(resources):
-    assert properties(resources, "LogGroup")["RetentionInDays"] == {"Ref": "LogRetentionInDays"}
+    assert properties(resources, "LogGroup") == {"RetentionInDays": {"Ref": "LogRetentionInDays"}, "KmsKeyId": KEY}
     levels = re.findall(r'"([A-Z]+)"(?: \| "([A-Z]+)")? => LevelFilter', (ROOT / "src/telemetry.rs").read_text())
     known = {level for pair in levels for level in pair if level} | {"INFO"}
     assert set(PARAMETERS["LogLevel"]["AllowedValues"]) == known

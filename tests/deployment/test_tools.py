@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import time
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def test_cargo_lambda_watches_and_invokes():
             refused = invoke("events/refused/near-miss.json")
             assert refused.returncode != 0
             assert "InvalidRequest" in refused.stderr and "$.membershipId" in refused.stderr, refused.stderr
+
+
+def test_the_release_zip_holds_the_bootstrap_alone():
+    built = BOOTSTRAP.read_bytes()
+    build = ["cargo", "lambda", "build", "--release", "--locked", "--quiet", "--output-format", "zip"]
+    subprocess.run(build, cwd=ROOT, check=True, stdin=subprocess.DEVNULL, timeout=900)
+    with zipfile.ZipFile(BOOTSTRAP.with_name("bootstrap.zip")) as archive:
+        [entry] = archive.infolist()
+        assert (entry.filename, entry.external_attr >> 16 & 0o777) == ("bootstrap", 0o755)
+        assert archive.read(entry) == built
 
 
 def emulated(environment, event, seconds):

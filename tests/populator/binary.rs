@@ -5,7 +5,7 @@ use std::process::Command;
 use fake_aws::{Exception, Fault, Operation};
 use serde_json::json;
 
-use crate::function::{Function, binary, error, response};
+use crate::function::{CREDENTIALS, Function, binary, error, response};
 use crate::world::{M, T1, event_file, request_for, request_for_all};
 
 #[tokio::test]
@@ -94,29 +94,35 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
 }
 
 #[tokio::test]
-async fn no_level_lets_a_payload_into_the_log() {
-    let variables = [
-        ("EVENT_BUS_NAME", "default"),
-        ("AWS_LAMBDA_LOG_LEVEL", "TRACE"),
-    ];
-    let function = Function::start(&variables).await;
-    let mut event = event_file("population-requested.json");
-    event["detail"]["note"] = json!("hunter2-Secret");
-    response(function.invoke(event.to_string()).await);
-    function
-        .aws
-        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    let denied = Fault::Refuse(Exception::access_denied());
-    function.aws.fail_next(Operation::GetIdMappingTable, denied);
-    event["id"] = json!("another");
-    event["detail"]["jobType"] = json!("BATCH");
-    error(function.invoke(event.to_string()).await);
-    event["detail"]["jobType"] = json!("hunter2-Secret");
-    error(function.invoke(event.to_string()).await);
-    error(function.invoke(r#""hunter2-Secret" and no JSON"#).await);
-    error(function.invoke(*b"\xff\xfe hunter2-Secret").await);
-    assert_eq!(function.lines().len(), 5);
-    assert!(!function.log().contains("hunter2"), "{}", function.log());
+async fn no_level_lets_a_payload_or_a_credential_into_the_log() {
+    for format in ["JSON", "Text"] {
+        let variables = [
+            ("EVENT_BUS_NAME", "default"),
+            ("AWS_LAMBDA_LOG_LEVEL", "TRACE"),
+            ("AWS_LAMBDA_LOG_FORMAT", format),
+        ];
+        let function = Function::start(&variables).await;
+        let mut event = event_file("population-requested.json");
+        event["detail"]["note"] = json!("hunter2-Secret");
+        response(function.invoke(event.to_string()).await);
+        function
+            .aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        let denied = Fault::Refuse(Exception::access_denied());
+        function.aws.fail_next(Operation::GetIdMappingTable, denied);
+        event["id"] = json!("another");
+        event["detail"]["jobType"] = json!("BATCH");
+        error(function.invoke(event.to_string()).await);
+        event["detail"]["jobType"] = json!("hunter2-Secret");
+        error(function.invoke(event.to_string()).await);
+        error(function.invoke(r#""hunter2-Secret" and no JSON"#).await);
+        error(function.invoke(*b"\xff\xfe hunter2-Secret").await);
+        assert_eq!(function.log().lines().count(), 5, "{}", function.log());
+        let log = function.all();
+        for secret in CREDENTIALS.into_iter().chain(["hunter2", "Signature="]) {
+            assert!(!log.contains(secret), "{secret} in {log}");
+        }
+    }
 }
 
 #[tokio::test]

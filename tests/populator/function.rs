@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::world::FUNCTION_ARN;
 
+/// The role's, as Lambda sets them; unlike any other text.
+pub const CREDENTIALS: [&str; 3] = ["AKIDEXAMPLE", "k7secret-access-key", "t0session-token"];
+
 /// A running function. Its process ends with the test.
 pub struct Function {
     pub aws: FakeAws,
@@ -55,9 +58,9 @@ impl Function {
                 ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
                 ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
                 ("AWS_REGION", "eu-west-1"),
-                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-                ("AWS_SECRET_ACCESS_KEY", "secret"),
-                ("AWS_SESSION_TOKEN", "token"),
+                ("AWS_ACCESS_KEY_ID", CREDENTIALS[0]),
+                ("AWS_SECRET_ACCESS_KEY", CREDENTIALS[1]),
+                ("AWS_SESSION_TOKEN", CREDENTIALS[2]),
                 ("AWS_ENDPOINT_URL", &aws.url()),
                 ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
             ])
@@ -102,7 +105,8 @@ impl Function {
             .collect()
     }
 
-    fn all(&self) -> String {
+    /// All that was written.
+    pub fn all(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
