@@ -11,10 +11,11 @@ mod watch;
 mod work;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -25,6 +26,7 @@ use crate::clean_rooms::CleanRooms;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::input::{self, Arrival, Content, Delivery, Message, Payload, Request};
+use crate::job_type::Wish;
 use crate::ledger::Ledger;
 use crate::metrics::{Metric, Metrics};
 use crate::output::{EventBus, Outcome, OutcomeKind};
@@ -71,7 +73,8 @@ pub struct Populator {
     settings: Settings,
     ledger: Ledger,
     clean_rooms: CleanRooms,
-    workflows: Workflows,
+    workflows: Arc<OnceLock<Workflows>>,
+    config: SdkConfig,
     waiting_line: Option<Queue>,
     dead_letters: Option<Queue>,
     event_bus: Option<EventBus>,
@@ -138,25 +141,36 @@ pub enum Response {
 
 impl Populator {
     /// With these settings, and clients of this configuration (see [`crate::clients`]).
-    pub fn new(settings: Settings, config: &aws_config::SdkConfig, clock: Clock) -> Self {
+    pub fn new(settings: Settings, config: &SdkConfig, clock: Clock) -> Self {
         let queue = |url: &Option<String>, setting| {
             url.as_ref().map(|url| Queue::new(config, url, setting))
         };
         let bus = |name: &String| EventBus::new(config, name, &settings.event_source);
-        Self {
+        let reads = settings.default_job_type == Wish::Auto || settings.track_completion;
+        let populator = Self {
             ledger: match &settings.ledger_table {
                 Some(table) => Ledger::in_dynamodb(config, table),
                 None => Ledger::in_memory(),
             },
             clean_rooms: CleanRooms::new(config),
-            workflows: Workflows::new(config),
+            workflows: Arc::default(),
+            config: config.clone(),
             waiting_line: queue(&settings.waiting_queue_url, "WAITING_QUEUE_URL"),
             dead_letters: queue(&settings.dead_letter_queue_url, "DEAD_LETTER_QUEUE_URL"),
             event_bus: settings.event_bus.as_ref().map(bus),
             settings,
             clock,
             warm: Arc::default(),
+        };
+        if reads {
+            populator.workflows();
         }
+        populator
+    }
+
+    /// Made when it is first needed, or at the start, where Lambda gives a whole CPU, if it surely will be.
+    fn workflows(&self) -> &Workflows {
+        self.workflows.get_or_init(|| Workflows::new(&self.config))
     }
 
     /// Handles one invocation.

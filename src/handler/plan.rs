@@ -33,7 +33,7 @@ impl Work<'_> {
                 // Of the slot only the table's own workflow can be asked.
                 let busy = match &mut facts {
                     Some(facts) => {
-                        let workflows = &self.populator.workflows;
+                        let workflows = self.populator.workflows();
                         let busy = workflows
                             .is_busy(&request.target, self.now(), self.budget())
                             .await;
@@ -58,7 +58,7 @@ impl Work<'_> {
         let now = self.now();
         let facts = self
             .populator
-            .workflows
+            .workflows()
             .facts(
                 &request.target,
                 entry.record.last_batch(),

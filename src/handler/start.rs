@@ -271,7 +271,7 @@ impl Work<'_> {
 
     async fn look(&self, call: &Call, entry: &Entry) -> Result<JobId, NotFound> {
         let budget = self.budget();
-        let workflows = &self.populator.workflows;
+        let workflows = self.populator.workflows();
         workflows.find_job(call, &entry.record, budget).await
     }
 

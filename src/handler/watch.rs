@@ -33,7 +33,7 @@ impl Work<'_> {
         if entry.record.is_ended(job.id.as_str()) {
             return Seen::Done;
         }
-        let workflows = &self.populator.workflows;
+        let workflows = self.populator.workflows();
         let end = workflows
             .end_of(&request.target, job, &entry.record, within)
             .await;

@@ -71,6 +71,16 @@ impl Tables {
             Self::Items => put_in(items, request),
         }
     }
+
+    pub(crate) fn update_item(&self, request: &Request) -> Reply {
+        if let Some(refusal) = unsigned(request, "dynamodb") {
+            return refusal;
+        }
+        match self {
+            Self::Database(database) => answer(request, |asked| database.update_item(asked)),
+            Self::Items => refusal(400, "ValidationException", "no updates are known here"),
+        }
+    }
 }
 
 fn answer<Q: DeserializeOwned, A: Serialize>(

@@ -61,6 +61,8 @@ pub enum Operation {
     GetItem,
     /// Amazon DynamoDB.
     PutItem,
+    /// Amazon DynamoDB: the benchmark's peers, not the function.
+    UpdateItem,
     /// Amazon SQS.
     SendMessage,
 }
@@ -71,6 +73,7 @@ impl Operation {
             Some("AWSEvents.PutEvents") => Some(Self::PutEvents),
             Some("DynamoDB_20120810.GetItem") => Some(Self::GetItem),
             Some("DynamoDB_20120810.PutItem") => Some(Self::PutItem),
+            Some("DynamoDB_20120810.UpdateItem") => Some(Self::UpdateItem),
             Some("AmazonSQS.SendMessage") => Some(Self::SendMessage),
             Some(_) => None,
             None => {
@@ -406,6 +409,7 @@ impl FakeAws {
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
             Some(Operation::GetItem) => self.tables.get_item(request, &state.items),
             Some(Operation::PutItem) => self.tables.put_item(request, &mut state.items),
+            Some(Operation::UpdateItem) => self.tables.update_item(request),
             Some(Operation::SendMessage) => {
                 sqs::send_message(request, &mut state.queues, &mut state.sent, now)
             }

@@ -1,0 +1,430 @@
+//! What a cold start, its first and its warm invocations cost: CPU and wall time, and peak memory, of
+//! this function and of its peers, in turn, over HTTPS on loopback.
+//!
+//! `cargo bench --bench cold_start`, with `COLD_START_RUNS=5` for fewer than 15 counted rounds, and
+//! `COLD_START_OTHER=PATH` for another build of the function beside this one. The peers are installed as
+//! `benches/peers/README.md` says, and left out where they are not. CPU time is that of all threads which the process still has (`/proc/PID/task/*/schedstat`).
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use fake_aws::{Answered, FakeAws, LambdaRuntimeApi};
+use serde_json::{Value, json};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+const WARM: u32 = 50;
+const BUNDLES: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
+const TABLE: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/\
+    11111111-2222-4333-8444-555555555555/idmappingtable/aaaaaaaa-0001-4000-8000-000000000001";
+
+/// One of those that are measured.
+struct Side {
+    name: &'static str,
+    command: Vec<PathBuf>,
+    variables: &'static [(&'static str, &'static str)],
+    job_type: &'static str,
+}
+
+/// CPU and wall time in milliseconds.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    cpu: f64,
+    wall: f64,
+}
+
+/// One process, from its start to its last warm invocation; a warm one is the mean of all.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    start: Cost,
+    first: Cost,
+    warm: Cost,
+    peak_mib: f64,
+}
+
+const EVERYTHING: &[(&str, &str)] = &[
+    ("DEFAULT_JOB_TYPE", "AUTO"),
+    ("FULL_REFRESH_EVERY", "7d"),
+    ("EVENT_BUS_NAME", "default"),
+    ("LEDGER_TABLE_NAME", fake_aws::LEDGER_TABLE),
+    ("MAX_WAIT", "72h"),
+];
+
+fn main() -> Fallible<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure())
+}
+
+async fn measure() -> Fallible<()> {
+    let rounds: usize = match std::env::var("COLD_START_RUNS") {
+        Ok(count) => count.parse()?,
+        Err(_) => 15,
+    };
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cold_start");
+    fs::create_dir_all(&folder)?;
+    let aws = FakeAws::start().await?;
+    let (bundle, https) = over_tls(&aws, &folder).await?;
+    let sides = sides()?;
+    let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
+    for round in 0..=rounds {
+        for side in &sides {
+            let run = side.run(&aws, &bundle, &https, round).await?;
+            // The first round fills the page cache.
+            if round > 0 {
+                runs.entry(side.name).or_default().push(run);
+            }
+        }
+    }
+    report(&sides, &runs)
+}
+
+/// Those that are there.
+fn sides() -> Fallible<Vec<Side>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ours = PathBuf::from(env!("CARGO_BIN_EXE_id-mapping-populator"));
+    let build = [
+        "build",
+        "--release",
+        "--locked",
+        "--quiet",
+        "--example",
+        "floor",
+    ];
+    // Without what cargo says of this package, at which build scripts would run again.
+    let ours_alone =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    let environment = std::env::vars().filter(|(name, _)| !ours_alone(name));
+    let mut cargo = Command::new(env!("CARGO"));
+    if !cargo
+        .args(build)
+        .env_clear()
+        .envs(environment)
+        .status()?
+        .success()
+    {
+        return Err("the floor, benches/peers/floor.rs, could not be built".into());
+    }
+    let floor = ours.with_file_name("examples").join("floor");
+    let peers = root.join("benches/peers");
+    let python = root.join("target/peers/bin/python");
+    let node = root.join("target/peers-node");
+    let side = |name, command, variables, job_type| Side {
+        name,
+        command,
+        variables,
+        job_type,
+    };
+    let in_python = |function: &str| {
+        vec![
+            python.clone(),
+            "-B".into(),
+            peers.join("runtime.py"),
+            function.into(),
+        ]
+    };
+    let mut sides = vec![
+        side("ours, main job", vec![ours.clone()], &[], "INCREMENTAL"),
+        side("floor", vec![floor], &[], "INCREMENTAL"),
+        side("ours, everything", vec![ours], EVERYTHING, "AUTO"),
+    ];
+    if let Some(path) = std::env::var_os("COLD_START_OTHER") {
+        sides.push(side("another build", vec![path.into()], &[], "INCREMENTAL"));
+    }
+    if python.exists() {
+        sides.push(side(
+            "boto3",
+            in_python("boto3_function"),
+            &[],
+            "INCREMENTAL",
+        ));
+        sides.push(side(
+            "boto3 + Powertools",
+            in_python("powertools_function"),
+            EVERYTHING,
+            "AUTO",
+        ));
+    } else {
+        println!("boto3 and Powertools are left out: benches/peers/README.md installs them");
+    }
+    if node
+        .join("node_modules/@aws-sdk/client-cleanrooms")
+        .exists()
+    {
+        let command = vec![
+            "node".into(),
+            node.join("runtime.mjs"),
+            "./sdk_v3_function.mjs".into(),
+        ];
+        sides.push(side(
+            "AWS SDK for JavaScript v3",
+            command,
+            &[],
+            "INCREMENTAL",
+        ));
+    } else {
+        println!("the AWS SDK for JavaScript is left out: benches/peers/README.md installs it");
+    }
+    Ok(sides)
+}
+
+impl Side {
+    async fn run(&self, aws: &FakeAws, bundle: &Path, https: &str, round: usize) -> Fallible<Run> {
+        let lambda = LambdaRuntimeApi::start().await?;
+        let queue = format!("{https}/{}/waiting", fake_aws::ACCOUNT);
+        let (program, arguments) = self
+            .command
+            .split_first()
+            .ok_or("a side without a program")?;
+        let began = Instant::now();
+        let process = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs([
+                ("AWS_LAMBDA_RUNTIME_API", lambda.host().as_str()),
+                ("AWS_LAMBDA_FUNCTION_NAME", "populator"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+                ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+                ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+                ("AWS_REGION", fake_aws::REGION),
+                ("AWS_DEFAULT_REGION", fake_aws::REGION),
+                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+                ("AWS_SESSION_TOKEN", "token"),
+                ("AWS_ENDPOINT_URL", https),
+            ])
+            .envs(
+                ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
+                    .map(|name| (name, bundle)),
+            )
+            .envs(self.variables.iter().copied())
+            .envs((!self.variables.is_empty()).then_some(("WAITING_QUEUE_URL", queue.as_str())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let process = Running(process);
+        lambda.polled().await;
+        let mut run = Run {
+            start: process.since(began, 0.0)?,
+            ..Run::default()
+        };
+        run.first = self.invoked(1, &process, &lambda, round).await?;
+        run.warm = self.invoked(WARM, &process, &lambda, round).await?;
+        run.peak_mib = process.peak_mib()?;
+        drop(process);
+        let _ = aws.calls();
+        Ok(run)
+    }
+
+    /// What an invocation costs, on the mean of so many.
+    async fn invoked(
+        &self,
+        count: u32,
+        process: &Running,
+        lambda: &LambdaRuntimeApi,
+        round: usize,
+    ) -> Fallible<Cost> {
+        let (before, began) = (process.cpu()?, Instant::now());
+        for number in 0..count {
+            let name = self
+                .name
+                .replace(|letter: char| !letter.is_alphanumeric(), "");
+            let request_id = format!("{name}-{round}-{count}-{number}");
+            let (membership, table) = TABLE
+                .split_once("/idmappingtable/")
+                .ok_or("no table's ARN")?;
+            let payload = json!({
+                "membershipIdentifier": membership.rsplit('/').next(),
+                "idMappingTableIdentifier": table,
+                "jobType": self.job_type,
+                "requestId": request_id,
+            });
+            let answered = lambda.invoke(&request_id, payload.to_string()).await;
+            match &answered {
+                // Whatever it measures, it must have worked.
+                Some(Answered::Response(answer)) if self.name == "floor" || started(answer) => {}
+                other => return Err(format!("{} answered {other:?}", self.name).into()),
+            }
+            lambda.polled().await;
+        }
+        let cost = process.since(began, before)?;
+        let each = |sum: f64| sum / f64::from(count);
+        Ok(Cost {
+            cpu: each(cost.cpu),
+            wall: each(cost.wall),
+        })
+    }
+}
+
+fn started(answer: &Value) -> bool {
+    let job = |value: &Value| value["idMappingJobId"].is_string();
+    job(answer) || job(&answer["outcomes"][0])
+}
+
+/// A process that ends with its measuring.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn cpu(&self) -> Fallible<f64> {
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
+            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += counted
+                .split(' ')
+                .next()
+                .ok_or("an empty schedstat")?
+                .parse::<f64>()?;
+        }
+        Ok(nanoseconds / 1e6)
+    }
+
+    fn since(&self, began: Instant, before: f64) -> Fallible<Cost> {
+        let wall = began.elapsed();
+        Ok(Cost {
+            cpu: self.cpu()? - before,
+            wall: wall.as_secs_f64() * 1e3,
+        })
+    }
+
+    fn peak_mib(&self) -> Fallible<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.ok_or("no peak memory")?.trim().trim_end_matches(" kB");
+        Ok(kib.parse::<f64>()? / 1024.0)
+    }
+}
+
+/// The services over HTTPS: the bundle that trusts them, the system's certificates in it, and their URL.
+async fn over_tls(aws: &FakeAws, folder: &Path) -> Fallible<(PathBuf, String)> {
+    let mut of_authority = rcgen::CertificateParams::new(Vec::new())?;
+    // Certificates of one name look self-signed.
+    of_authority
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "cold start");
+    of_authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate()?;
+    let authority = of_authority.self_signed(&key)?;
+    let issuer = rcgen::Issuer::new(of_authority, key);
+    let own_key = rcgen::KeyPair::generate()?;
+    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?
+        .signed_by(&own_key, &issuer)?;
+
+    let system = BUNDLES
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok());
+    let system = system.ok_or("the system has no bundle of certificates")?;
+    let bundle = folder.join("bundle.pem");
+    fs::write(&bundle, system + &authority.pem())?;
+
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![own.der().clone()], key)?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
+    let plain = aws.url().trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, plain) = (acceptor.clone(), plain.clone());
+            tokio::spawn(async move {
+                // A connection that breaks is the other side's affair.
+                let _ = stream.set_nodelay(true);
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let Ok(mut plain) = TcpStream::connect(plain).await else {
+                    return;
+                };
+                let _ = plain.set_nodelay(true);
+                let _ = copy_bidirectional(&mut stream, &mut plain).await;
+            });
+        }
+    });
+    Ok((bundle, format!("https://localhost:{port}")))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn report(sides: &[Side], runs: &BTreeMap<&str, Vec<Run>>) -> Fallible<()> {
+    type Figure = (&'static str, fn(&Run) -> f64);
+    const FIGURES: [Figure; 7] = [
+        ("start CPU ms", |run| run.start.cpu),
+        ("first CPU ms", |run| run.first.cpu),
+        ("warm CPU ms", |run| run.warm.cpu),
+        ("peak MiB", |run| run.peak_mib),
+        ("start wall ms", |run| run.start.wall),
+        ("first wall ms", |run| run.first.wall),
+        ("warm wall ms", |run| run.warm.wall),
+    ];
+    let rounds = runs.values().map(Vec::len).max().unwrap_or_default();
+    println!("medians of {rounds} rounds, {WARM} warm invocations each\n");
+    let head: Vec<&str> = FIGURES.iter().map(|(name, _)| *name).collect();
+    println!("| | {} |", head.join(" | "));
+    println!("|---|{}", "---|".repeat(FIGURES.len()));
+    for side in sides {
+        let of = &runs[side.name];
+        let cells: Vec<String> = FIGURES
+            .iter()
+            .map(|(_, figure)| format!("{:.2}", median(of.iter().map(figure).collect())))
+            .collect();
+        println!("| {} | {} |", side.name, cells.join(" | "));
+    }
+    println!("\nmedians of the ratios, round by round\n");
+    println!("| | {} |", head.join(" | "));
+    println!("|---|{}", "---|".repeat(FIGURES.len()));
+    for (one, other) in [
+        ("ours, main job", "floor"),
+        ("another build", "ours, main job"),
+        ("boto3", "ours, main job"),
+        ("AWS SDK for JavaScript v3", "ours, main job"),
+        ("boto3 + Powertools", "ours, everything"),
+    ] {
+        let (Some(ones), Some(others)) = (runs.get(one), runs.get(other)) else {
+            continue;
+        };
+        let cells: Vec<String> = FIGURES
+            .iter()
+            .map(|(_, figure)| {
+                let ratios = ones
+                    .iter()
+                    .zip(others)
+                    .map(|(one, other)| figure(one) / figure(other));
+                format!("{:.1}", median(ratios.collect()))
+            })
+            .collect();
+        println!("| {one} / {other} | {} |", cells.join(" | "));
+    }
+    let binary = fs::metadata(env!("CARGO_BIN_EXE_id-mapping-populator"))?.len();
+    println!("\nour binary: {binary} bytes");
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The floor: a function that does nothing, in as little as Rust's Lambda runtime takes.
+
+use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use serde_json::Value;
+
+fn main() -> Result<(), lambda_runtime::Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(
+            Runtime::new(service_fn(async |_: LambdaEvent<Value>| {
+                Ok::<_, lambda_runtime::Error>(Value::Null)
+            }))
+            .run(),
+        )
+}
