@@ -274,8 +274,9 @@ impl Side {
 }
 
 fn started(answer: &Value) -> bool {
-    let job = |value: &Value| value["idMappingJobId"].is_string();
-    job(answer) || job(&answer["outcomes"][0])
+    ["/idMappingJobId", "/outcomes/0/idMappingJobId"]
+        .iter()
+        .any(|job| answer.pointer(job).is_some_and(Value::is_string))
 }
 
 /// A process that ends with its measuring.
