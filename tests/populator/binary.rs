@@ -22,7 +22,7 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
     );
     assert_eq!(function.aws.events().len(), 1);
     let call = &function.aws.calls_of(Operation::PopulateIdMappingTable)[0];
-    assert_eq!(call.headers["x-amz-security-token"], "token");
+    assert_eq!(call.headers["x-amz-security-token"], CREDENTIALS[2]);
 
     let (error_type, message) = error(
         function
