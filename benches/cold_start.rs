@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench cold_start`, with `COLD_START_RUNS=5` for fewer than 15 counted rounds, and
 //! `COLD_START_OTHER=PATH` for another build of the function beside this one. The peers are installed as
-//! `benches/peers/README.md` says, and left out where they are not. CPU time is that of all threads which the process still has (`/proc/PID/task/*/schedstat`).
+//! `benches/peers/README.md` says, and left out where they are not.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,9 +12,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use fake_aws::{Answered, FakeAws, LambdaRuntimeApi};
+use fake_aws::{Answered, FakeAws, LambdaRuntimeApi, Used};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,8 +29,8 @@ const BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
-const TABLE: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/\
-    11111111-2222-4333-8444-555555555555/idmappingtable/aaaaaaaa-0001-4000-8000-000000000001";
+const MEMBERSHIP: &str = "11111111-2222-4333-8444-555555555555";
+const TABLE: &str = "aaaaaaaa-0001-4000-8000-000000000001";
 
 /// One of those that are measured.
 struct Side {
@@ -84,7 +84,7 @@ async fn measure() -> Fallible<()> {
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..=rounds {
         for side in &sides {
-            let run = side.run(&aws, &bundle, &https, round).await?;
+            let run = side.run(&bundle, &https, round).await?;
             // The first round fills the page cache.
             if round > 0 {
                 runs.entry(side.name).or_default().push(run);
@@ -184,7 +184,7 @@ fn sides() -> Fallible<Vec<Side>> {
 }
 
 impl Side {
-    async fn run(&self, aws: &FakeAws, bundle: &Path, https: &str, round: usize) -> Fallible<Run> {
+    async fn run(&self, bundle: &Path, https: &str, round: usize) -> Fallible<Run> {
         let lambda = LambdaRuntimeApi::start().await?;
         let queue = format!("{https}/{}/waiting", fake_aws::ACCOUNT);
         let (program, arguments) = self
@@ -222,14 +222,12 @@ impl Side {
         let process = Running(process);
         lambda.polled().await;
         let mut run = Run {
-            start: process.since(began, 0.0)?,
+            start: process.since(began, Duration::ZERO)?,
             ..Run::default()
         };
         run.first = self.invoked(1, &process, &lambda, round).await?;
         run.warm = self.invoked(WARM, &process, &lambda, round).await?;
-        run.peak_mib = process.peak_mib()?;
-        drop(process);
-        let _ = aws.calls();
+        run.peak_mib = process.used()?.peak_kib as f64 / 1024.0;
         Ok(run)
     }
 
@@ -241,18 +239,15 @@ impl Side {
         lambda: &LambdaRuntimeApi,
         round: usize,
     ) -> Fallible<Cost> {
-        let (before, began) = (process.cpu()?, Instant::now());
+        let name = self
+            .name
+            .replace(|letter: char| !letter.is_alphanumeric(), "");
+        let (before, began) = (process.used()?.cpu, Instant::now());
         for number in 0..count {
-            let name = self
-                .name
-                .replace(|letter: char| !letter.is_alphanumeric(), "");
             let request_id = format!("{name}-{round}-{count}-{number}");
-            let (membership, table) = TABLE
-                .split_once("/idmappingtable/")
-                .ok_or("no table's ARN")?;
             let payload = json!({
-                "membershipIdentifier": membership.rsplit('/').next(),
-                "idMappingTableIdentifier": table,
+                "membershipIdentifier": MEMBERSHIP,
+                "idMappingTableIdentifier": TABLE,
                 "jobType": self.job_type,
                 "requestId": request_id,
             });
@@ -290,32 +285,18 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn cpu(&self) -> Fallible<f64> {
-        let mut nanoseconds = 0.0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.0.id()))? {
-            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanoseconds += counted
-                .split(' ')
-                .next()
-                .ok_or("an empty schedstat")?
-                .parse::<f64>()?;
-        }
-        Ok(nanoseconds / 1e6)
+    fn used(&self) -> Fallible<Used> {
+        Ok(Used::by(self.0.id())?)
     }
 
-    fn since(&self, began: Instant, before: f64) -> Fallible<Cost> {
+    fn since(&self, began: Instant, before: Duration) -> Fallible<Cost> {
         let wall = began.elapsed();
+        let cpu = self.used()?.cpu.checked_sub(before);
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         Ok(Cost {
-            cpu: self.cpu()? - before,
-            wall: wall.as_secs_f64() * 1e3,
+            cpu: milliseconds(cpu.ok_or("a thread ended, and its CPU time with it")?),
+            wall: milliseconds(wall),
         })
-    }
-
-    fn peak_mib(&self) -> Fallible<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.ok_or("no peak memory")?.trim().trim_end_matches(" kB");
-        Ok(kib.parse::<f64>()? / 1024.0)
     }
 }
 

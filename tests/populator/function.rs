@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fake_aws::{Answered, FakeAws, LambdaRuntimeApi};
+use fake_aws::{Answered, FakeAws, LambdaRuntimeApi, Used};
 use serde_json::Value;
 
 use crate::world::FUNCTION_ARN;
@@ -103,6 +103,10 @@ impl Function {
         lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    pub fn used(&self) -> Used {
+        Used::by(self.process.id()).unwrap()
     }
 
     /// All that was written.

@@ -141,7 +141,7 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
                 batches += 1;
                 #[cfg(target_os = "linux")]
                 if batches == 20 {
-                    early = crate::memory::used(&function.process).1;
+                    early = function.used().peak_kib;
                 }
             }
             None => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -151,7 +151,7 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
     assert!(calls <= 2 * batches, "{calls} calls for {batches} batches");
     #[cfg(target_os = "linux")]
     {
-        let late = crate::memory::used(&function.process).1;
+        let late = function.used().peak_kib;
         println!(
             "{batches} batches of 10: {calls} calls; peak memory {early} KiB after 20, {late} KiB after all"
         );

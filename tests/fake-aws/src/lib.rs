@@ -15,6 +15,7 @@ mod http;
 mod in_process;
 mod lambda;
 mod sqs;
+mod used;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -32,6 +33,7 @@ pub use crate::fault::{Exception, Fault};
 use crate::http::{Answer, Connections, Reply, Request};
 pub use crate::lambda::{Answered, LambdaRuntimeApi};
 pub use crate::sqs::{Message, Queue};
+pub use crate::used::Used;
 
 /// The account in which everything lies.
 pub const ACCOUNT: &str = "123456789012";

@@ -1,0 +1,31 @@
+//! What the kernel counts of a process.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// What a process used so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// Time on a CPU, of all threads that it still has (`/proc/PID/task/*/schedstat`).
+    pub cpu: Duration,
+    /// The most memory that it had at once, in KiB (`VmHWM` of `/proc/PID/status`).
+    pub peak_kib: u64,
+}
+
+impl Used {
+    /// Of the process with this id.
+    pub fn by(process: u32) -> io::Result<Self> {
+        let mut cpu = Duration::ZERO;
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+            let counted = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let nanoseconds = counted.split(' ').next().unwrap_or_default();
+            cpu += Duration::from_nanos(nanoseconds.parse().map_err(io::Error::other)?);
+        }
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.unwrap_or_default().trim().trim_end_matches(" kB");
+        let peak_kib = peak.parse().map_err(io::Error::other)?;
+        Ok(Self { cpu, peak_kib })
+    }
+}
