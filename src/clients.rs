@@ -1,13 +1,18 @@
 //! How the AWS SDK's clients are set up: one HTTPS client for all, time-outs, retry.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+};
 
 /// A Lambda is frozen between invocations, and a server closes idle connections meanwhile. A call
 /// on such a connection fails as if its answer were lost. So none is used that lay idle longer.
@@ -23,18 +28,15 @@ const MAX_ATTEMPTS: u32 = 3;
 /// The loader of the configuration that all clients share. Credentials and the `AWS_ENDPOINT_URL*`
 /// variables come from the environment as the AWS SDKs read them.
 pub fn config_loader(region: &str) -> ConfigLoader {
-    let http_client = aws_smithy_http_client::Builder::new()
-        .pool_idle_timeout(MAX_IDLE)
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+    // One for all, made when it is first needed: each parses all of the system's certificates. The
+    // SDK's own client makes one more for each service, only to validate its configuration.
+    let connector = OnceLock::new();
+    let http_client = http_client_fn(move |_, _| connector.get_or_init(connector_to_aws).clone());
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region.to_owned()))
         .http_client(http_client)
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .build(),
-        )
+        // Every call has a time-out of its own.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
     // Lambda sets both. The SDK's chain begins with them too, but makes an STS client first.
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -43,6 +45,15 @@ pub fn config_loader(region: &str) -> ConfigLoader {
     } else {
         loader
     }
+}
+
+fn connector_to_aws() -> SharedHttpConnector {
+    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT);
+    let connector = Connector::builder()
+        .connector_settings(settings.build())
+        .pool_idle_timeout(MAX_IDLE)
+        .tls_provider(Provider::Rustls(CryptoMode::Ring));
+    SharedHttpConnector::new(connector.build())
 }
 
 /// How something is sent on: within a time, and as part of a trace.

@@ -173,6 +173,11 @@ impl Populator {
         self.workflows.get_or_init(|| Workflows::new(&self.config))
     }
 
+    /// Opens the connections of the first invocation, before there is one.
+    pub async fn connect(&self) {
+        self.clean_rooms.connect().await;
+    }
+
     /// Handles one invocation.
     pub async fn handle(
         &self,
@@ -186,7 +191,7 @@ impl Populator {
         let response = self.answer(payload, invocation, &metrics).await;
         if let Some(service) = &self.settings.service {
             let lines = metrics.lines(service, &invocation.request_id, self.clock.now());
-            telemetry::measured(lines);
+            telemetry::measured(&lines);
         }
         response
     }

@@ -10,6 +10,8 @@ mod names;
 mod request;
 mod waiting;
 
+use std::collections::HashSet;
+
 use aws_lambda_events::event::sqs::SqsMessage;
 use lambda_runtime::LambdaInvocation;
 use serde::{Deserialize, Serialize};
@@ -333,6 +335,7 @@ impl Reader<'_> {
             .unwrap_or(*at)
             .min(*at);
         let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
+        let mut seen = HashSet::new();
         for (target, wish) in targets {
             let (wish, wished_by) = match (wish, settings.default_job_type) {
                 (Some(wish), _) => (wish, WishedBy::Request),
@@ -342,10 +345,7 @@ impl Reader<'_> {
                 (None, wish) => (wish, WishedBy::Setting),
             };
             // The same target with the same wish twice is one request.
-            if requests
-                .iter()
-                .any(|earlier| earlier.target == target && earlier.wish == wish)
-            {
+            if !seen.insert((target.clone(), wish)) {
                 continue;
             }
             requests.push(Request {

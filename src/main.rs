@@ -52,7 +52,9 @@ async fn serve(variable: impl Fn(&str) -> Option<String>) -> Result<(), lambda_r
                 tracing::warn!("{warning}");
             }
             let config = clients::config_loader(&settings.region).load().await;
-            Ok(Populator::new(settings, &config, Clock::system()))
+            let populator = Populator::new(settings, &config, Clock::system());
+            populator.connect().await;
+            Ok(populator)
         }
         // Kept, and given to each invocation: a function that ends at the start shows in Lambda
         // only as Runtime.ExitError.

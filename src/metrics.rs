@@ -6,10 +6,12 @@
 //! Everything else in a line is a property, which can be searched for and multiplies no metric. No
 //! crate: what those bring is recorders and exporters, and this is one line of JSON.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use time::OffsetDateTime;
 
 use crate::target::Target;
@@ -97,8 +99,8 @@ pub struct Metrics(Mutex<Measured>);
 #[derive(Debug, Default)]
 struct Measured {
     values: Vec<(Metric, f64)>,
-    /// The tables for which jobs started.
-    started: Vec<Target>,
+    /// How many jobs started for a table.
+    started: BTreeMap<Target, usize>,
 }
 
 impl Metrics {
@@ -110,7 +112,7 @@ impl Metrics {
     /// A job was started.
     pub fn started(&self, target: &Target) {
         self.count(Metric::JobsStarted);
-        self.lock().started.push(target.clone());
+        *self.lock().started.entry(target.clone()).or_default() += 1;
     }
 
     /// It took so long.
@@ -122,70 +124,40 @@ impl Metrics {
         self.lock().values.push((metric, value));
     }
 
-    /// The lines of the log, each a JSON object; none, if nothing was measured.
-    pub fn lines(
+    /// The lines of the log; none, if nothing was measured.
+    pub fn lines<'a>(
         &self,
-        service: &str,
-        request_id: &str,
+        service: &'a str,
+        request_id: &'a str,
         at: OffsetDateTime,
-    ) -> Vec<Map<String, Value>> {
+    ) -> Vec<Line<'a>> {
         let measured = self.lock();
-        let mut values: Map<String, Value> = Map::new();
-        let mut names = Vec::new();
-        for metric in Metric::ALL {
+        let values = |metric: Metric| {
             let of_metric = measured.values.iter().filter(|(other, _)| *other == metric);
             let all: Vec<f64> = of_metric.map(|(_, value)| *value).collect();
-            let value = match (&all[..], metric.unit()) {
-                ([], _) => continue,
-                (all, "Count") => json!(all.len()),
+            match (all.len(), metric.unit()) {
+                (0, _) => None,
+                (count, "Count") => Some((metric, Values::Count(count))),
                 // CloudWatch takes 100 values of a metric in a line; a batch has fewer messages.
-                (all, _) => json!(all.get(..100).unwrap_or(all)),
-            };
-            names.push(json!({ "Name": metric.as_str(), "Unit": metric.unit() }));
-            values.insert(metric.as_str().to_owned(), value);
-        }
-        if names.is_empty() {
-            return Vec::new();
-        }
-        let line = |dimensions: Value, names: Vec<Value>, mut members: Map<String, Value>| {
-            members.insert("service".to_owned(), json!(service));
-            members.insert("requestId".to_owned(), json!(request_id));
-            members.insert(
-                "_aws".to_owned(),
-                json!({
-                    "Timestamp": at.unix_timestamp_nanos() / 1_000_000,
-                    "CloudWatchMetrics": [{
-                        "Namespace": NAMESPACE,
-                        "Dimensions": [dimensions],
-                        "Metrics": names,
-                    }],
-                }),
-            );
-            members
-        };
-        let mut lines = vec![line(json!(["service"]), names, values)];
-        for (index, target) in measured.started.iter().enumerate() {
-            if measured
-                .started
-                .iter()
-                .take(index)
-                .any(|other| other == target)
-            {
-                continue;
+                _ => Some((metric, Values::All(all.into_iter().take(100).collect()))),
             }
-            let started = measured.started.iter().filter(|other| *other == target);
-            let name = Metric::JobsStarted.as_str();
-            let mut members = Map::new();
-            members.insert(name.to_owned(), json!(started.count()));
-            members.insert(TABLE.to_owned(), json!(target.table.as_str()));
-            members.insert(
-                "membershipIdentifier".to_owned(),
-                json!(target.membership.as_str()),
-            );
-            let names = vec![json!({ "Name": name, "Unit": "Count" })];
-            lines.push(line(json!(["service", TABLE]), names, members));
-        }
-        lines
+        };
+        let line = |table: Option<&Target>, values: Vec<(Metric, Values)>| Line {
+            timestamp: (at.unix_timestamp_nanos() / 1_000_000) as i64,
+            service,
+            request_id,
+            table: table.cloned(),
+            values,
+        };
+        let all: Vec<_> = Metric::ALL.into_iter().filter_map(values).collect();
+        let all = (!all.is_empty()).then(|| line(None, all));
+        let started = measured.started.iter().map(|(table, started)| {
+            line(
+                Some(table),
+                vec![(Metric::JobsStarted, Values::Count(*started))],
+            )
+        });
+        all.into_iter().chain(started).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Measured> {
@@ -196,8 +168,81 @@ impl Metrics {
 /// The dimension of a table.
 const TABLE: &str = "idMappingTableIdentifier";
 
+/// A line of the log.
+#[derive(Debug)]
+pub struct Line<'a> {
+    /// In milliseconds.
+    timestamp: i64,
+    service: &'a str,
+    request_id: &'a str,
+    /// What it is of besides the service.
+    table: Option<Target>,
+    values: Vec<(Metric, Values)>,
+}
+
+/// What was measured of a metric.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Values {
+    Count(usize),
+    All(Vec<f64>),
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Metadata<'a> {
+            timestamp: i64,
+            cloud_watch_metrics: [Directive<'a>; 1],
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Directive<'a> {
+            namespace: &'a str,
+            dimensions: [&'a [&'a str]; 1],
+            metrics: Vec<Definition<'a>>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Definition<'a> {
+            name: &'a str,
+            unit: &'a str,
+        }
+        let definition = |(metric, _): &(Metric, Values)| Definition {
+            name: metric.as_str(),
+            unit: metric.unit(),
+        };
+        let directive = Directive {
+            namespace: NAMESPACE,
+            dimensions: match self.table {
+                Some(_) => [&["service", TABLE]],
+                None => [&["service"]],
+            },
+            metrics: self.values.iter().map(definition).collect(),
+        };
+        let metadata = Metadata {
+            timestamp: self.timestamp,
+            cloud_watch_metrics: [directive],
+        };
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("_aws", &metadata)?;
+        line.serialize_entry("service", &self.service)?;
+        line.serialize_entry("requestId", &self.request_id)?;
+        if let Some(table) = &self.table {
+            line.serialize_entry("membershipIdentifier", &table.membership)?;
+            line.serialize_entry(TABLE, &table.table)?;
+        }
+        for (metric, values) in &self.values {
+            line.serialize_entry(metric.as_str(), values)?;
+        }
+        line.end()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use time::macros::datetime;
 
     use super::*;
@@ -228,11 +273,12 @@ mod tests {
         metrics.took(Metric::PopulateLatency, Duration::from_millis(250));
         metrics.took(Metric::WaitSeconds, Duration::from_millis(1_500));
         metrics.took(Metric::WaitSeconds, Duration::from_secs(60));
-        let [all, one, two] = &metrics.lines("populator", "request", AT)[..] else {
+        let lines = serde_json::to_value(metrics.lines("populator", "request", AT)).unwrap();
+        let [all, one, two] = &lines.as_array().unwrap()[..] else {
             panic!()
         };
         assert_eq!(
-            Value::Object(all.clone()),
+            *all,
             json!({
                 "_aws": {
                     "Timestamp": 1_795_399_203_500_i64,
@@ -272,7 +318,7 @@ mod tests {
         for _ in 0..150 {
             metrics.took(Metric::PopulateLatency, Duration::from_millis(1));
         }
-        let lines = metrics.lines("populator", "r", AT);
+        let lines = serde_json::to_value(metrics.lines("populator", "r", AT)).unwrap();
         assert_eq!(lines[0]["PopulateLatency"].as_array().unwrap().len(), 100);
     }
 }

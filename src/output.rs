@@ -358,16 +358,14 @@ impl EventBus {
     async fn put(&self, entry: PutEventsRequestEntry) -> Result<(), String> {
         let mut attempt = 1;
         loop {
-            let answer = self
-                .client
-                .put_events()
-                .entries(entry.clone())
-                .send()
-                .await
-                .map_err(|error| match error.as_service_error() {
-                    Some(refusal) => refused(refusal.code(), refusal.message()),
-                    None => with_causes(&error),
-                })?;
+            let put = self.client.put_events().entries(entry.clone());
+            let answer =
+                Box::pin(put.send())
+                    .await
+                    .map_err(|error| match error.as_service_error() {
+                        Some(refusal) => refused(refusal.code(), refusal.message()),
+                        None => with_causes(&error),
+                    })?;
             // Only an id says that the entry was taken; an answer that says nothing does not.
             let result = answer.entries().first();
             let code = result.and_then(|entry| entry.error_code());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The 36-character identifier of a membership or an ID mapping table, in the form that the
 /// Clean Rooms API model gives: lower-case hexadecimal digits, grouped 8-4-4-4-12.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Identifier(String);
 
@@ -64,7 +64,7 @@ impl fmt::Display for Identifier {
 }
 
 /// One ID mapping table: a membership, and a table in it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// The membership.
     pub membership: Identifier,

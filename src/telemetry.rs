@@ -6,10 +6,9 @@
 //! requests and responses, and no payload belongs in a log; their warnings repeat what our own lines
 //! say.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -17,7 +16,7 @@ use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::output::timestamp;
 
@@ -25,10 +24,7 @@ use crate::output::timestamp;
 /// `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, else INFO), as Lambda sets them. A panic becomes a
 /// line like any other.
 pub fn start(format: Option<&str>, level: Option<&str>) {
-    let lines = Lines::new(format, level, |line| {
-        // Nothing can be done about a log that cannot be written.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
-    });
+    let lines = Lines::new(format, level, print);
     // Only a second start could fail, and the first one goes on.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
     std::panic::set_hook(Box::new(|panic| {
@@ -43,21 +39,44 @@ pub fn start(format: Option<&str>, level: Option<&str>) {
 
 /// Writes what was measured, each a line. CloudWatch reads it whatever the log format is; it bears the
 /// least level that is kept, since Lambda would drop it below that.
-pub fn measured(lines: Vec<Map<String, Value>>) {
+pub fn measured(lines: &[impl Serialize]) {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        timestamp: &'a str,
+        level: &'a str,
+        message: &'a str,
+        #[serde(flatten)]
+        measured: &'a T,
+    }
     let level = LevelFilter::current();
     let level = level.into_level().map_or("FATAL", |level| match level {
         Level::ERROR => "ERROR",
         Level::WARN => "WARN",
         _ => "INFO",
     });
-    for mut line in lines {
-        let now = timestamp(OffsetDateTime::now_utc());
-        line.insert("timestamp".to_owned(), now.into());
-        line.insert("level".to_owned(), level.into());
-        line.insert("message".to_owned(), "metrics".into());
-        let line = Value::Object(line);
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    let timestamp = &timestamp(OffsetDateTime::now_utc());
+    let mut text = Vec::new();
+    for measured in lines {
+        let line = Line {
+            timestamp,
+            level,
+            message: "metrics",
+            measured,
+        };
+        write_json(&mut text, &line);
+        text.push(b'\n');
     }
+    print(&text);
+}
+
+/// Nothing can be done about a log that cannot be written.
+fn print(text: &[u8]) {
+    let _ = std::io::stdout().lock().write_all(text);
+}
+
+fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
+    // Writing to memory cannot fail.
+    let _ = serde_json::to_writer(text, value);
 }
 
 /// The span of an invocation.
@@ -73,7 +92,7 @@ struct Lines<W> {
     write: W,
 }
 
-impl<W: Fn(&str)> Lines<W> {
+impl<W: Fn(&[u8])> Lines<W> {
     fn new(format: Option<&str>, level: Option<&str>, write: W) -> Self {
         let level = match level.unwrap_or_default().to_ascii_uppercase().as_str() {
             "TRACE" => LevelFilter::TRACE,
@@ -94,7 +113,7 @@ impl<W: Fn(&str)> Lines<W> {
 impl<S, W> Layer<S> for Lines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    W: Fn(&str) + 'static,
+    W: Fn(&[u8]) + 'static,
 {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let ours = metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
@@ -114,108 +133,114 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(self.json);
         attributes.record(&mut fields);
         if let Some(span) = context.span(id)
             && attributes.metadata().name() == "invocation"
         {
-            span.extensions_mut().insert(Invocation(fields.0));
+            span.extensions_mut().insert(Invocation(fields.text));
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields::new(self.json);
         event.record(&mut fields);
-        let message = fields.take("message").unwrap_or_else(|| "".into());
-        let invocation = context.event_scope(event).and_then(|mut scope| {
-            scope.find_map(|span| span.extensions().get::<Invocation>().map(|of| of.0.clone()))
-        });
-        let mut all = invocation.unwrap_or_default();
-        all.append(&mut fields.0);
-        let now = OffsetDateTime::now_utc();
-        let level = *event.metadata().level();
-        let line = if self.json {
-            json(now, level, &message, &all)
+        let Fields {
+            message, mut text, ..
+        } = fields;
+        let now = timestamp(OffsetDateTime::now_utc());
+        let level = event.metadata().level();
+        let mut line = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = if self.json {
+            write!(
+                line,
+                r#"{{"timestamp":"{now}","level":"{level}","message":"#
+            )
         } else {
-            text(now, level, &message, &all)
+            write!(line, "{now} {level} ")
         };
+        if self.json {
+            write_json(&mut line, &message);
+        } else {
+            line.extend_from_slice(message.replace(['\n', '\r'], " ").as_bytes());
+        }
+        let invocation = |span: SpanRef<'_, S>| {
+            let extensions = span.extensions();
+            let Invocation(fields) = extensions.get()?;
+            line.extend_from_slice(fields);
+            Some(())
+        };
+        context
+            .event_scope(event)
+            .and_then(|mut scope| scope.find_map(invocation));
+        line.append(&mut text);
+        line.extend_from_slice(if self.json { b"}\n" } else { b"\n" });
         (self.write)(&line);
     }
 }
 
 /// What an invocation's span carries to its lines.
-struct Invocation(Vec<(&'static str, Value)>);
+struct Invocation(Vec<u8>);
 
-fn json(
-    now: OffsetDateTime,
-    level: Level,
-    message: &Value,
-    fields: &[(&'static str, Value)],
-) -> String {
-    let mut line = format!(
-        r#"{{"timestamp":"{}","level":"{level}","message":{message}"#,
-        timestamp(now)
-    );
-    for (name, value) in fields {
-        // Writing to a string cannot fail.
-        let _ = write!(line, ",{}:{value}", Value::from(*name));
-    }
-    line.push_str("}\n");
-    line
+/// An event's message, and its other fields as they are written, in their order.
+struct Fields {
+    json: bool,
+    message: String,
+    text: Vec<u8>,
 }
-
-fn text(
-    now: OffsetDateTime,
-    level: Level,
-    message: &Value,
-    fields: &[(&'static str, Value)],
-) -> String {
-    let message = message
-        .as_str()
-        .unwrap_or_default()
-        .replace(['\n', '\r'], " ");
-    let mut line = format!("{} {level} {message}", timestamp(now));
-    for (name, value) in fields {
-        let _ = write!(line, " {name}={value}");
-    }
-    line.push('\n');
-    line
-}
-
-/// An event's fields, in their order.
-#[derive(Default)]
-struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
-    fn take(&mut self, name: &str) -> Option<Value> {
-        let position = self.0.iter().position(|(field, _)| *field == name)?;
-        Some(self.0.remove(position).1)
+    fn new(json: bool) -> Self {
+        Self {
+            json,
+            message: String::new(),
+            text: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, field: &Field, value: impl Serialize) {
+        if self.json {
+            self.text.push(b',');
+            write_json(&mut self.text, &field.name());
+            self.text.push(b':');
+        } else {
+            self.text.push(b' ');
+            self.text.extend_from_slice(field.name().as_bytes());
+            self.text.push(b'=');
+        }
+        write_json(&mut self.text, &value);
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), value.into()));
+        self.push(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push((field.name(), format!("{value:?}").into()));
+        let value = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = value;
+        } else {
+            self.push(field, value);
+        }
     }
 }
 
@@ -223,13 +248,16 @@ impl Visit for Fields {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use serde_json::Value;
+
     use super::*;
 
     fn lines(format: Option<&str>, level: Option<&str>, log: impl FnOnce()) -> Vec<String> {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&written);
-        let lines = Lines::new(format, level, move |line: &str| {
-            sink.lock().unwrap().push(line.to_owned())
+        let lines = Lines::new(format, level, move |line: &[u8]| {
+            let line = String::from_utf8(line.to_vec()).unwrap();
+            sink.lock().unwrap().push(line);
         });
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), log);
         written.lock().unwrap().clone()

@@ -146,7 +146,7 @@ impl Queue {
                 ),
             )
         };
-        match tokio::time::timeout(within, send.send()).await {
+        match tokio::time::timeout(within, Box::pin(send.send())).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failed(match error.as_service_error() {
                 Some(refusal) => format!(

@@ -1,12 +1,13 @@
 //! In which order the requests of an invocation are done.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::slot::Slot;
 use super::work::{Done, Work};
 use crate::input::Request;
+use crate::target::Target;
 
 /// Does the requests of all messages of an invocation, and says in their order what was done.
 ///
@@ -27,22 +28,19 @@ pub(super) async fn all(
         let places = requests.into_iter().enumerate();
         line.extend(places.map(|(place, request)| (message, place, request)));
     }
-    let mut oldest = HashMap::new();
+    // Of each table its oldest news, then its place: equal ones keep their order, and two tables with
+    // equally old news are not mixed.
+    let mut tables = HashMap::new();
     for (_, _, request) in &line {
-        let time = oldest.entry(request.target.clone()).or_insert(request.time);
-        *time = request.time.min(*time);
-    }
-    // Equal ones keep their order; two tables with equally old news are not mixed.
-    let mut tables = Vec::new();
-    for (_, _, request) in &line {
-        if !tables.contains(&request.target) {
-            tables.push(request.target.clone());
-        }
+        let place = tables.len();
+        let (oldest, _) = tables
+            .entry(request.target.clone())
+            .or_insert((request.time, place));
+        *oldest = request.time.min(*oldest);
     }
     line.sort_by_cached_key(|(_, _, request)| {
         (
-            oldest.get(&request.target).copied(),
-            tables.iter().position(|table| *table == request.target),
+            tables.get(&request.target).copied(),
             Reverse(request.wish.width()),
             request.time,
         )
@@ -67,16 +65,16 @@ pub(super) async fn all(
 
 /// Puts one of the tables of which nothing is known yet first.
 fn draw(line: &mut VecDeque<(usize, usize, Request)>, slot: &Slot, chance: u64) {
-    let mut tables = Vec::new();
-    for (_, _, request) in line.iter() {
-        if slot.busy_for(&request.target).is_none() && !tables.contains(&request.target) {
-            tables.push(request.target.clone());
-        }
-    }
+    let mut seen = HashSet::new();
+    let tables = line.iter().map(|(_, _, request)| &request.target);
+    let tables: Vec<&Target> = tables
+        .filter(|table| slot.busy_for(table).is_none() && seen.insert(*table))
+        .collect();
     let drawn = chance.checked_rem(tables.len() as u64);
-    if let Some(table) = drawn.and_then(|index| tables.get(index as usize)) {
+    let drawn = drawn.and_then(|index| tables.get(index as usize).copied());
+    if let Some(table) = drawn.cloned() {
         line.make_contiguous()
-            .sort_by_key(|(_, _, request)| request.target != *table);
+            .sort_by_key(|(_, _, request)| request.target != table);
     }
 }
 

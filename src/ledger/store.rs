@@ -1,6 +1,6 @@
 //! Where the records are kept: DynamoDB, one item per table, or memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ enum Store {
 struct Memory {
     /// The records, each with the number of its last write.
     entries: HashMap<String, (Entry, u64)>,
+    /// The keys of the records by those numbers.
+    ages: BTreeMap<u64, String>,
     writes: u64,
 }
 
@@ -49,7 +51,7 @@ struct Memory {
 pub struct Entry {
     arn: String,
     /// What is remembered.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// A random name of its last write; none: nothing was written yet.
     revision: Option<Uuid>,
 }
@@ -203,7 +205,7 @@ impl Ledger {
                 let Some(record) = change(&entry.record) else {
                     return Ok(());
                 };
-                if record == entry.record || self.replace(entry, record).await? {
+                if record == *entry.record || self.replace(entry, record).await? {
                     return Ok(());
                 }
             }
@@ -217,7 +219,7 @@ impl Ledger {
     async fn fetch(&self, arn: &str) -> Result<Entry, String> {
         let none = Entry {
             arn: arn.to_owned(),
-            record: Record::default(),
+            record: Arc::default(),
             revision: None,
         };
         let (client, table) = match &self.store {
@@ -230,12 +232,12 @@ impl Ledger {
             }
             Store::DynamoDb { client, table } => (client, table),
         };
-        let answer = client
+        let get = client
             .get_item()
             .table_name(table)
             .key(KEY, AttributeValue::S(arn.to_owned()))
-            .consistent_read(true)
-            .send()
+            .consistent_read(true);
+        let answer = Box::pin(get.send())
             .await
             .map_err(|error| said(table, &error))?;
         match answer.item {
@@ -269,7 +271,7 @@ impl Ledger {
                 .expression_attribute_names("#revision", REVISION)
                 .expression_attribute_values(":read", AttributeValue::S(read.to_string())),
         };
-        let there = match put.send().await {
+        let there = match Box::pin(put.send()).await {
             Ok(_) => None,
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
@@ -287,7 +289,7 @@ impl Ledger {
                 Ok(false)
             }
             _ => {
-                entry.record = record;
+                entry.record = Arc::new(record);
                 entry.revision = Some(revision);
                 Ok(true)
             }
@@ -303,16 +305,18 @@ impl Memory {
             *entry = there.clone();
             return false;
         }
-        entry.record = record;
+        entry.record = Arc::new(record);
         entry.revision = Some(revision);
         self.writes += 1;
-        self.entries
-            .insert(entry.arn.clone(), (entry.clone(), self.writes));
-        if self.entries.len() > MAX_IN_MEMORY {
-            let oldest = self.entries.iter().min_by_key(|(_, (_, write))| *write);
-            if let Some(arn) = oldest.map(|(arn, _)| arn.clone()) {
-                self.entries.remove(&arn);
-            }
+        let written = (entry.clone(), self.writes);
+        if let Some((_, write)) = self.entries.insert(entry.arn.clone(), written) {
+            self.ages.remove(&write);
+        }
+        self.ages.insert(self.writes, entry.arn.clone());
+        if self.entries.len() > MAX_IN_MEMORY
+            && let Some((_, oldest)) = self.ages.pop_first()
+        {
+            self.entries.remove(&oldest);
         }
         true
     }
@@ -333,7 +337,7 @@ fn understood(
     match (record, revision) {
         (Some(record), Some(revision)) => Ok(Entry {
             arn: arn.to_owned(),
-            record,
+            record: Arc::new(record),
             revision: Some(revision),
         }),
         _ => Err(format!(

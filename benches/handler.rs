@@ -1,0 +1,280 @@
+//! What the function's own work costs, without a network: reading a payload, choosing a job type, judging
+//! coverage, writing an outcome, and whole invocations, whose cost for each target and each waiting
+//! message is the same however many there are.
+//!
+//! `cargo bench --bench handler`; the services are in this process.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use aws_sdk_cleanrooms::config::Credentials;
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use fake_aws::{FakeAws, Slot};
+use id_mapping_populator::clients;
+use id_mapping_populator::config::Settings;
+use id_mapping_populator::handler::{Clock, Invocation, Populator};
+use id_mapping_populator::input::{self, Arrival, Content, Delivery, Payload, Request};
+use id_mapping_populator::job_type::{
+    self, Choice, Facts, Mapping, Read, Wish, WishedBy, Workflow,
+};
+use id_mapping_populator::ledger::{Job, JobId, Record};
+use id_mapping_populator::output::Outcome;
+use id_mapping_populator::target::Home;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::datetime;
+use tokio::runtime::Runtime;
+
+const MEMBERSHIP: &str = "11111111-2222-4333-8444-555555555555";
+const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
+const NOW: OffsetDateTime = datetime!(2026-11-23 02:00:03 UTC);
+
+/// As many as one payload may name.
+const TARGETS: [usize; 3] = [1, 10, 100];
+const MESSAGES: [usize; 4] = [10, 100, 1_000, 10_000];
+
+fn main() {
+    divan::main();
+}
+
+/// What a benchmark needs and does not measure must work.
+fn got<T, E: Debug>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|fault| {
+        eprintln!("{fault:?}");
+        std::process::exit(1)
+    })
+}
+
+fn settings() -> Settings {
+    got(Settings::read(|name| {
+        (name == "AWS_REGION").then(|| "eu-west-1".to_owned())
+    }))
+}
+
+fn target(number: usize) -> Value {
+    json!({
+        "membershipIdentifier": MEMBERSHIP,
+        "idMappingTableIdentifier": format!("aaaaaaaa-0000-4000-8000-{number:012}"),
+    })
+}
+
+fn naming(targets: usize) -> Payload {
+    let targets: Vec<Value> = (0..targets).map(target).collect();
+    let payload = json!({ "targets": targets, "jobType": "BATCH", "requestId": "benchmark" });
+    Payload::from_text(&payload.to_string())
+}
+
+/// A batch of the waiting line, each message for a table of its own.
+fn waiting(messages: usize) -> Payload {
+    let record = |number| {
+        let mut request = target(number);
+        for (name, value) in [
+            ("jobType", "INCREMENTAL"),
+            ("requestId", "benchmark"),
+            ("time", "2026-11-23T02:00:00.000Z"),
+        ] {
+            if let Value::Object(members) = &mut request {
+                members.insert(name.to_owned(), value.into());
+            }
+        }
+        let body = json!({
+            "version": 1,
+            "request": request,
+            "trigger": null,
+            "waitingSince": "2026-11-23T02:00:00.412Z",
+            "watch": null,
+        });
+        json!({
+            "messageId": format!("{number}"),
+            "receiptHandle": "AQEB",
+            "body": body.to_string(),
+            "attributes": { "SentTimestamp": "1795399200412" },
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:waiting",
+            "awsRegion": "eu-west-1",
+        })
+    };
+    let records: Vec<Value> = (0..messages).map(record).collect();
+    Payload::from_text(&json!({ "Records": records }).to_string())
+}
+
+fn parsed(payload: &Payload) -> Delivery {
+    let settings = settings();
+    let arrival = Arrival {
+        request_id: "benchmark",
+        at: NOW,
+        home: &Home::of(FUNCTION, "eu-west-1"),
+        settings: &settings,
+    };
+    got(input::parse(payload, &arrival))
+}
+
+fn request() -> Request {
+    let Delivery::Direct(Content::Requests(requests)) = parsed(&naming(1)) else {
+        return got(Err("no request"));
+    };
+    got(requests.into_iter().next().ok_or("no request"))
+}
+
+fn choice() -> Choice {
+    got(job_type::by_wish(Wish::ServiceDefault, WishedBy::Setting).ok_or("no choice"))
+}
+
+/// As full as a record becomes.
+fn record() -> Record {
+    let job = |number: usize| {
+        json!({
+            "idMappingJobId": format!("00000000-0000-4000-8000-{number:012}"),
+            "jobType": "INCREMENTAL",
+            "startedAt": 1_700_000_000_000_i64,
+            "answeredAt": 1_700_000_000_000_i64,
+        })
+    };
+    let known = |number| {
+        json!({
+            "key": format!("00000000-0000-5000-8000-{number:012}"),
+            "job": job(number),
+        })
+    };
+    let keys: Vec<Value> = (0..64).map(known).collect();
+    got(serde_json::from_value(
+        json!({ "jobs": [job(63)], "keys": keys }),
+    ))
+}
+
+mod parse {
+    use super::*;
+
+    #[divan::bench(args = TARGETS)]
+    fn targets(bencher: Bencher<'_, '_>, count: usize) {
+        let payload = naming(count);
+        bencher
+            .counter(ItemsCount::new(count))
+            .bench(|| parsed(&payload));
+    }
+
+    #[divan::bench(args = MESSAGES)]
+    fn messages(bencher: Bencher<'_, '_>, count: usize) {
+        let payload = waiting(count);
+        bencher
+            .counter(ItemsCount::new(count))
+            .bench(|| parsed(&payload));
+    }
+}
+
+#[divan::bench]
+fn choose(bencher: Bencher<'_, '_>) {
+    let workflow = Workflow {
+        name: "workflow".to_owned(),
+        mapping: Mapping::RuleBased,
+        incremental: true,
+    };
+    let facts = Facts {
+        workflow: Ok(read(workflow)),
+        populated: Ok(read(true)),
+        last_batch: Ok(read(Some(NOW - time::Duration::DAY))),
+        busy: None,
+    };
+    bencher.bench(|| job_type::by_facts(divan::black_box(&facts), None, NOW));
+}
+
+fn read<T>(value: T) -> Read<T> {
+    Read { value, at: NOW }
+}
+
+#[divan::bench]
+fn coverage(bencher: Bencher<'_, '_>) {
+    let (record, request) = (record(), request());
+    bencher.bench(|| record.verdict(divan::black_box(&request), NOW));
+}
+
+#[divan::bench]
+fn serialization(bencher: Bencher<'_, '_>) {
+    let (request, choice) = (request(), choice());
+    let job = Job {
+        id: JobId::IdMappingJobId("00000000-0000-4000-8000-000000000001".to_owned()),
+        job_type: choice.job_type,
+        started_at: NOW,
+        answered_at: NOW,
+    };
+    bencher.bench(|| {
+        let outcome = Outcome::started(&request, &choice, &job);
+        got(serde_json::to_string(&outcome))
+    });
+}
+
+/// Whole invocations.
+mod handle {
+    use super::*;
+
+    /// Each target's job starts.
+    #[divan::bench(args = TARGETS)]
+    fn targets(bencher: Bencher<'_, '_>, count: usize) {
+        let (runtime, payload) = (runtime(), naming(count));
+        bencher
+            .counter(ItemsCount::new(count))
+            // Anew each time: the services look through the jobs of before.
+            .with_inputs(|| runtime.block_on(populator(Slot::Unlimited)))
+            .bench_refs(|(populator, aws)| {
+                runtime.block_on(handled(populator, &payload));
+                assert_eq!(aws.call_count(), count);
+            });
+    }
+
+    /// The slot is taken, which the first one learns.
+    #[divan::bench(args = MESSAGES)]
+    fn messages(bencher: Bencher<'_, '_>, count: usize) {
+        let (runtime, payload) = (runtime(), waiting(count));
+        bencher
+            .counter(ItemsCount::new(count))
+            .with_inputs(|| {
+                let (populator, aws) = runtime.block_on(populator(Slot::QuotaExceeded));
+                aws.start_foreign_job("aaaaaaaa-0000-4000-8000-999999999999");
+                (populator, aws)
+            })
+            .bench_refs(|(populator, aws)| {
+                let answer = runtime.block_on(handled(populator, &payload));
+                assert_eq!(aws.call_count(), 1);
+                answer
+            });
+    }
+
+    fn runtime() -> Runtime {
+        got(tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build())
+    }
+
+    async fn populator(slot: Slot) -> (Populator, FakeAws) {
+        let aws = FakeAws::in_process();
+        aws.set_slot(slot);
+        let settings = settings();
+        let config = clients::config_loader(&settings.region)
+            .http_client(aws.http_client(0))
+            .endpoint_url("http://services")
+            .credentials_provider(Credentials::new(
+                "AKIDEXAMPLE",
+                "secret",
+                None,
+                None,
+                "bench",
+            ))
+            .load()
+            .await;
+        let populator = Populator::new(settings, &config, Clock::new(|| NOW));
+        (populator, aws)
+    }
+
+    async fn handled(populator: &Populator, payload: &Payload) -> String {
+        let invocation = Invocation {
+            request_id: "benchmark".to_owned(),
+            function_arn: FUNCTION.to_owned(),
+            deadline: NOW + Duration::from_secs(60),
+            trace_header: None,
+        };
+        let response = got(populator.handle(payload, &invocation).await);
+        got(serde_json::to_string(&response))
+    }
+}
