@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use aws_sdk_cleanrooms::Client;
 use aws_sdk_cleanrooms::config::interceptors::{
-    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef,
-    FinalizerInterceptorContextRef, InterceptorContext,
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
 };
-use aws_sdk_cleanrooms::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
+use aws_sdk_cleanrooms::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_cleanrooms::config::timeout::TimeoutConfig;
 use aws_sdk_cleanrooms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_cleanrooms::error::{BoxError, ProvideErrorMetadata, SdkError};
@@ -26,6 +25,7 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
+use crate::clients::Unsigned;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::job_type::JobType;
 use crate::target::Target;
@@ -68,29 +68,15 @@ impl CleanRooms {
         }
     }
 
-    /// Opens the connection of the first call, where there is time for it: at the start a Lambda has a
-    /// whole CPU. An error is the first call's to meet.
-    ///
-    /// It takes a request, and this one reads nothing: its signature is taken off, so that the service
-    /// refuses it and no trail has it under anybody's name.
+    /// Opens a connection, with a request that is refused (see [`Unsigned`]).
     pub async fn connect(&self) {
-        let config = aws_sdk_cleanrooms::config::Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_timeout(TO_CONNECT)
-                    .build(),
-            )
-            .interceptor(Unsigned);
-        let _ = self
+        const NOBODYS: &str = "00000000-0000-0000-0000-000000000000";
+        let request = self
             .client
             .get_id_mapping_table()
             .membership_identifier(NOBODYS)
-            .id_mapping_table_identifier(NOBODYS)
-            .customize()
-            .config_override(config)
-            .send()
-            .await;
+            .id_mapping_table_identifier(NOBODYS);
+        let _ = Box::pin(request.customize().interceptor(Unsigned).send()).await;
     }
 
     /// Starts a job, within a time.
@@ -135,12 +121,6 @@ impl CleanRooms {
         }
     }
 }
-
-/// How long the start waits for a connection.
-const TO_CONNECT: Duration = Duration::from_secs(1);
-
-/// An identifier in the service's form.
-const NOBODYS: &str = "00000000-0000-0000-0000-000000000000";
 
 const LOOK: &str =
     "a job may run: look at the ID mapping table's jobs before you repeat the request";
@@ -346,30 +326,6 @@ impl ClassifyRetry for OnlyWhatDidNotStart {
     /// The last word: after the SDK's own classifiers.
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
-    }
-}
-
-/// Takes off whatever a request says of the caller.
-#[derive(Debug)]
-struct Unsigned;
-
-#[dyn_dispatch_hint]
-impl Intercept for Unsigned {
-    fn name(&self) -> &'static str {
-        "Unsigned"
-    }
-
-    fn modify_before_transmit(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let headers = context.request_mut().headers_mut();
-        for name in ["authorization", "x-amz-security-token"] {
-            headers.remove(name);
-        }
-        Ok(())
     }
 }
 

@@ -39,6 +39,9 @@ use crate::workflow::Workflows;
 /// emulators send nonsense.
 const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
+/// How long the start waits for connections.
+const TO_CONNECT: Duration = Duration::from_secs(1);
+
 /// The present moment.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
@@ -173,9 +176,28 @@ impl Populator {
         self.workflows.get_or_init(|| Workflows::new(&self.config))
     }
 
-    /// Opens the connections of the first invocation, before there is one.
+    /// Opens the connections that the first invocation needs, where they can be opened soon. What stands
+    /// in the way of one is for its first call to meet.
     pub async fn connect(&self) {
-        self.clean_rooms.connect().await;
+        let bus = async {
+            if let Some(bus) = &self.event_bus {
+                bus.connect().await;
+            }
+        };
+        let workflows = async {
+            if let Some(workflows) = self.workflows.get() {
+                workflows.connect().await;
+            }
+        };
+        let all = async {
+            tokio::join!(
+                self.clean_rooms.connect(),
+                self.ledger.connect(),
+                bus,
+                workflows
+            )
+        };
+        let _ = tokio::time::timeout(TO_CONNECT, all).await;
     }
 
     /// Handles one invocation.

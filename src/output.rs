@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::clients::Sending;
+use crate::clients::{Sending, Unsigned};
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Choice, Decision, Facts, JobType};
@@ -312,6 +312,12 @@ impl EventBus {
             name: name.to_owned(),
             source: source.to_owned(),
         }
+    }
+
+    /// Opens a connection, with a request that is refused (see [`Unsigned`]) and has no events.
+    pub async fn connect(&self) {
+        let put = self.client.put_events().set_entries(Some(Vec::new()));
+        let _ = Box::pin(put.customize().interceptor(Unsigned).send()).await;
     }
 
     /// Publishes an outcome within a time, or says why not: operation, object, cause, remedy.

@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 
 pub use self::end::{End, IdentifiedBy};
 pub use self::lost::NotFound;
+use crate::clients::Unsigned;
 use crate::error::{shortened, with_causes};
 use crate::job_type::{JobType as SentType, Mapping, Workflow};
 use crate::target::Target;
@@ -80,6 +81,13 @@ impl Workflows {
             entity_resolution: aws_sdk_entityresolution::Client::new(config),
             kept: Arc::default(),
         }
+    }
+
+    /// Opens a connection to Entity Resolution, with a request that is refused (see [`Unsigned`]).
+    pub async fn connect(&self) {
+        let get = self.entity_resolution.get_id_mapping_workflow();
+        let get = get.workflow_name("-").customize().interceptor(Unsigned);
+        let _ = Box::pin(get.send()).await;
     }
 
     async fn get_table(&self, target: &Target) -> Result<Table, Unread> {

@@ -23,7 +23,7 @@ impl Work<'_> {
     ) -> Finding {
         let mut facts = None;
         if choice.is_none() {
-            let (chosen, read) = self.choose(request, entry).await;
+            let (chosen, read) = Box::pin(self.choose(request, entry)).await;
             *choice = Some(chosen);
             facts = Some(Box::new(read));
         }

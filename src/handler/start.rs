@@ -91,7 +91,7 @@ impl Work<'_> {
             }
             let chosen = match choice {
                 Some(chosen) => chosen,
-                None => choice.insert(self.choose(request, &entry).await.0),
+                None => choice.insert(Box::pin(self.choose(request, &entry)).await.0),
             };
             if let Some(finding) = self.start(&mut entry, request, chosen).await? {
                 return Ok(finding);

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Call, Claim, Job, Record, Started};
+use crate::clients::Unsigned;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 
 /// The attributes of an item. The partition key is the table's ARN.
@@ -71,6 +72,15 @@ impl Ledger {
     pub fn in_memory() -> Self {
         Self {
             store: Store::Memory(Arc::default()),
+        }
+    }
+
+    /// Opens a connection, with a request that is refused (see [`Unsigned`]).
+    pub async fn connect(&self) {
+        if let Store::DynamoDb { client, table } = &self.store {
+            let nobodys = AttributeValue::S("-".to_owned());
+            let get = client.get_item().table_name(table).key(KEY, nobodys);
+            let _ = Box::pin(get.customize().interceptor(Unsigned).send()).await;
         }
     }
 
@@ -216,33 +226,18 @@ impl Ledger {
         .await
     }
 
+    // What DynamoDB needs is boxed: it is large, and part of whatever waits for it.
+
     async fn fetch(&self, arn: &str) -> Result<Entry, String> {
-        let none = Entry {
-            arn: arn.to_owned(),
-            record: Arc::default(),
-            revision: None,
-        };
-        let (client, table) = match &self.store {
+        match &self.store {
             Store::Memory(memory) => {
-                let memory = lock(memory);
-                return Ok(memory
+                let kept = lock(memory)
                     .entries
                     .get(arn)
-                    .map_or(none, |(entry, _)| entry.clone()));
+                    .map(|(entry, _)| entry.clone());
+                Ok(kept.unwrap_or_else(|| Entry::none(arn)))
             }
-            Store::DynamoDb { client, table } => (client, table),
-        };
-        let get = client
-            .get_item()
-            .table_name(table)
-            .key(KEY, AttributeValue::S(arn.to_owned()))
-            .consistent_read(true);
-        let answer = Box::pin(get.send())
-            .await
-            .map_err(|error| said(table, &error))?;
-        match answer.item {
-            Some(item) => understood(arn, table, &item),
-            None => Ok(none),
+            Store::DynamoDb { client, table } => Box::pin(get_item(client, table, arn)).await,
         }
     }
 
@@ -250,49 +245,85 @@ impl Ledger {
     /// becomes what stands there now.
     async fn replace(&self, entry: &mut Entry, record: Record) -> Result<bool, String> {
         let revision = Uuid::new_v4();
-        let (client, table) = match &self.store {
-            Store::Memory(memory) => return Ok(lock(memory).replace(entry, record, revision)),
-            Store::DynamoDb { client, table } => (client, table),
-        };
-        let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
-        let put = client
-            .put_item()
-            .table_name(table)
-            .item(KEY, AttributeValue::S(entry.arn.clone()))
-            .item(REVISION, AttributeValue::S(revision.to_string()))
-            .item(RECORD, AttributeValue::S(json))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let put = match entry.revision {
-            None => put
-                .condition_expression("attribute_not_exists(#key)")
-                .expression_attribute_names("#key", KEY),
-            Some(read) => put
-                .condition_expression("#revision = :read")
-                .expression_attribute_names("#revision", REVISION)
-                .expression_attribute_values(":read", AttributeValue::S(read.to_string())),
-        };
-        let there = match Box::pin(put.send()).await {
-            Ok(_) => None,
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
-                    Some(item) => Some(understood(&entry.arn, table, item)?),
-                    // An item that was there and is not any more, or a store that does not tell.
-                    None => Some(self.fetch(&entry.arn).await?),
-                },
-                _ => return Err(said(table, &error)),
+        match &self.store {
+            Store::Memory(memory) => Ok(lock(memory).replace(entry, record, revision)),
+            Store::DynamoDb { client, table } => {
+                Box::pin(put_item(client, table, entry, record, revision)).await
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn none(arn: &str) -> Self {
+        Self {
+            arn: arn.to_owned(),
+            record: Arc::default(),
+            revision: None,
+        }
+    }
+}
+
+async fn get_item(client: &Client, table: &str, arn: &str) -> Result<Entry, String> {
+    let answer = client
+        .get_item()
+        .table_name(table)
+        .key(KEY, AttributeValue::S(arn.to_owned()))
+        .consistent_read(true)
+        .send()
+        .await
+        .map_err(|error| said(table, &error))?;
+    match answer.item {
+        Some(item) => understood(arn, table, &item),
+        None => Ok(Entry::none(arn)),
+    }
+}
+
+async fn put_item(
+    client: &Client,
+    table: &str,
+    entry: &mut Entry,
+    record: Record,
+    revision: Uuid,
+) -> Result<bool, String> {
+    let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
+    let put = client
+        .put_item()
+        .table_name(table)
+        .item(KEY, AttributeValue::S(entry.arn.clone()))
+        .item(REVISION, AttributeValue::S(revision.to_string()))
+        .item(RECORD, AttributeValue::S(json))
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    let put = match entry.revision {
+        None => put
+            .condition_expression("attribute_not_exists(#key)")
+            .expression_attribute_names("#key", KEY),
+        Some(read) => put
+            .condition_expression("#revision = :read")
+            .expression_attribute_names("#revision", REVISION)
+            .expression_attribute_values(":read", AttributeValue::S(read.to_string())),
+    };
+    let there = match put.send().await {
+        Ok(_) => None,
+        Err(error) => match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
+                Some(item) => Some(understood(&entry.arn, table, item)?),
+                // An item that was there and is not any more, or a store that does not tell.
+                None => Some(get_item(client, table, &entry.arn).await?),
             },
-        };
-        match there {
-            // The SDK repeats a write whose answer was lost: the one that stands there is ours.
-            Some(there) if there.revision != Some(revision) => {
-                *entry = there;
-                Ok(false)
-            }
-            _ => {
-                entry.record = Arc::new(record);
-                entry.revision = Some(revision);
-                Ok(true)
-            }
+            _ => return Err(said(table, &error)),
+        },
+    };
+    match there {
+        // The SDK repeats a write whose answer was lost: the one that stands there is ours.
+        Some(there) if there.revision != Some(revision) => {
+            *entry = there;
+            Ok(false)
+        }
+        _ => {
+            entry.record = Arc::new(record);
+            entry.revision = Some(revision);
+            Ok(true)
         }
     }
 }

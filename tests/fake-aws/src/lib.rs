@@ -352,6 +352,8 @@ impl FakeAws {
                 status: None,
                 answer: String::new(),
             });
+            // Who says nothing of himself is refused before anything else.
+            let operation = operation.filter(|_| request.header("authorization").is_some());
             let planned = || plan?(index, operation?);
             let fault = planned().or_else(|| {
                 let operation = operation?;
