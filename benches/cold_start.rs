@@ -79,13 +79,13 @@ async fn measure() -> Fallible<()> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cold_start");
     fs::create_dir_all(&folder)?;
     let aws = FakeAws::start().await?;
-    let (bundle, https) = over_tls(&aws, &folder).await?;
+    let services = Services::over_tls(&aws, &folder).await?;
     let sides = sides()?;
     on_one_cpu()?;
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..=rounds {
         for side in &sides {
-            let run = side.run(&bundle, &https, round).await?;
+            let run = side.run(&services, round).await?;
             // The first round fills the page cache.
             if round > 0 {
                 runs.entry(side.name).or_default().push(run);
@@ -204,9 +204,8 @@ fn sides() -> Fallible<Vec<Side>> {
 }
 
 impl Side {
-    async fn run(&self, bundle: &Path, https: &str, round: usize) -> Fallible<Run> {
+    async fn run(&self, services: &Services, round: usize) -> Fallible<Run> {
         let lambda = LambdaRuntimeApi::start().await?;
-        let queue = format!("{https}/{}/waiting", fake_aws::ACCOUNT);
         let (program, arguments) = self
             .command
             .split_first()
@@ -227,14 +226,14 @@ impl Side {
                 ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
                 ("AWS_SECRET_ACCESS_KEY", "secret"),
                 ("AWS_SESSION_TOKEN", "token"),
-                ("AWS_ENDPOINT_URL", https),
             ])
             .envs(
                 ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
-                    .map(|name| (name, bundle)),
+                    .map(|name| (name, &services.bundle)),
             )
+            .envs(services.urls.iter().map(|(name, url)| (name, url)))
             .envs(self.variables.iter().copied())
-            .envs((!self.variables.is_empty()).then_some(("WAITING_QUEUE_URL", queue.as_str())))
+            .envs((!self.variables.is_empty()).then_some(("WAITING_QUEUE_URL", &services.queue)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -320,35 +319,60 @@ impl Running {
     }
 }
 
-/// The services over HTTPS: the bundle that trusts them, the system's certificates in it, and their URL.
-async fn over_tls(aws: &FakeAws, folder: &Path) -> Fallible<(PathBuf, String)> {
-    let mut of_authority = rcgen::CertificateParams::new(Vec::new())?;
-    // Certificates of one name look self-signed.
-    of_authority
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "cold start");
-    of_authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let key = rcgen::KeyPair::generate()?;
-    let authority = of_authority.self_signed(&key)?;
-    let issuer = rcgen::Issuer::new(of_authority, key);
-    let own_key = rcgen::KeyPair::generate()?;
-    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?
-        .signed_by(&own_key, &issuer)?;
+/// The services over HTTPS, each with an address of its own, as AWS's are.
+struct Services {
+    /// The system's certificates, and that of the services' authority.
+    bundle: PathBuf,
+    /// By the variables that name them.
+    urls: Vec<(String, String)>,
+    queue: String,
+}
 
-    let system = BUNDLES
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok());
-    let system = system.ok_or("the system has no bundle of certificates")?;
-    let bundle = folder.join("bundle.pem");
-    fs::write(&bundle, system + &authority.pem())?;
+impl Services {
+    async fn over_tls(aws: &FakeAws, folder: &Path) -> Fallible<Self> {
+        let mut of_authority = rcgen::CertificateParams::new(Vec::new())?;
+        // Certificates of one name look self-signed.
+        of_authority
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "cold start");
+        of_authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate()?;
+        let authority = of_authority.self_signed(&key)?;
+        let issuer = rcgen::Issuer::new(of_authority, key);
+        let own_key = rcgen::KeyPair::generate()?;
+        let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?
+            .signed_by(&own_key, &issuer)?;
 
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![own.der().clone()], key)?;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+        let system = BUNDLES
+            .iter()
+            .find_map(|path| fs::read_to_string(path).ok());
+        let system = system.ok_or("the system has no bundle of certificates")?;
+        let bundle = folder.join("bundle.pem");
+        fs::write(&bundle, system + &authority.pem())?;
+
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own_key.serialize_der()));
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![own.der().clone()], key)?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut urls = Vec::new();
+        for service in ["CLEANROOMS", "DYNAMODB", "ENTITYRESOLUTION", "EVENTBRIDGE"] {
+            let url = listen(aws, acceptor.clone()).await?;
+            urls.push((format!("AWS_ENDPOINT_URL_{service}"), url));
+        }
+        let sqs = listen(aws, acceptor).await?;
+        Ok(Self {
+            bundle,
+            urls,
+            queue: format!("{sqs}/{}/waiting", fake_aws::ACCOUNT),
+        })
+    }
+}
+
+/// Passes on what comes in.
+async fn listen(aws: &FakeAws, acceptor: TlsAcceptor) -> Fallible<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
     let plain = aws.url().trim_start_matches("http://").to_owned();
@@ -369,7 +393,7 @@ async fn over_tls(aws: &FakeAws, folder: &Path) -> Fallible<(PathBuf, String)> {
             });
         }
     });
-    Ok((bundle, format!("https://localhost:{port}")))
+    Ok(format!("https://localhost:{port}"))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -397,7 +421,7 @@ fn report(sides: &[Side], runs: &BTreeMap<&str, Vec<Run>>) -> Fallible<()> {
         let of = &runs[side.name];
         let cells: Vec<String> = FIGURES
             .iter()
-            .map(|(_, figure)| format!("{:.2}", median(of.iter().map(figure).collect())))
+            .map(|(_, figure)| format!("{:.3}", median(of.iter().map(figure).collect())))
             .collect();
         println!("| {} | {} |", side.name, cells.join(" | "));
     }

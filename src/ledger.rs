@@ -9,6 +9,8 @@
 
 mod store;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -139,8 +141,9 @@ pub struct Record {
     succeeded: Vec<Job>,
     /// The jobs whose end is announced, newest last.
     ended: Vec<Ended>,
-    /// The recent keys whose job started, newest last.
-    keys: Vec<Known>,
+    /// The recent keys whose job started, newest last. A record is copied for each change, and of these
+    /// there are many.
+    keys: Vec<Arc<Known>>,
     claim: Option<Claim>,
     /// A call whose outcome is unknown, and for which no job was found.
     unknown: Option<Call>,
@@ -258,12 +261,12 @@ impl Record {
             .filter(|unknown| unknown.called_at > call.called_at);
         // Whoever lost its claim may be late.
         keep_later(&mut record.jobs, job);
-        record.keys.push(Known {
+        record.keys.push(Arc::new(Known {
             key: digest(&call.request),
             job: job.clone(),
             unannounced: to_be_announced.then(|| call.choice.clone()),
             followed: false,
-        });
+        }));
         keep_newest(&mut record.keys, MAX_KEYS);
         if to_be_announced {
             record.unannounced.push(Started {
@@ -340,8 +343,8 @@ impl Record {
     /// With a job that stands in the waiting line now, to be followed.
     fn followed(&self, id: &JobId) -> Self {
         let mut record = self.clone();
-        for known in &mut record.keys {
-            known.followed |= known.job.id == *id;
+        for known in record.keys.iter_mut().filter(|known| known.job.id == *id) {
+            Arc::make_mut(known).followed = true;
         }
         record
     }
@@ -352,10 +355,9 @@ impl Record {
         record
             .unannounced
             .retain(|other| other.job.id != started.job.id);
-        for known in &mut record.keys {
-            if known.job.id == started.job.id {
-                known.unannounced = None;
-            }
+        let own = |known: &&mut Arc<Known>| known.job.id == started.job.id;
+        for known in record.keys.iter_mut().filter(own) {
+            Arc::make_mut(known).unannounced = None;
         }
         record
     }

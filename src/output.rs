@@ -149,7 +149,7 @@ impl Outcome {
     pub fn started(request: &Request, choice: &Choice, job: &Job) -> Self {
         Self {
             started_at: Some(job.started_at),
-            ..Self::with_job(OutcomeKind::Started, request, Some(choice), &job.id)
+            ..Self::of(OutcomeKind::Started, request, Some(choice), Some(&job.id))
         }
     }
 
@@ -157,7 +157,7 @@ impl Outcome {
     pub fn covered(request: &Request, choice: Option<&Choice>, job: &JobId) -> Self {
         Self {
             job_type: None,
-            ..Self::with_job(OutcomeKind::Covered, request, choice, job)
+            ..Self::of(OutcomeKind::Covered, request, choice, Some(job))
         }
     }
 
@@ -165,7 +165,7 @@ impl Outcome {
     pub fn waiting(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
         Self {
             error: Some(error),
-            ..Self::of(OutcomeKind::Waiting, request, choice)
+            ..Self::of(OutcomeKind::Waiting, request, choice, None)
         }
     }
 
@@ -173,7 +173,7 @@ impl Outcome {
     pub fn rejected(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
         Self {
             error: Some(error),
-            ..Self::of(OutcomeKind::Rejected, request, choice)
+            ..Self::of(OutcomeKind::Rejected, request, choice, None)
         }
     }
 
@@ -203,7 +203,7 @@ impl Outcome {
             ended_at: Some(end.ended_at.unwrap_or(seen_at)),
             identified_by: Some(end.identified_by),
             metrics: Some(end.metrics),
-            ..Self::with_job(kind, request, Some(choice), &job.id)
+            ..Self::of(kind, request, Some(choice), Some(&job.id))
         }
     }
 
@@ -217,31 +217,23 @@ impl Outcome {
         Self {
             plan: Some(plan),
             facts: facts.map(facts::Wire::from),
-            ..Self::of(OutcomeKind::Planned, request, choice)
+            ..Self::of(OutcomeKind::Planned, request, choice, None)
         }
     }
 
-    fn with_job(
-        kind: OutcomeKind,
+    fn of(
+        outcome: OutcomeKind,
         request: &Request,
         choice: Option<&Choice>,
-        job: &JobId,
+        job: Option<&JobId>,
     ) -> Self {
         Self {
-            event_id: event_id(kind, request, Some(job.as_str())),
-            job: Some(job.clone()),
-            ..Self::of(kind, request, choice)
-        }
-    }
-
-    fn of(outcome: OutcomeKind, request: &Request, choice: Option<&Choice>) -> Self {
-        Self {
             version: "1",
-            event_id: event_id(outcome, request, None),
+            event_id: event_id(outcome, request, job.map(JobId::as_str)),
             outcome,
             membership_identifier: request.target.membership.to_string(),
             id_mapping_table_identifier: request.target.table.to_string(),
-            job: None,
+            job: job.cloned(),
             job_type: choice.and_then(|choice| choice.job_type),
             decision: choice.map(|choice| choice.decision.clone()),
             request_id: request.request_id().map(str::to_owned),
@@ -272,13 +264,26 @@ fn event_id(outcome: OutcomeKind, request: &Request, job_id: Option<&str>) -> Uu
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// RFC 3339 in UTC with milliseconds, of the years that it can write: 0 to 9999.
 pub fn timestamp(time: OffsetDateTime) -> String {
     let time = time.to_offset(time::UtcOffset::UTC);
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, millisecond) = time.to_hms_milli();
-    let month = u8::from(month);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+    let mut text = String::with_capacity(24);
+    for (number, digits, end) in [
+        (year.unsigned_abs(), 4, '-'),
+        (u8::from(month).into(), 2, '-'),
+        (day.into(), 2, 'T'),
+        (hour.into(), 2, ':'),
+        (minute.into(), 2, ':'),
+        (second.into(), 2, '.'),
+        (millisecond.into(), 3, 'Z'),
+    ] {
+        let digit = |place| char::from_digit(number / 10_u32.pow(place) % 10, 10);
+        text.extend((0..digits).rev().filter_map(digit));
+        text.push(end);
+    }
+    text
 }
 
 fn optional_timestamp<S: Serializer>(

@@ -74,11 +74,10 @@ pub struct Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "membership/{}/idmappingtable/{}",
-            self.membership, self.table
-        )
+        f.write_str("membership/")?;
+        f.write_str(self.membership.as_str())?;
+        f.write_str("/idmappingtable/")?;
+        f.write_str(self.table.as_str())
     }
 }
 

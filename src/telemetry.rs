@@ -200,15 +200,14 @@ impl Fields {
     }
 
     fn push(&mut self, field: &Field, value: impl Serialize) {
-        if self.json {
-            self.text.push(b',');
-            write_json(&mut self.text, &field.name());
-            self.text.push(b':');
-        } else {
-            self.text.push(b' ');
-            self.text.extend_from_slice(field.name().as_bytes());
-            self.text.push(b'=');
-        }
+        // A field's name needs no escaping.
+        let (before, after): (&[u8], &[u8]) = match self.json {
+            true => (b",\"", b"\":"),
+            false => (b" ", b"="),
+        };
+        self.text.extend_from_slice(before);
+        self.text.extend_from_slice(field.name().as_bytes());
+        self.text.extend_from_slice(after);
         write_json(&mut self.text, &value);
     }
 }

@@ -42,7 +42,8 @@ impl Work<'_> {
         for _ in 0..ROUNDS {
             let mut given_up = None;
             if !request.dry_run
-                && let Some(finding) = self.announce_earlier(&mut entry, request).await
+                && self.tells()
+                && let Some(finding) = Box::pin(self.announce_earlier(&mut entry, request)).await
             {
                 return Ok(finding);
             }
@@ -250,8 +251,13 @@ impl Work<'_> {
             );
         }
         let outcome = Outcome::started(&started.request, &started.choice, &started.job);
-        let told = self.tell(entry, recorded.is_ok(), &started, &outcome).await;
-        Finding::Started(Box::new(outcome), told.err())
+        let untold = if self.tells() {
+            let told = self.tell(entry, recorded.is_ok(), &started, &outcome);
+            Box::pin(told).await.err()
+        } else {
+            None
+        };
+        Finding::Started(Box::new(outcome), untold)
     }
 
     /// Looks for the job of a call whose answer was lost just now, for a while.

@@ -40,11 +40,10 @@ enum Store {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// The records, each with the number of its last write.
-    entries: HashMap<String, (Entry, u64)>,
-    /// The keys of the records by those numbers.
-    ages: BTreeMap<u64, String>,
-    writes: u64,
+    entries: HashMap<String, Entry>,
+    /// Their keys by their revisions, which count the writes.
+    ages: BTreeMap<Uuid, String>,
+    writes: u128,
 }
 
 /// A table's record as it was read.
@@ -53,7 +52,7 @@ pub struct Entry {
     arn: String,
     /// What is remembered.
     pub record: Arc<Record>,
-    /// A random name of its last write; none: nothing was written yet.
+    /// The name of its last write, which no other has; none: nothing was written yet.
     revision: Option<Uuid>,
 }
 
@@ -231,10 +230,7 @@ impl Ledger {
     async fn fetch(&self, arn: &str) -> Result<Entry, String> {
         match &self.store {
             Store::Memory(memory) => {
-                let kept = lock(memory)
-                    .entries
-                    .get(arn)
-                    .map(|(entry, _)| entry.clone());
+                let kept = lock(memory).entries.get(arn).cloned();
                 Ok(kept.unwrap_or_else(|| Entry::none(arn)))
             }
             Store::DynamoDb { client, table } => Box::pin(get_item(client, table, arn)).await,
@@ -244,11 +240,10 @@ impl Ledger {
     /// Writes a record in place of the entry's, if nobody changed it. Where somebody did, the entry
     /// becomes what stands there now.
     async fn replace(&self, entry: &mut Entry, record: Record) -> Result<bool, String> {
-        let revision = Uuid::new_v4();
         match &self.store {
-            Store::Memory(memory) => Ok(lock(memory).replace(entry, record, revision)),
+            Store::Memory(memory) => Ok(lock(memory).replace(entry, record)),
             Store::DynamoDb { client, table } => {
-                Box::pin(put_item(client, table, entry, record, revision)).await
+                Box::pin(put_item(client, table, entry, record)).await
             }
         }
     }
@@ -284,8 +279,8 @@ async fn put_item(
     table: &str,
     entry: &mut Entry,
     record: Record,
-    revision: Uuid,
 ) -> Result<bool, String> {
+    let revision = Uuid::new_v4();
     let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
     let put = client
         .put_item()
@@ -329,21 +324,22 @@ async fn put_item(
 }
 
 impl Memory {
-    fn replace(&mut self, entry: &mut Entry, record: Record, revision: Uuid) -> bool {
-        if let Some((there, _)) = self.entries.get(&entry.arn)
+    fn replace(&mut self, entry: &mut Entry, record: Record) -> bool {
+        if let Some(there) = self.entries.get(&entry.arn)
             && there.revision != entry.revision
         {
             *entry = there.clone();
             return false;
         }
+        self.writes += 1;
+        let revision = Uuid::from_u128(self.writes);
         entry.record = Arc::new(record);
         entry.revision = Some(revision);
-        self.writes += 1;
-        let written = (entry.clone(), self.writes);
-        if let Some((_, write)) = self.entries.insert(entry.arn.clone(), written) {
-            self.ages.remove(&write);
+        let before = self.entries.insert(entry.arn.clone(), entry.clone());
+        if let Some(before) = before.and_then(|before| before.revision) {
+            self.ages.remove(&before);
         }
-        self.ages.insert(self.writes, entry.arn.clone());
+        self.ages.insert(revision, entry.arn.clone());
         if self.entries.len() > MAX_IN_MEMORY
             && let Some((_, oldest)) = self.ages.pop_first()
         {

@@ -362,3 +362,25 @@ proptest! {
         prop_assert_eq!(matches!(verdict, Verdict::Covered(_)), expected);
     }
 }
+
+#[tokio::test]
+async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
+    let ledger = Ledger::in_memory();
+    let within = std::time::Duration::from_secs(1);
+    let read = async |number: usize| ledger.read(&number.to_string(), within).await.unwrap();
+    let call = call(request("first", "BATCH", T0), T0);
+    let write = async |number: usize| {
+        let mut entry = read(number).await;
+        let begun = ledger.begin(&mut entry, &call, seconds(60), within).await;
+        assert!(begun.unwrap());
+    };
+    for number in 0..1_000 {
+        write(number).await;
+    }
+    write(0).await;
+    write(1_000).await;
+    for number in 0..=1_000 {
+        let forgotten = *read(number).await.record == Record::default();
+        assert_eq!(forgotten, number == 1, "{number}");
+    }
+}

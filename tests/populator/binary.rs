@@ -1,6 +1,7 @@
 //! The built binary: its answers and its log.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use fake_aws::{Exception, Fault, Operation};
 use serde_json::json;
@@ -91,6 +92,68 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
         "{}",
         function.log()
     );
+}
+
+#[tokio::test]
+async fn the_first_invocation_finds_its_connections_open_and_nobody_asked_under_a_name() {
+    let everything = [
+        ("EVENT_BUS_NAME", "default"),
+        ("LEDGER_TABLE_NAME", fake_aws::LEDGER_TABLE),
+        ("DEFAULT_JOB_TYPE", "AUTO"),
+    ];
+    let all = [
+        Operation::GetIdMappingTable,
+        Operation::GetIdMappingWorkflow,
+        Operation::PutEvents,
+        Operation::GetItem,
+    ];
+    for (variables, expected) in [(&everything[..], &all[..]), (&[], &all[..1])] {
+        let function = Function::start(variables).await;
+        function.lambda.polled().await;
+        let calls = function.aws.calls();
+        let mut opened: Vec<Operation> = calls.iter().filter_map(|call| call.operation).collect();
+        opened.sort();
+        assert_eq!(opened, expected);
+        for call in &calls {
+            assert!(!call.headers.contains_key("authorization"), "{call:?}");
+            assert!(
+                !call.headers.contains_key("x-amz-security-token"),
+                "{call:?}"
+            );
+            assert_eq!(call.status, Some(403), "{call:?}");
+        }
+        assert_eq!(function.aws.events().len(), 0);
+
+        let mut request = request_for(T1);
+        request["jobType"] = json!(if variables.is_empty() {
+            "BATCH"
+        } else {
+            "AUTO"
+        });
+        response(function.invoke(request.to_string()).await);
+        let later = function.aws.calls().split_off(calls.len());
+        assert!(later.len() >= calls.len(), "{later:?}");
+        for call in later {
+            assert!(call.connection <= calls.len() as u64, "{call:?}");
+        }
+        assert_eq!(function.lines().len(), 1, "{}", function.log());
+    }
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_connection_a_second_at_most() {
+    // Taken by nobody: the kernel opens the connection, and then nothing comes.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let began = Instant::now();
+    let function = Function::start(&[("AWS_ENDPOINT_URL", &url)]).await;
+    function.lambda.polled().await;
+    let waited = began.elapsed();
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(3)).contains(&waited),
+        "{waited:?}"
+    );
+    assert_eq!(function.log(), "");
 }
 
 #[tokio::test]
