@@ -95,6 +95,24 @@ async fn measure() -> Fallible<()> {
     report(&sides, &runs)
 }
 
+fn build(what: &[&str]) -> Fallible<()> {
+    // Without what cargo says of this package, at which build scripts would run again.
+    let ours_alone =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    let environment = std::env::vars().filter(|(name, _)| !ours_alone(name));
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--locked", "--quiet"])
+        .args(what)
+        .env_clear()
+        .envs(environment)
+        .status()?;
+    if built.success() {
+        Ok(())
+    } else {
+        Err(format!("{what:?} could not be built").into())
+    }
+}
+
 /// Services and functions, all in turn: to wake a process on another CPU costs up to as much as what is
 /// measured, or nothing, as it happens.
 fn on_one_cpu() -> Fallible<()> {
@@ -118,28 +136,9 @@ fn on_one_cpu() -> Fallible<()> {
 fn sides() -> Fallible<Vec<Side>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = PathBuf::from(env!("CARGO_BIN_EXE_id-mapping-populator"));
-    let build = [
-        "build",
-        "--release",
-        "--locked",
-        "--quiet",
-        "--example",
-        "floor",
-    ];
-    // Without what cargo says of this package, at which build scripts would run again.
-    let ours_alone =
-        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    let environment = std::env::vars().filter(|(name, _)| !ours_alone(name));
-    let mut cargo = Command::new(env!("CARGO"));
-    if !cargo
-        .args(build)
-        .env_clear()
-        .envs(environment)
-        .status()?
-        .success()
-    {
-        return Err("the floor, benches/peers/floor.rs, could not be built".into());
-    }
+    // Each by itself: built with this benchmark, they would have the features that it asks of crates.
+    build(&["--bin", "id-mapping-populator"])?;
+    build(&["--example", "floor"])?;
     let floor = ours.with_file_name("examples").join("floor");
     let peers = root.join("benches/peers");
     let python = root.join("target/peers/bin/python");

@@ -136,7 +136,7 @@ impl Request {
     /// The key by which a repeat is known: the name joined with target and wish, which have a
     /// fixed alphabet and so cannot run into the name.
     pub fn key(&self) -> String {
-        format!("{} {} {}", self.target, self.wish.as_str(), self.name)
+        [&self.target.to_string(), self.wish.as_str(), &self.name].join(" ")
     }
 }
 
