@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_request(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = self.server.answer(self.path, body)
+        answer = self.server.answer(self.path, self.headers, body)
         if answer is None:
             self.close_connection = True
             return
@@ -97,7 +97,10 @@ class CleanRooms:
     def __init__(self):
         self.calls, self.running, self.lock = [], None, threading.Lock()
 
-    def answer(self, path, body):
+    def answer(self, path, headers, body):
+        if "Authorization" not in headers:
+            # So the function opens its connection.
+            return 403, {"x-amzn-errortype": "MissingAuthenticationTokenException"}, b"{}"
         populate = re.fullmatch("/memberships/([^/]+)/idmappingtables/([^/]+)/populate", path)
         with self.lock:
             if populate is None or populate[1] != MEMBERSHIP:
@@ -126,7 +129,7 @@ class RuntimeApi:
     def __init__(self):
         self.pending, self.answers, self.polled = queue.Queue(), queue.Queue(), threading.Event()
 
-    def answer(self, path, body):
+    def answer(self, path, headers, body):
         _, _, end = path.partition("/2018-06-01/runtime/invocation/")
         if end == "next":
             self.polled.set()
