@@ -1,6 +1,6 @@
 //! What the function's own work costs, without a network: reading a payload, choosing a job type, judging
-//! coverage, writing an outcome, and whole invocations, whose cost for each target and each waiting
-//! message is the same however many there are.
+//! coverage, writing an outcome, and whole invocations without their log, and how their cost grows
+//! with the targets and the waiting messages.
 //!
 //! `cargo bench --bench handler`; the services are in this process.
 
@@ -122,7 +122,7 @@ fn choice() -> Choice {
     got(job_type::by_wish(Wish::ServiceDefault, WishedBy::Setting).ok_or("no choice"))
 }
 
-/// As full as a record becomes.
+/// With as many keys as a record keeps.
 fn record() -> Record {
     let job = |number: usize| {
         json!({

@@ -176,7 +176,7 @@ impl Populator {
         self.workflows.get_or_init(|| Workflows::new(&self.config))
     }
 
-    /// Opens the connections that the first invocation needs, where they can be opened soon. What stands
+    /// Opens the connections that a job's start needs, where they can be opened soon. What stands
     /// in the way of one is for its first call to meet.
     pub async fn connect(&self) {
         let bus = async {

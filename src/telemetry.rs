@@ -214,7 +214,11 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field, value);
+        if field.name() == "message" {
+            self.message = value.to_owned();
+        } else {
+            self.push(field, value);
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -300,7 +304,7 @@ mod tests {
     fn a_text_line_is_one_line() {
         let written = lines(None, None, || {
             let _span = invocation_span("request-1", None).entered();
-            tracing::info!(outcome = "STARTED", "two\nlines");
+            tracing::info!(outcome = "STARTED", message = "two\nlines");
         });
         let [line] = &written[..] else {
             panic!("{written:?}")
