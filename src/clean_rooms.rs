@@ -76,7 +76,7 @@ impl CleanRooms {
             .get_id_mapping_table()
             .membership_identifier(NOBODYS)
             .id_mapping_table_identifier(NOBODYS);
-        let _ = Box::pin(request.customize().interceptor(Unsigned).send()).await;
+        let _ = request.customize().interceptor(Unsigned).send().await;
     }
 
     /// Starts a job, within a time.

@@ -197,7 +197,7 @@ impl Populator {
                 workflows
             )
         };
-        let _ = tokio::time::timeout(TO_CONNECT, all).await;
+        let _ = tokio::time::timeout(TO_CONNECT, Box::pin(all)).await;
     }
 
     /// Handles one invocation.

@@ -322,7 +322,7 @@ impl EventBus {
     /// Opens a connection, with a request that is refused (see [`Unsigned`]) and has no events.
     pub async fn connect(&self) {
         let put = self.client.put_events().set_entries(Some(Vec::new()));
-        let _ = Box::pin(put.customize().interceptor(Unsigned).send()).await;
+        let _ = put.customize().interceptor(Unsigned).send().await;
     }
 
     /// Publishes an outcome within a time, or says why not: operation, object, cause, remedy.
@@ -360,7 +360,7 @@ impl EventBus {
             .set_trace_header(sending.trace_header.map(str::to_owned))
             .build();
         let within = sending.within;
-        tokio::time::timeout(within, self.put(entry))
+        tokio::time::timeout(within, Box::pin(self.put(entry)))
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
             .map_err(failed)
@@ -369,14 +369,16 @@ impl EventBus {
     async fn put(&self, entry: PutEventsRequestEntry) -> Result<(), String> {
         let mut attempt = 1;
         loop {
-            let put = self.client.put_events().entries(entry.clone());
-            let answer =
-                Box::pin(put.send())
-                    .await
-                    .map_err(|error| match error.as_service_error() {
-                        Some(refusal) => refused(refusal.code(), refusal.message()),
-                        None => with_causes(&error),
-                    })?;
+            let answer = self
+                .client
+                .put_events()
+                .entries(entry.clone())
+                .send()
+                .await
+                .map_err(|error| match error.as_service_error() {
+                    Some(refusal) => refused(refusal.code(), refusal.message()),
+                    None => with_causes(&error),
+                })?;
             // Only an id says that the entry was taken; an answer that says nothing does not.
             let result = answer.entries().first();
             let code = result.and_then(|entry| entry.error_code());

@@ -152,18 +152,15 @@ where
         let level = event.metadata().level();
         let mut line = Vec::new();
         // Writing to memory cannot fail.
-        let _ = if self.json {
-            write!(
+        if self.json {
+            let _ = write!(
                 line,
                 r#"{{"timestamp":"{now}","level":"{level}","message":"#
-            )
-        } else {
-            write!(line, "{now} {level} ")
-        };
-        if self.json {
+            );
             write_json(&mut line, &message);
         } else {
-            line.extend_from_slice(message.replace(['\n', '\r'], " ").as_bytes());
+            let message = message.replace(['\n', '\r'], " ");
+            let _ = write!(line, "{now} {level} {message}");
         }
         let invocation = |span: SpanRef<'_, S>| {
             let extensions = span.extensions();
@@ -199,6 +196,14 @@ impl Fields {
         }
     }
 
+    fn push_text(&mut self, field: &Field, value: impl Into<String> + Serialize) {
+        if field.name() == "message" {
+            self.message = value.into();
+        } else {
+            self.push(field, value);
+        }
+    }
+
     fn push(&mut self, field: &Field, value: impl Serialize) {
         // A field's name needs no escaping.
         let (before, after): (&[u8], &[u8]) = match self.json {
@@ -214,11 +219,7 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            self.message = value.to_owned();
-        } else {
-            self.push(field, value);
-        }
+        self.push_text(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -238,12 +239,7 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let value = format!("{value:?}");
-        if field.name() == "message" {
-            self.message = value;
-        } else {
-            self.push(field, value);
-        }
+        self.push_text(field, format!("{value:?}"));
     }
 }
 

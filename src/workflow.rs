@@ -87,7 +87,7 @@ impl Workflows {
     pub async fn connect(&self) {
         let get = self.entity_resolution.get_id_mapping_workflow();
         let get = get.workflow_name("-").customize().interceptor(Unsigned);
-        let _ = Box::pin(get.send()).await;
+        let _ = get.send().await;
     }
 
     async fn get_table(&self, target: &Target) -> Result<Table, Unread> {

@@ -36,6 +36,9 @@ impl Work<'_> {
         entry: &mut Entry,
         request: &Request,
     ) -> Option<Finding> {
+        if !self.tells() {
+            return None;
+        }
         for started in entry.record.unannounced(request) {
             let Started {
                 request: theirs,

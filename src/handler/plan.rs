@@ -23,7 +23,7 @@ impl Work<'_> {
     ) -> Finding {
         let mut facts = None;
         if choice.is_none() {
-            let (chosen, read) = Box::pin(self.choose(request, entry)).await;
+            let (chosen, read) = self.choose(request, entry).await;
             *choice = Some(chosen);
             facts = Some(Box::new(read));
         }
@@ -56,18 +56,16 @@ impl Work<'_> {
     pub(super) async fn choose(&self, request: &Request, entry: &Entry) -> (Choice, Facts) {
         let every = self.populator.settings.full_refresh_every.as_ref();
         let now = self.now();
-        let facts = self
-            .populator
-            .workflows()
-            .facts(
-                &request.target,
-                entry.record.last_batch(),
-                every,
-                now,
-                // A missing fact stops no refresh: the call has its time.
-                self.left().saturating_sub(MIN_LEFT).min(LONGEST_READING),
-            )
-            .await;
+        let facts = self.populator.workflows().facts(
+            &request.target,
+            entry.record.last_batch(),
+            every,
+            now,
+            // A missing fact stops no refresh: the call has its time.
+            self.left().saturating_sub(MIN_LEFT).min(LONGEST_READING),
+        );
+        // Large, and seldom read: else every request's story would have room for it.
+        let facts = Box::pin(facts).await;
         let choice = job_type::by_facts(&facts, every, now);
         let missing = [
             facts.workflow.as_ref().err(),

@@ -42,8 +42,7 @@ impl Work<'_> {
         for _ in 0..ROUNDS {
             let mut given_up = None;
             if !request.dry_run
-                && self.tells()
-                && let Some(finding) = Box::pin(self.announce_earlier(&mut entry, request)).await
+                && let Some(finding) = self.announce_earlier(&mut entry, request).await
             {
                 return Ok(finding);
             }
@@ -92,7 +91,7 @@ impl Work<'_> {
             }
             let chosen = match choice {
                 Some(chosen) => chosen,
-                None => choice.insert(Box::pin(self.choose(request, &entry)).await.0),
+                None => choice.insert(self.choose(request, &entry).await.0),
             };
             if let Some(finding) = self.start(&mut entry, request, chosen).await? {
                 return Ok(finding);
@@ -251,13 +250,8 @@ impl Work<'_> {
             );
         }
         let outcome = Outcome::started(&started.request, &started.choice, &started.job);
-        let untold = if self.tells() {
-            let told = self.tell(entry, recorded.is_ok(), &started, &outcome);
-            Box::pin(told).await.err()
-        } else {
-            None
-        };
-        Finding::Started(Box::new(outcome), untold)
+        let told = self.tell(entry, recorded.is_ok(), &started, &outcome).await;
+        Finding::Started(Box::new(outcome), told.err())
     }
 
     /// Looks for the job of a call whose answer was lost just now, for a while.

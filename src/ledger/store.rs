@@ -79,7 +79,7 @@ impl Ledger {
         if let Store::DynamoDb { client, table } = &self.store {
             let nobodys = AttributeValue::S("-".to_owned());
             let get = client.get_item().table_name(table).key(KEY, nobodys);
-            let _ = Box::pin(get.customize().interceptor(Unsigned).send()).await;
+            let _ = get.customize().interceptor(Unsigned).send().await;
         }
     }
 
