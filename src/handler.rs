@@ -322,7 +322,11 @@ fn direct(all: Vec<Vec<Done>>) -> Result<Response, Error> {
     let all: Vec<Done> = all.into_iter().flatten().collect();
     let Some(first) = all.iter().find_map(|done| done.failure.as_ref()) else {
         return Ok(Response::Direct {
-            outcomes: all.into_iter().filter_map(|done| done.outcome).collect(),
+            outcomes: all
+                .into_iter()
+                .filter_map(|done| done.outcome)
+                .map(|outcome| *outcome)
+                .collect(),
         });
     };
     if let [_] = &all[..] {

@@ -3,6 +3,8 @@
 //! A named job type, and none, need no more than the request ([`by_wish`]). `AUTO` chooses by what is
 //! known of the table and its workflow ([`by_facts`]).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -171,7 +173,7 @@ pub struct Decision {
     /// The rule.
     pub rule: Rule,
     /// The sentence.
-    pub reason: String,
+    pub reason: Arc<str>,
 }
 
 /// What is sent, and why.
@@ -184,7 +186,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    fn new(job_type: Option<JobType>, rule: Rule, reason: impl Into<String>) -> Self {
+    fn new(job_type: Option<JobType>, rule: Rule, reason: impl Into<Arc<str>>) -> Self {
         let reason = reason.into();
         Self {
             job_type,

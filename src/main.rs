@@ -9,6 +9,7 @@ use id_mapping_populator::input::Payload;
 use id_mapping_populator::{clients, telemetry};
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use tokio::runtime::LocalOptions;
 use tracing::Instrument;
 
 fn main() -> ExitCode {
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     // One thread: Lambda hands over one event at a time, and the work is waiting.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
         Err(fault) => {
@@ -36,7 +37,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(serve(variable)) {
+    // As a task: when it is woken it goes on at once. What is blocked on asks the system for news first.
+    let served = runtime.spawn_local(serve(variable));
+    match runtime.block_on(async { served.await? }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             tracing::error!("the Lambda runtime ended: {fault}");
@@ -45,7 +48,9 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(variable: impl Fn(&str) -> Option<String>) -> Result<(), lambda_runtime::Error> {
+async fn serve(
+    variable: impl Fn(&str) -> Option<String> + 'static,
+) -> Result<(), lambda_runtime::Error> {
     let populator = match Settings::read(variable) {
         Ok(settings) => {
             if let Some(warning) = settings.warning() {

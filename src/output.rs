@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Choice, Decision, Facts, JobType};
 use crate::ledger::{Job, JobId, Started};
-use crate::target::Home;
+use crate::target::{Home, Identifier};
 use crate::workflow::{End, IdentifiedBy};
 
 /// What became of one request.
@@ -108,8 +108,8 @@ pub struct Outcome {
     event_id: Uuid,
     /// Which outcome.
     pub outcome: OutcomeKind,
-    membership_identifier: String,
-    id_mapping_table_identifier: String,
+    membership_identifier: Identifier,
+    id_mapping_table_identifier: Identifier,
     /// The job that was started, or that covers the request.
     #[serde(flatten)]
     pub job: Option<JobId>,
@@ -231,8 +231,8 @@ impl Outcome {
             version: "1",
             event_id: event_id(outcome, request, job.map(JobId::as_str)),
             outcome,
-            membership_identifier: request.target.membership.to_string(),
-            id_mapping_table_identifier: request.target.table.to_string(),
+            membership_identifier: request.target.membership.clone(),
+            id_mapping_table_identifier: request.target.table.clone(),
             job: job.cloned(),
             job_type: choice.and_then(|choice| choice.job_type),
             decision: choice.map(|choice| choice.decision.clone()),

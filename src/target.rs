@@ -1,6 +1,7 @@
 //! What is populated: one ID mapping table of one membership, and the ARNs that name it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Clean Rooms API model gives: lower-case hexadecimal digits, grouped 8-4-4-4-12.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Identifier(String);
+pub struct Identifier(Arc<str>);
 
 impl TryFrom<String> for Identifier {
     type Error = String;
@@ -48,7 +49,7 @@ impl Identifier {
                 }
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The identifier as the API takes it.

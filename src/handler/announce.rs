@@ -46,7 +46,7 @@ impl Work<'_> {
                 job,
             } = &started;
             let own = theirs.key() == request.key();
-            let outcome = Outcome::started(theirs, choice, job);
+            let outcome = Box::new(Outcome::started(theirs, choice, job));
             let told = self.tell(entry, true, &started, &outcome).await;
             if let Err(error) = &told
                 && !own
@@ -54,7 +54,7 @@ impl Work<'_> {
                 warn(&theirs.target, "it goes on", error);
             }
             if own {
-                return Some(Finding::Started(Box::new(outcome), told.err()));
+                return Some(Finding::Started(outcome, told.err()));
             }
         }
         None
@@ -153,6 +153,7 @@ impl Work<'_> {
         error: Error,
     ) -> Done {
         let outcome = Outcome::rejected(&request, choice.as_ref(), error.clone());
+        let outcome = Box::new(outcome);
         let mut failure = Some(error.clone());
         if let Err(unpublished) = self.publish(&outcome, &request).await {
             // The rejection is what the caller must know first; that it was not announced, besides.
@@ -255,7 +256,7 @@ impl Work<'_> {
                 ..Done::of(request, choice)
             };
         }
-        let outcome = Outcome::waiting(&request, choice.as_ref(), error);
+        let outcome = Box::new(Outcome::waiting(&request, choice.as_ref(), error));
         if let Err(unpublished) = self.publish(&outcome, &request).await {
             warn(
                 &request.target,

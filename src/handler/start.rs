@@ -48,7 +48,7 @@ impl Work<'_> {
             }
             let verdict = entry.record.verdict(request, self.now());
             if request.dry_run {
-                return Ok(self.plan(request, choice, &entry, verdict).await);
+                return Ok(Box::pin(self.plan(request, choice, &entry, verdict)).await);
             }
             if let Verdict::Known(job) | Verdict::Covered(job) = verdict {
                 return Ok(Finding::Covered(job));
@@ -66,7 +66,7 @@ impl Work<'_> {
                 }
                 Verdict::Doubtful { call, looked_for } => {
                     let Some((first, not_found)) =
-                        self.settle(&mut entry, &call, looked_for).await?
+                        Box::pin(self.settle(&mut entry, &call, looked_for)).await?
                     else {
                         continue;
                     };
@@ -200,7 +200,7 @@ impl Work<'_> {
                 Finding::Wait(error, Duration::ZERO)
             }
             Answer::Unavailable(error) => Finding::Wait(error, Duration::ZERO),
-            Answer::Unknown(error) => match self.search(&call, entry).await {
+            Answer::Unknown(error) => match Box::pin(self.search(&call, entry)).await {
                 Ok(id) => return Ok(Some(self.record(entry, &call, id).await)),
                 Err(not_found) => {
                     self.looks.push(Look {
@@ -249,9 +249,9 @@ impl Work<'_> {
                 error.message
             );
         }
-        let outcome = Outcome::started(&started.request, &started.choice, &started.job);
+        let outcome = Box::new(Outcome::started(&started.request, &started.choice, &started.job));
         let told = self.tell(entry, recorded.is_ok(), &started, &outcome).await;
-        Finding::Started(Box::new(outcome), told.err())
+        Finding::Started(outcome, told.err())
     }
 
     /// Looks for the job of a call whose answer was lost just now, for a while.

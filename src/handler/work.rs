@@ -29,7 +29,7 @@ pub(super) struct Done {
     /// What is sent, and why; none: it did not come to a choice.
     pub(super) choice: Option<Choice>,
     /// What became of it; none where it stays undone.
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<Box<Outcome>>,
     /// Why the invocation, or its message, fails for it.
     pub(super) failure: Option<Error>,
     /// Why its message stays in the waiting line, which is no failure.
@@ -101,12 +101,12 @@ impl<'a> Work<'a> {
         let mut choice = job_type::by_wish(request.wish, request.wished_by);
         let mut done = match self.find_out(&request, &mut choice).await {
             Ok(Finding::Started(outcome, failure)) => Done {
-                outcome: Some(*outcome),
+                outcome: Some(outcome),
                 failure,
                 ..Done::of(request, choice)
             },
             Ok(Finding::Covered(job)) => {
-                let outcome = Outcome::covered(&request, choice.as_ref(), &job);
+                let outcome = Box::new(Outcome::covered(&request, choice.as_ref(), &job));
                 Done {
                     failure: self.publish(&outcome, &request).await.err(),
                     outcome: Some(outcome),
@@ -116,12 +116,12 @@ impl<'a> Work<'a> {
             Ok(Finding::Rejected(error)) => self.rejected(request, choice, error).await,
             Ok(Finding::Wait(error, delay)) => self.wait(request, choice, error, delay).await,
             Ok(Finding::Planned(plan, facts)) => Done {
-                outcome: Some(Outcome::planned(
+                outcome: Some(Box::new(Outcome::planned(
                     &request,
                     choice.as_ref(),
                     plan,
                     facts.as_deref(),
-                )),
+                ))),
                 ..Done::of(request, choice)
             },
             Err(error) if self.is_overdue(&request) && !request.dry_run => {

@@ -1,6 +1,7 @@
 //! Where the records are kept: DynamoDB, one item per table, or memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl Ledger {
 
     /// Reads a table's record, consistently.
     pub async fn read(&self, arn: &str, within: Duration) -> Result<Entry, Error> {
-        in_time("GetItem", arn, within, self.fetch(arn)).await
+        in_time("GetItem", arn, within, pin!(self.fetch(arn))).await
     }
 
     /// Claims the right to start a job. False: somebody was faster, and the entry shows what they
@@ -102,13 +103,9 @@ impl Ledger {
             call: call.clone(),
         };
         let record = entry.record.claimed(claim);
-        in_time(
-            "PutItem",
-            &entry.arn.clone(),
-            within,
-            self.replace(entry, record),
-        )
-        .await
+        let arn = entry.arn.clone();
+        let work = pin!(self.replace(entry, record));
+        in_time("PutItem", &arn, within, work).await
     }
 
     /// Records the job that a call started, and gives the claim back if it is still this call's.
@@ -209,7 +206,7 @@ impl Ledger {
         change: impl Fn(&Record) -> Option<Record>,
     ) -> Result<(), Error> {
         let arn = entry.arn.clone();
-        in_time("PutItem", &arn, within, async {
+        let work = pin!(async {
             for _ in 0..ATTEMPTS {
                 let Some(record) = change(&entry.record) else {
                     return Ok(());
@@ -221,8 +218,8 @@ impl Ledger {
             Err(format!(
                 "others changed the item {ATTEMPTS} times meanwhile"
             ))
-        })
-        .await
+        });
+        in_time("PutItem", &arn, within, work).await
     }
 
     // What DynamoDB needs is boxed: it is large, and part of whatever waits for it.
@@ -378,7 +375,7 @@ async fn in_time<T>(
     operation: &str,
     arn: &str,
     within: Duration,
-    work: impl Future<Output = Result<T, String>>,
+    work: Pin<&mut impl Future<Output = Result<T, String>>>,
 ) -> Result<T, Error> {
     tokio::time::timeout(within, work)
         .await
