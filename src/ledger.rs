@@ -379,7 +379,9 @@ fn keep_newest<T>(items: &mut Vec<T>, most: usize) {
 fn digest(request: &Request) -> Uuid {
     /// The namespace of these digests: a random UUID, never to be changed.
     const KEYS: Uuid = Uuid::from_u128(0x5c1b_2f0e_93d7_4a41_8be6_7f0d_44a9_c210);
-    Uuid::new_v5(&KEYS, request.key().as_bytes())
+    // A record is of one target.
+    let key = [request.wish.as_str(), &request.name].join(" ");
+    Uuid::new_v5(&KEYS, key.as_bytes())
 }
 
 #[cfg(test)]

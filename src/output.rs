@@ -255,12 +255,7 @@ impl Outcome {
 fn event_id(outcome: OutcomeKind, request: &Request, job_id: Option<&str>) -> Uuid {
     /// The namespace of these ids: a random UUID, never to be changed.
     const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1b_e2a3_8d14);
-    let name = format!(
-        "{} {} {}",
-        outcome.as_str(),
-        job_id.unwrap_or("-"),
-        request.key()
-    );
+    let name = [outcome.as_str(), job_id.unwrap_or("-"), &request.key()].join(" ");
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }
 

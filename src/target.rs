@@ -212,19 +212,27 @@ impl Home {
     /// The ARN of a membership.
     pub fn membership_arn(&self, target: &Target) -> String {
         let account = self.account.as_deref().unwrap_or("000000000000");
-        format!(
-            "arn:{}:cleanrooms:{}:{account}:membership/{}",
-            self.partition, self.region, target.membership
-        )
+        let Self {
+            partition, region, ..
+        } = self;
+        let membership = target.membership.as_str();
+        [
+            "arn:",
+            partition,
+            ":cleanrooms:",
+            region,
+            ":",
+            account,
+            ":membership/",
+            membership,
+        ]
+        .concat()
     }
 
     /// The ARN of an ID mapping table.
     pub fn table_arn(&self, target: &Target) -> String {
-        format!(
-            "{}/idmappingtable/{}",
-            self.membership_arn(target),
-            target.table
-        )
+        let membership = self.membership_arn(target);
+        [&membership, "/idmappingtable/", target.table.as_str()].concat()
     }
 }
 

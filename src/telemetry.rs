@@ -55,7 +55,7 @@ pub fn measured(lines: &[impl Serialize]) {
         _ => "INFO",
     });
     let timestamp = &timestamp(OffsetDateTime::now_utc());
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(1024);
     for measured in lines {
         let line = Line {
             timestamp,
@@ -150,7 +150,7 @@ where
         } = fields;
         let now = timestamp(OffsetDateTime::now_utc());
         let level = event.metadata().level();
-        let mut line = Vec::new();
+        let mut line = Vec::with_capacity(1024);
         // Writing to memory cannot fail.
         if self.json {
             let _ = write!(
@@ -192,7 +192,7 @@ impl Fields {
         Self {
             json,
             message: String::new(),
-            text: Vec::new(),
+            text: Vec::with_capacity(512),
         }
     }
 

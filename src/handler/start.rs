@@ -249,7 +249,11 @@ impl Work<'_> {
                 error.message
             );
         }
-        let outcome = Box::new(Outcome::started(&started.request, &started.choice, &started.job));
+        let outcome = Box::new(Outcome::started(
+            &started.request,
+            &started.choice,
+            &started.job,
+        ));
         let told = self.tell(entry, recorded.is_ok(), &started, &outcome).await;
         Finding::Started(outcome, told.err())
     }

@@ -41,16 +41,16 @@ enum Store {
 
 #[derive(Debug, Default)]
 struct Memory {
-    entries: HashMap<String, Entry>,
+    entries: BTreeMap<Arc<str>, Entry>,
     /// Their keys by their revisions, which count the writes.
-    ages: BTreeMap<Uuid, String>,
+    ages: BTreeMap<Uuid, Arc<str>>,
     writes: u128,
 }
 
 /// A table's record as it was read.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    arn: String,
+    arn: Arc<str>,
     /// What is remembered.
     pub record: Arc<Record>,
     /// The name of its last write, which no other has; none: nothing was written yet.
@@ -249,7 +249,7 @@ impl Ledger {
 impl Entry {
     fn none(arn: &str) -> Self {
         Self {
-            arn: arn.to_owned(),
+            arn: arn.into(),
             record: Arc::default(),
             revision: None,
         }
@@ -282,7 +282,7 @@ async fn put_item(
     let put = client
         .put_item()
         .table_name(table)
-        .item(KEY, AttributeValue::S(entry.arn.clone()))
+        .item(KEY, AttributeValue::S(entry.arn.to_string()))
         .item(REVISION, AttributeValue::S(revision.to_string()))
         .item(RECORD, AttributeValue::S(json))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -360,7 +360,7 @@ fn understood(
     let revision = text(REVISION).and_then(|text| Uuid::parse_str(text).ok());
     match (record, revision) {
         (Some(record), Some(revision)) => Ok(Entry {
-            arn: arn.to_owned(),
+            arn: arn.into(),
             record: Arc::new(record),
             revision: Some(revision),
         }),
