@@ -7,7 +7,9 @@ use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
-use aws_sdk_cleanrooms::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_cleanrooms::config::interceptors::{
+    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
 use aws_sdk_cleanrooms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_cleanrooms::error::BoxError;
 use aws_smithy_http_client::Connector;
@@ -61,7 +63,8 @@ fn connector_to_aws() -> SharedHttpConnector {
 }
 
 /// Takes a request's signature off, and so makes it one that only opens a connection: the service
-/// answers that it does not know who asks, does nothing, and no trail has it under anybody's name.
+/// answers that it does not know who asks, does nothing, and no trail has it under anybody's name. It is
+/// sent once: what it meets, the first call will meet.
 ///
 /// With a first request, a connection costs a handshake of a millisecond or two of CPU. At the start a
 /// Lambda has a whole CPU, later the part that its memory buys: a fourteenth at 128 MB.
@@ -72,6 +75,15 @@ pub struct Unsigned;
 impl Intercept for Unsigned {
     fn name(&self) -> &'static str {
         "Unsigned"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        cfg.interceptor_state().store_put(RetryConfig::disabled());
+        Ok(())
     }
 
     fn modify_before_transmit(

@@ -176,12 +176,20 @@ impl Populator {
         self.workflows.get_or_init(|| Workflows::new(&self.config))
     }
 
-    /// Opens the connections that a job's start needs, where they can be opened soon. What stands
-    /// in the way of one is for its first call to meet.
+    /// Opens the connections that a request's way to a job's start needs, where they can be opened soon.
+    /// What stands in the way of one is for its first call to meet.
     pub async fn connect(&self) {
         let bus = async {
             if let Some(bus) = &self.event_bus {
                 bus.connect().await;
+            }
+        };
+        let line = async {
+            let settings = &self.settings;
+            if let Some(line) = &self.waiting_line
+                && (settings.track_completion || settings.settle_time.is_some())
+            {
+                line.connect().await;
             }
         };
         let workflows = async {
@@ -194,6 +202,7 @@ impl Populator {
                 self.clean_rooms.connect(),
                 self.ledger.connect(),
                 bus,
+                line,
                 workflows
             )
         };

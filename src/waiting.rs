@@ -16,7 +16,7 @@ use aws_sdk_sqs::types::{
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::clients::Sending;
+use crate::clients::{Sending, Unsigned};
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::input::{Request, Trigger};
 use crate::job_type::{Decision, JobType, WishedBy};
@@ -40,6 +40,13 @@ impl Queue {
             url: url.to_owned(),
             setting,
         }
+    }
+
+    /// Opens a connection, with a request that is refused (see [`Unsigned`]); it reads, since a queue's
+    /// policy may let anybody send.
+    pub async fn connect(&self) {
+        let get = self.client.get_queue_attributes().queue_url(&self.url);
+        let _ = get.customize().interceptor(Unsigned).send().await;
     }
 
     /// Puts a request in the waiting line, where it waits since a moment; none: since its first try,

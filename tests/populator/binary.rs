@@ -1,9 +1,11 @@
 //! The built binary: its answers and its log.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fake_aws::{Exception, Fault, Operation};
+use fake_aws::{Exception, FakeAws, Fault, Operation};
 use serde_json::json;
 
 use crate::function::{CREDENTIALS, Function, binary, error, response};
@@ -100,15 +102,20 @@ async fn the_first_invocation_finds_its_connections_open_and_nobody_asked_under_
         ("EVENT_BUS_NAME", "default"),
         ("LEDGER_TABLE_NAME", fake_aws::LEDGER_TABLE),
         ("DEFAULT_JOB_TYPE", "AUTO"),
+        ("TRACK_COMPLETION", "true"),
     ];
     let all = [
         Operation::GetIdMappingTable,
         Operation::GetIdMappingWorkflow,
         Operation::PutEvents,
         Operation::GetItem,
+        Operation::GetQueueAttributes,
     ];
     for (variables, expected) in [(&everything[..], &all[..]), (&[], &all[..1])] {
-        let function = Function::start(variables).await;
+        let aws = FakeAws::start().await.unwrap();
+        let queue = aws.create_queue("waiting", time::Duration::minutes(5), None);
+        let variables = [variables, &[("WAITING_QUEUE_URL", queue.as_str())]].concat();
+        let function = Function::on(&aws, Duration::from_secs(30), &variables).await;
         function.lambda.polled().await;
         let calls = function.aws.calls();
         let mut opened: Vec<Operation> = calls.iter().filter_map(|call| call.operation).collect();
@@ -125,10 +132,9 @@ async fn the_first_invocation_finds_its_connections_open_and_nobody_asked_under_
         assert_eq!(function.aws.events().len(), 0);
 
         let mut request = request_for(T1);
-        request["jobType"] = json!(if variables.is_empty() {
-            "BATCH"
-        } else {
-            "AUTO"
+        request["jobType"] = json!(match expected {
+            [_] => "BATCH",
+            _ => "AUTO",
         });
         response(function.invoke(request.to_string()).await);
         let later = function.aws.calls().split_off(calls.len());
@@ -154,6 +160,26 @@ async fn a_start_waits_for_a_connection_a_second_at_most() {
         "{waited:?}"
     );
     assert_eq!(function.log(), "");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_at_the_start_is_not_opened_again() {
+    let broken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", broken.local_addr().unwrap());
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&opened);
+    tokio::spawn(async move {
+        while broken.accept().await.is_ok() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let function = Function::start(&[
+        ("EVENT_BUS_NAME", "default"),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", &url),
+    ])
+    .await;
+    function.lambda.polled().await;
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

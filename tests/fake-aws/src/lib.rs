@@ -65,6 +65,8 @@ pub enum Operation {
     PutItem,
     /// Amazon DynamoDB: the benchmark's peers, not the function.
     UpdateItem,
+    /// Amazon SQS: only who asks for nothing but a connection.
+    GetQueueAttributes,
     /// Amazon SQS.
     SendMessage,
 }
@@ -76,6 +78,7 @@ impl Operation {
             Some("DynamoDB_20120810.GetItem") => Some(Self::GetItem),
             Some("DynamoDB_20120810.PutItem") => Some(Self::PutItem),
             Some("DynamoDB_20120810.UpdateItem") => Some(Self::UpdateItem),
+            Some("AmazonSQS.GetQueueAttributes") => Some(Self::GetQueueAttributes),
             Some("AmazonSQS.SendMessage") => Some(Self::SendMessage),
             Some(_) => None,
             None => {
@@ -414,6 +417,7 @@ impl FakeAws {
             Some(Operation::GetItem) => self.tables.get_item(request, &state.items),
             Some(Operation::PutItem) => self.tables.put_item(request, &mut state.items),
             Some(Operation::UpdateItem) => self.tables.update_item(request),
+            Some(Operation::GetQueueAttributes) => sqs::get_queue_attributes(request),
             Some(Operation::SendMessage) => {
                 sqs::send_message(request, &mut state.queues, &mut state.sent, now)
             }

@@ -38,6 +38,17 @@ pub struct Message {
     pub receive_count: u32,
 }
 
+/// For whoever is known it may not be read: the function's messages are all that it has here.
+pub(crate) fn get_queue_attributes(request: &Request) -> Reply {
+    unsigned(request, "sqs").unwrap_or_else(|| {
+        refusal(
+            403,
+            "AccessDenied",
+            "the role has no sqs:GetQueueAttributes",
+        )
+    })
+}
+
 pub(crate) fn send_message(
     request: &Request,
     queues: &mut BTreeMap<String, Queue>,
