@@ -25,6 +25,10 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const WARM: u32 = 50;
+
+/// After which a connection that lay idle is not used again (`clients::MAX_IDLE` is five seconds).
+const PAUSE: Duration = Duration::from_secs(6);
+const PAUSES: usize = 5;
 const BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -54,6 +58,13 @@ struct Run {
     first: Cost,
     warm: Cost,
     peak_mib: f64,
+}
+
+/// A started process, and what asks it.
+struct Started {
+    process: Running,
+    lambda: LambdaRuntimeApi,
+    start: Cost,
 }
 
 const EVERYTHING: &[(&str, &str)] = &[
@@ -92,7 +103,22 @@ async fn measure() -> Fallible<()> {
             }
         }
     }
-    report(&sides, &runs)
+    let mut rested: BTreeMap<&str, Vec<Cost>> = BTreeMap::new();
+    for round in 0..PAUSES {
+        let mut all = Vec::new();
+        for side in &sides {
+            let started = side.start(&services).await?;
+            side.invoked(1, &started, &format!("{round}-before"))
+                .await?;
+            all.push((side, started));
+        }
+        tokio::time::sleep(PAUSE).await;
+        for (side, started) in &all {
+            let cost = side.invoked(1, started, &format!("{round}-after")).await?;
+            rested.entry(side.name).or_default().push(cost);
+        }
+    }
+    report(&sides, &runs, &rested)
 }
 
 fn build(what: &[&str]) -> Fallible<()> {
@@ -123,7 +149,7 @@ fn on_one_cpu() -> Fallible<()> {
         .and_then(|list| list.trim().split(['-', ',']).next())
         .ok_or("/proc names no CPU")?;
     let pinned = Command::new("taskset")
-        .args(["-cp", allowed, &std::process::id().to_string()])
+        .args(["-acp", allowed, &std::process::id().to_string()])
         .stdout(Stdio::null())
         .status();
     if !pinned.is_ok_and(|status| status.success()) {
@@ -204,6 +230,18 @@ fn sides() -> Fallible<Vec<Side>> {
 
 impl Side {
     async fn run(&self, services: &Services, round: usize) -> Fallible<Run> {
+        let started = self.start(services).await?;
+        Ok(Run {
+            start: started.start,
+            first: self.invoked(1, &started, &format!("{round}-first")).await?,
+            warm: self
+                .invoked(WARM, &started, &format!("{round}-warm"))
+                .await?,
+            peak_mib: started.process.used()?.peak_kib as f64 / 1024.0,
+        })
+    }
+
+    async fn start(&self, services: &Services) -> Fallible<Started> {
         let lambda = LambdaRuntimeApi::start().await?;
         let (program, arguments) = self
             .command
@@ -239,30 +277,24 @@ impl Side {
             .spawn()?;
         let process = Running(process);
         lambda.polled().await;
-        let mut run = Run {
+        Ok(Started {
             start: process.since(began, Duration::ZERO)?,
-            ..Run::default()
-        };
-        run.first = self.invoked(1, &process, &lambda, round).await?;
-        run.warm = self.invoked(WARM, &process, &lambda, round).await?;
-        run.peak_mib = process.used()?.peak_kib as f64 / 1024.0;
-        Ok(run)
+            process,
+            lambda,
+        })
     }
 
     /// What an invocation costs, on the mean of so many.
-    async fn invoked(
-        &self,
-        count: u32,
-        process: &Running,
-        lambda: &LambdaRuntimeApi,
-        round: usize,
-    ) -> Fallible<Cost> {
+    async fn invoked(&self, count: u32, started: &Started, when: &str) -> Fallible<Cost> {
+        let Started {
+            process, lambda, ..
+        } = started;
         let name = self
             .name
             .replace(|letter: char| !letter.is_alphanumeric(), "");
         let (before, began) = (process.used()?.cpu, Instant::now());
         for number in 0..count {
-            let request_id = format!("{name}-{round}-{count}-{number}");
+            let request_id = format!("{name}-{when}-{number}");
             let payload = json!({
                 "membershipIdentifier": MEMBERSHIP,
                 "idMappingTableIdentifier": TABLE,
@@ -272,7 +304,7 @@ impl Side {
             let answered = lambda.invoke(&request_id, payload.to_string()).await;
             match &answered {
                 // Whatever it measures, it must have worked.
-                Some(Answered::Response(answer)) if self.name == "floor" || started(answer) => {}
+                Some(Answered::Response(answer)) if self.name == "floor" || names_job(answer) => {}
                 other => return Err(format!("{} answered {other:?}", self.name).into()),
             }
             lambda.polled().await;
@@ -286,7 +318,7 @@ impl Side {
     }
 }
 
-fn started(answer: &Value) -> bool {
+fn names_job(answer: &Value) -> bool {
     ["/idMappingJobId", "/outcomes/0/idMappingJobId"]
         .iter()
         .any(|job| answer.pointer(job).is_some_and(Value::is_string))
@@ -400,7 +432,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn report(sides: &[Side], runs: &BTreeMap<&str, Vec<Run>>) -> Fallible<()> {
+fn report(
+    sides: &[Side],
+    runs: &BTreeMap<&str, Vec<Run>>,
+    rested: &BTreeMap<&str, Vec<Cost>>,
+) -> Fallible<()> {
     type Figure = (&'static str, fn(&Run) -> f64);
     const FIGURES: [Figure; 7] = [
         ("start CPU ms", |run| run.start.cpu),
@@ -448,6 +484,15 @@ fn report(sides: &[Side], runs: &BTreeMap<&str, Vec<Run>>) -> Fallible<()> {
             })
             .collect();
         println!("| {one} / {other} | {} |", cells.join(" | "));
+    }
+    let pause = PAUSE.as_secs();
+    println!("\nan invocation {pause} s after the last one, medians of {PAUSES}\n");
+    println!("| | CPU ms | wall ms |\n|---|---|---|");
+    for side in sides {
+        let of = &rested[side.name];
+        let cpu = median(of.iter().map(|cost| cost.cpu).collect());
+        let wall = median(of.iter().map(|cost| cost.wall).collect());
+        println!("| {} | {cpu:.3} | {wall:.3} |", side.name);
     }
     let binary = fs::metadata(env!("CARGO_BIN_EXE_id-mapping-populator"))?.len();
     println!("\nour binary: {binary} bytes");

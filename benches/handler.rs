@@ -1,11 +1,11 @@
 //! What the function's own work costs, without a network: reading a payload, choosing a job type, judging
 //! coverage, writing an outcome, and whole invocations without their log, and how their cost grows
-//! with the targets and the waiting messages.
+//! with the targets and the waiting messages. It fails where that is more than in proportion.
 //!
 //! `cargo bench --bench handler`; the services are in this process.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_cleanrooms::config::Credentials;
 use divan::Bencher;
@@ -14,11 +14,11 @@ use fake_aws::{FakeAws, Slot};
 use id_mapping_populator::clients;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::handler::{Clock, Invocation, Populator};
-use id_mapping_populator::input::{self, Arrival, Content, Delivery, Payload, Request};
+use id_mapping_populator::input::{self, Arrival, Content, Delivery, Message, Payload, Request};
 use id_mapping_populator::job_type::{
     self, Choice, Facts, Mapping, Read, Wish, WishedBy, Workflow,
 };
-use id_mapping_populator::ledger::{Job, JobId, Record};
+use id_mapping_populator::ledger::{Job, JobId, Record, Verdict};
 use id_mapping_populator::output::Outcome;
 use id_mapping_populator::target::Home;
 use serde_json::{Value, json};
@@ -34,8 +34,19 @@ const NOW: OffsetDateTime = datetime!(2026-11-23 02:00:03 UTC);
 const TARGETS: [usize; 3] = [1, 10, 100];
 const MESSAGES: [usize; 4] = [10, 100, 1_000, 10_000];
 
+/// What each of many may cost against each of few. A step that compares each with all others is above.
+const MOST_GROWTH: f64 = 2.0;
+
 fn main() {
     divan::main();
+    let targets = |count| (count, handle::each_target(count));
+    grows("targets in one payload", targets(10), targets(100));
+    let messages = |count| (count, handle::each_message(count));
+    grows(
+        "messages waiting for a busy slot",
+        messages(100),
+        messages(10_000),
+    );
 }
 
 /// What a benchmark needs and does not measure must work.
@@ -122,12 +133,13 @@ fn choice() -> Choice {
     got(job_type::by_wish(Wish::ServiceDefault, WishedBy::Setting).ok_or("no choice"))
 }
 
-/// With as many keys as a record keeps.
+/// With as many keys and jobs as a record keeps; none of them covers.
 fn record() -> Record {
+    let types = ["BATCH", "INCREMENTAL", "DELETE_ONLY"];
     let job = |number: usize| {
         json!({
             "idMappingJobId": format!("00000000-0000-4000-8000-{number:012}"),
-            "jobType": "INCREMENTAL",
+            "jobType": types.get(number % 4),
             "startedAt": 1_700_000_000_000_i64,
             "answeredAt": 1_700_000_000_000_i64,
         })
@@ -140,7 +152,7 @@ fn record() -> Record {
     };
     let keys: Vec<Value> = (0..64).map(known).collect();
     got(serde_json::from_value(
-        json!({ "jobs": [job(63)], "keys": keys }),
+        json!({ "jobs": [job(60), job(61), job(62), job(63)], "keys": keys }),
     ))
 }
 
@@ -150,6 +162,10 @@ mod parse {
     #[divan::bench(args = TARGETS)]
     fn targets(bencher: Bencher<'_, '_>, count: usize) {
         let payload = naming(count);
+        let Delivery::Direct(Content::Requests(requests)) = parsed(&payload) else {
+            return got(Err("no requests"));
+        };
+        assert_eq!(requests.len(), count);
         bencher
             .counter(ItemsCount::new(count))
             .bench(|| parsed(&payload));
@@ -158,9 +174,26 @@ mod parse {
     #[divan::bench(args = MESSAGES)]
     fn messages(bencher: Bencher<'_, '_>, count: usize) {
         let payload = waiting(count);
+        let Delivery::Batch(messages) = parsed(&payload) else {
+            return got(Err("no batch"));
+        };
+        let read = |message: &&Message| matches!(&message.content, Ok(Content::Requests(requests)) if requests.len() == 1);
+        assert_eq!(messages.iter().filter(read).count(), count);
         bencher
             .counter(ItemsCount::new(count))
             .bench(|| parsed(&payload));
+    }
+}
+
+/// Says what each of many costs, against each of few, and fails where that is more.
+fn grows(what: &str, few: (usize, Duration), many: (usize, Duration)) {
+    let times = many.1.as_secs_f64() / few.1.as_secs_f64();
+    println!(
+        "{what}: each of {} costs {times:.2} times what each of {} does",
+        many.0, few.0
+    );
+    if times > MOST_GROWTH {
+        got(Err(format!("at most {MOST_GROWTH} times is constant")))
     }
 }
 
@@ -187,6 +220,7 @@ fn read<T>(value: T) -> Read<T> {
 #[divan::bench]
 fn coverage(bencher: Bencher<'_, '_>) {
     let (record, request) = (record(), request());
+    assert_eq!(record.verdict(&request, NOW), Verdict::Free);
     bencher.bench(|| record.verdict(divan::black_box(&request), NOW));
 }
 
@@ -216,11 +250,8 @@ mod handle {
         bencher
             .counter(ItemsCount::new(count))
             // Anew each time: the services look through the jobs of before.
-            .with_inputs(|| runtime.block_on(populator(Slot::Unlimited)))
-            .bench_refs(|(populator, aws)| {
-                runtime.block_on(handled(populator, &payload));
-                assert_eq!(aws.call_count(), count);
-            });
+            .with_inputs(|| runtime.block_on(free()))
+            .bench_refs(|world| runtime.block_on(starting(world, &payload, count)));
     }
 
     /// The slot is taken, which the first one learns.
@@ -229,16 +260,59 @@ mod handle {
         let (runtime, payload) = (runtime(), waiting(count));
         bencher
             .counter(ItemsCount::new(count))
-            .with_inputs(|| {
-                let (populator, aws) = runtime.block_on(populator(Slot::QuotaExceeded));
-                aws.start_foreign_job("aaaaaaaa-0000-4000-8000-999999999999");
-                (populator, aws)
-            })
-            .bench_refs(|(populator, aws)| {
-                let answer = runtime.block_on(handled(populator, &payload));
-                assert_eq!(aws.call_count(), 1);
-                answer
-            });
+            .with_inputs(|| runtime.block_on(busy()))
+            .bench_refs(|world| runtime.block_on(staying(world, &payload, count)));
+    }
+
+    pub fn each_target(count: usize) -> Duration {
+        let (runtime, payload) = (runtime(), naming(count));
+        let worlds = (0..RUNS).map(|_| runtime.block_on(free()));
+        quickest(worlds, |world| {
+            runtime.block_on(starting(&world, &payload, count))
+        }) / count as u32
+    }
+
+    pub fn each_message(count: usize) -> Duration {
+        let (runtime, payload) = (runtime(), waiting(count));
+        let worlds = (0..RUNS).map(|_| runtime.block_on(busy()));
+        quickest(worlds, |world| {
+            runtime.block_on(staying(&world, &payload, count))
+        }) / count as u32
+    }
+
+    const RUNS: usize = 9;
+
+    type World = (Populator, FakeAws);
+
+    fn quickest(worlds: impl Iterator<Item = World>, handle: impl Fn(World)) -> Duration {
+        let took = worlds.map(|world| {
+            let began = Instant::now();
+            handle(world);
+            began.elapsed()
+        });
+        took.min().unwrap_or_default()
+    }
+
+    async fn free() -> World {
+        populator(Slot::Unlimited).await
+    }
+
+    async fn busy() -> World {
+        let (populator, aws) = populator(Slot::QuotaExceeded).await;
+        aws.start_foreign_job("aaaaaaaa-0000-4000-8000-999999999999");
+        (populator, aws)
+    }
+
+    async fn starting((populator, aws): &World, payload: &Payload, count: usize) {
+        let answer = handled(populator, payload).await;
+        assert_eq!(aws.call_count(), count);
+        assert_eq!(answer.matches("\"STARTED\"").count(), count);
+    }
+
+    async fn staying((populator, aws): &World, payload: &Payload, count: usize) {
+        let answer = handled(populator, payload).await;
+        assert_eq!(aws.call_count(), 1);
+        assert_eq!(answer.matches("itemIdentifier").count(), count);
     }
 
     fn runtime() -> Runtime {

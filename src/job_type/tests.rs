@@ -53,7 +53,7 @@ fn chosen(choice: &Choice) -> (Option<JobType>, &'static str, &str) {
     (
         choice.job_type,
         choice.decision.rule.as_str(),
-        choice.decision.reason.as_str(),
+        &*choice.decision.reason,
     )
 }
 
@@ -84,6 +84,7 @@ fn a_wish_that_is_no_auto_has_its_rule() {
             .unwrap()
             .decision
             .reason
+            .to_string()
     };
     assert_eq!(reason(WishedBy::Request), "the request asks for BATCH");
     assert_eq!(
@@ -185,7 +186,7 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
 #[test]
 fn a_reason_carries_the_fact_and_its_value() {
     let week = week();
-    let reason = |facts: &Facts, every| by_facts(facts, every, NOW).decision.reason;
+    let reason = |facts: &Facts, every| by_facts(facts, every, NOW).decision.reason.to_string();
     let with = |change: &dyn Fn(&mut Facts)| {
         let mut facts = facts();
         change(&mut facts);
@@ -252,7 +253,10 @@ fn what_is_decided_on_old_facts_says_so() {
     );
 
     facts.last_batch.as_mut().unwrap().at -= Duration::seconds(30);
-    let reason = by_facts(&facts, Some(&week()), NOW).decision.reason;
+    let reason = by_facts(&facts, Some(&week()), NOW)
+        .decision
+        .reason
+        .to_string();
     assert_eq!(
         reason,
         "no BATCH is known (as read 30 seconds ago), FULL_REFRESH_EVERY is 7d (as read 12 minutes ago)"

@@ -28,7 +28,7 @@ async fn memory_stays_flat_and_start_first_and_warm_are_measured() {
     let began = Instant::now();
     response(function.invoke(payload.clone()).await);
     let first = function.used();
-    let cpu = first.cpu - start.cpu;
+    let cpu = first.cpu.saturating_sub(start.cpu);
     show("first invocation", began.elapsed(), cpu, first.peak_kib);
 
     let warm = async |count: u32| {
@@ -37,7 +37,7 @@ async fn memory_stays_flat_and_start_first_and_warm_are_measured() {
             response(function.invoke(payload.clone()).await);
         }
         let (after, wall) = (function.used(), began.elapsed() / count);
-        let cpu = (after.cpu - before.cpu) / count;
+        let cpu = after.cpu.saturating_sub(before.cpu) / count;
         show("warm invocation", wall, cpu, after.peak_kib);
         after.peak_kib
     };

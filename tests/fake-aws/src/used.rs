@@ -7,7 +7,8 @@ use std::time::Duration;
 /// What a process used so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
-    /// Time on a CPU, of all threads that it still has (`/proc/PID/task/*/schedstat`).
+    /// Time on a CPU, of all threads that it still has (`/proc/PID/task/*/schedstat`): of one that ended,
+    /// none.
     pub cpu: Duration,
     /// The most memory that it had at once, in KiB (`VmHWM` of `/proc/PID/status`).
     pub peak_kib: u64,
