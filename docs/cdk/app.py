@@ -103,5 +103,7 @@ scheduler.Schedule(
     ),
 )
 CfnOutput(stack, "FunctionArn", value=populator.function_arn)
-CfnOutput(stack, "DeadLetterQueueUrl", value=dead_letters.queue_url)
+for name, queue in [("DeadLetterQueue", dead_letters), ("WaitingQueue", waiting)]:
+    CfnOutput(stack, f"{name}Arn", value=queue.queue_arn)
+    CfnOutput(stack, f"{name}Url", value=queue.queue_url)
 app.synth()

@@ -232,4 +232,7 @@ resource "aws_iam_role_policy" "populator_schedule_role" {
 }
 
 output "function_arn" { value = aws_lambda_function.populator.arn }
+output "dead_letter_queue_arn" { value = aws_sqs_queue.dead_letter_queue.arn }
 output "dead_letter_queue_url" { value = aws_sqs_queue.dead_letter_queue.url }
+output "waiting_queue_arn" { value = aws_sqs_queue.waiting_queue.arn }
+output "waiting_queue_url" { value = aws_sqs_queue.waiting_queue.url }

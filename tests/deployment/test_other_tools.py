@@ -158,6 +158,15 @@ def test_the_cdk_app_deploys_what_the_template_does(synthesized, expected):
     assert cloudformation(json.loads(text), {}) == expected
 
 
+def test_the_cdk_app_names_what_the_runbook_asks_for(synthesized):
+    outputs = json.loads(synthesized.read_text())["Outputs"]
+    for queue in ["DeadLetterQueue", "WaitingQueue"]:
+        resource, attribute = outputs[f"{queue}Arn"]["Value"]["Fn::GetAtt"]
+        assert (re.sub("[0-9A-F]{8}$", "", resource), attribute) == (queue, "Arn")
+        assert outputs[f"{queue}Url"]["Value"] == {"Ref": resource}
+    assert outputs.keys() <= TEMPLATE["Outputs"].keys()
+
+
 def test_the_cdk_apps_template_passes_the_linter(synthesized):
     # CDK itself writes the dependency on the role that W3005 takes for redundant.
     assert lint_file(synthesized, ManualArgs(regions=["eu-west-1"], ignore_checks=["W3005"])) == []
@@ -185,6 +194,16 @@ TERRAFORM_ALONE = {
     "PopulatorRole.Role": "PopulatorRole",
     "PopulatorScheduleRole.Role": "PopulatorScheduleRole",
 }
+
+
+def test_the_terraform_configuration_names_what_the_runbook_asks_for():
+    outputs = re.findall(r"^output \"(\w+)\" { value = (.+) }$", (ROOT / "docs/terraform/main.tf").read_text(), re.M)
+    queues = {
+        (f"{queue}_{attribute}", f"aws_sqs_queue.{queue}.{attribute}")
+        for queue in ["dead_letter_queue", "waiting_queue"]
+        for attribute in ["arn", "url"]
+    }
+    assert set(outputs) == queues | {("function_arn", "aws_lambda_function.populator.arn")}
 
 
 def terraform(given):
