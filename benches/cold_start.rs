@@ -84,7 +84,11 @@ fn main() -> Fallible<()> {
 
 async fn measure() -> Fallible<()> {
     let rounds: usize = match std::env::var("COLD_START_RUNS") {
-        Ok(count) => count.parse()?,
+        Ok(count) => count
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or("COLD_START_RUNS is no number from 1 on")?,
         Err(_) => 15,
     };
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cold_start");
@@ -191,7 +195,7 @@ fn sides() -> Fallible<Vec<Side>> {
     if let Some(path) = std::env::var_os("COLD_START_OTHER") {
         sides.push(side("another build", vec![path.into()], &[], "INCREMENTAL"));
     }
-    if python.exists() {
+    if works(&python, &["-c", "import aws_lambda_powertools, boto3"]) {
         sides.push(side(
             "boto3",
             in_python("boto3_function"),
@@ -207,10 +211,8 @@ fn sides() -> Fallible<Vec<Side>> {
     } else {
         println!("boto3 and Powertools are left out: benches/peers/README.md installs them");
     }
-    if node
-        .join("node_modules/@aws-sdk/client-cleanrooms")
-        .exists()
-    {
+    let sdk = node.join("node_modules/@aws-sdk/client-cleanrooms");
+    if sdk.exists() && works(Path::new("node"), &["--version"]) {
         let command = vec![
             "node".into(),
             node.join("runtime.mjs"),
@@ -226,6 +228,16 @@ fn sides() -> Fallible<Vec<Side>> {
         println!("the AWS SDK for JavaScript is left out: benches/peers/README.md installs it");
     }
     Ok(sides)
+}
+
+/// Whether a program is there and does that.
+fn works(program: &Path, arguments: &[&str]) -> bool {
+    let done = Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    done.is_ok_and(|status| status.success())
 }
 
 impl Side {

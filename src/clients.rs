@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_cleanrooms::config::interceptors::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
 };
@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 /// A Lambda is frozen between invocations, and a server closes idle connections meanwhile. A call
 /// on such a connection fails as if its answer were lost. So none is used that lay idle longer.
@@ -51,6 +52,25 @@ pub fn config_loader(region: &str) -> ConfigLoader {
     } else {
         loader
     }
+}
+
+/// Loads a configuration for which an empty `AWS_ENDPOINT_URL*` is as if unset, as any other empty
+/// setting is (contract section 2). The SDK's own panics at the first call.
+pub async fn load(loader: ConfigLoader) -> SdkConfig {
+    #[derive(Debug)]
+    struct NotEmpty(SdkConfig);
+    impl LoadServiceConfig for NotEmpty {
+        fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+            let value = self.0.service_config()?.load_config(key)?;
+            (!value.is_empty()).then_some(value)
+        }
+    }
+    let config = loader.load().await;
+    let mut builder = config.to_builder();
+    if config.endpoint_url().is_some_and(str::is_empty) {
+        builder.set_endpoint_url(None);
+    }
+    builder.service_config(NotEmpty(config)).build()
 }
 
 fn connector_to_aws() -> SharedHttpConnector {

@@ -327,13 +327,23 @@ fn region(value: String) -> Result<String, Error> {
 
 /// The SDK reads these itself, and says of a wrong one only at the first call.
 fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
-    if value.starts_with("http://") || value.starts_with("https://") {
-        return Ok(());
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| value.strip_prefix(scheme))
+        .ok_or_else(|| {
+            invalid(
+                name,
+                "is no URL: write one that begins with http:// or https://, or unset it",
+            )
+        })?;
+    let blank = |character: char| character.is_whitespace() || character.is_control();
+    if rest.is_empty() || rest.starts_with(['/', ':']) || rest.contains(blank) {
+        return Err(invalid(
+            name,
+            "is a URL without a host or with a blank: write one such as https://vpce-0123.example.com, or unset it",
+        ));
     }
-    Err(invalid(
-        name,
-        "is no URL: write one that begins with http:// or https://, or unset it",
-    ))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -27,9 +27,11 @@
 //!   can have started.
 //! - `PopulateIdMappingTable` is repeated only where no job can have started.
 //! - Nothing is called for a payload that is refused.
-//! - AWS SDK types appear only in the module of their service and in [`clients`].
+//! - The AWS SDK's types of a service appear only in that service's module, its others in [`clients`] too; a
+//!   configuration is passed through.
 //! - [`serde_json::Value`] is interpreted only in [`input`] ([`telemetry`] and [`metrics`] write it).
-//! - The environment is read only in `main`; [`config`] gets a lookup. The clock is passed in.
+//! - The environment is read only in `main`, and by the AWS SDK and [`clients`] for what is the SDK's; [`config`] gets a
+//!   lookup. The clock is passed in.
 //! - No payload stands in a log line or an error message: faults are named by place and form.
 
 pub mod handler;

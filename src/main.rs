@@ -56,9 +56,12 @@ async fn serve(
             if let Some(warning) = settings.warning() {
                 tracing::warn!("{warning}");
             }
-            let config = clients::config_loader(&settings.region).load().await;
+            let config = clients::load(clients::config_loader(&settings.region)).await;
             let populator = Populator::new(settings, &config, Clock::system());
-            populator.connect().await;
+            // A task of its own: a panic there must not end the start, and is met again by an invocation,
+            // which is answered.
+            let opening = populator.clone();
+            let _ = tokio::task::spawn_local(async move { opening.connect().await }).await;
             Ok(populator)
         }
         // Kept, and given to each invocation: a function that ends at the start shows in Lambda

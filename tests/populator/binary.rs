@@ -183,6 +183,38 @@ async fn a_connection_that_breaks_at_the_start_is_not_opened_again() {
 }
 
 #[tokio::test]
+async fn an_empty_endpoint_is_as_if_unset() {
+    let aws = FakeAws::start().await.unwrap();
+    let url = aws.url();
+    for variables in [
+        [
+            ("AWS_ENDPOINT_URL", url.as_str()),
+            ("AWS_ENDPOINT_URL_CLEANROOMS", ""),
+        ],
+        [
+            ("AWS_ENDPOINT_URL", ""),
+            ("AWS_ENDPOINT_URL_CLEANROOMS", &url),
+        ],
+    ] {
+        let function = Function::on(&aws, Duration::from_secs(30), &variables).await;
+        let answer = response(function.invoke(request_for(T1).to_string()).await);
+        assert_eq!(answer["outcomes"][0]["outcome"], "STARTED");
+    }
+}
+
+#[tokio::test]
+async fn what_the_sdk_panics_at_is_answered_and_does_not_end_the_function() {
+    let function = Function::start(&[("AWS_ACCESS_KEY_ID", "AKID\n")]).await;
+    error(function.invoke(request_for(T1).to_string()).await);
+    // It was not known whether a call had gone out, and so the claim stays.
+    let (error_type, _) = error(function.invoke(request_for(T1).to_string()).await);
+    assert_eq!(error_type, "SlotBusy");
+    // At the start, and in the first invocation.
+    let log = function.log();
+    assert_eq!(log.matches("the function panicked").count(), 2, "{log}");
+}
+
+#[tokio::test]
 async fn no_level_lets_a_payload_or_a_credential_into_the_log() {
     for format in ["JSON", "Text"] {
         let variables = [
