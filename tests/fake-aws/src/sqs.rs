@@ -38,13 +38,13 @@ pub struct Message {
     pub receive_count: u32,
 }
 
-/// For whoever is known it may not be read: the function's messages are all that it has here.
+/// Attributes there are none here: whoever has no signature is refused, as elsewhere.
 pub(crate) fn get_queue_attributes(request: &Request) -> Reply {
     unsigned(request, "sqs").unwrap_or_else(|| {
         refusal(
-            403,
-            "AccessDenied",
-            "the role has no sqs:GetQueueAttributes",
+            400,
+            "com.amazonaws.sqs#UnsupportedOperation",
+            "the stand-in has no attributes",
         )
     })
 }
