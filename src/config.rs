@@ -258,6 +258,12 @@ fn ledger_table(value: String) -> Result<String, Error> {
     }
 }
 
+/// A URL's host, and what comes after it.
+fn without_scheme(url: &str) -> Option<&str> {
+    url.strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+}
+
 /// The form `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or an emulator's.
 fn queue_url(name: &str, value: String) -> Result<String, Error> {
     if value.ends_with(".fifo") {
@@ -266,10 +272,7 @@ fn queue_url(name: &str, value: String) -> Result<String, Error> {
             "is a FIFO queue's URL, which takes no delay for a message: write a standard queue's",
         ));
     }
-    let rest = value
-        .strip_prefix("https://")
-        .or_else(|| value.strip_prefix("http://"));
-    let named = rest.and_then(|rest| rest.split_once('/'));
+    let named = without_scheme(&value).and_then(|rest| rest.split_once('/'));
     if named.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty())
         && value.bytes().all(|byte| byte.is_ascii_graphic())
     {
@@ -327,15 +330,12 @@ fn region(value: String) -> Result<String, Error> {
 
 /// The SDK reads these itself, and says of a wrong one only at the first call.
 fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| value.strip_prefix(scheme))
-        .ok_or_else(|| {
-            invalid(
-                name,
-                "is no URL: write one that begins with http:// or https://, or unset it",
-            )
-        })?;
+    let rest = without_scheme(value).ok_or_else(|| {
+        invalid(
+            name,
+            "is no URL: write one that begins with http:// or https://, or unset it",
+        )
+    })?;
     let blank = |character: char| character.is_whitespace() || character.is_control();
     if rest.is_empty() || rest.starts_with(['/', ':']) || rest.contains(blank) {
         return Err(invalid(

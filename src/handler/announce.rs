@@ -152,8 +152,7 @@ impl Work<'_> {
         choice: Option<Choice>,
         error: Error,
     ) -> Done {
-        let outcome = Outcome::rejected(&request, choice.as_ref(), error.clone());
-        let outcome = Box::new(outcome);
+        let outcome = Box::new(Outcome::rejected(&request, choice.as_ref(), error.clone()));
         let mut failure = Some(error.clone());
         if let Err(unpublished) = self.publish(&outcome, &request).await {
             // The rejection is what the caller must know first; that it was not announced, besides.
