@@ -19,6 +19,7 @@ mod completion;
 mod coverage;
 mod events;
 mod function;
+mod interleave;
 mod lab;
 mod load;
 #[cfg(target_os = "linux")] // it reads /proc
@@ -27,6 +28,7 @@ mod metrics;
 mod processes;
 mod promises;
 mod proof;
+mod review;
 mod rules;
 mod schemas;
 mod settings;

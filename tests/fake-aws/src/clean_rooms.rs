@@ -241,7 +241,7 @@ pub(crate) fn end_job(jobs: &mut [Job], status: Status, now: OffsetDateTime) -> 
 }
 
 /// Describes a table.
-pub(crate) fn get_table(request: &Request) -> Reply {
+pub(crate) fn get_table(request: &Request, shared: bool) -> Reply {
     if let Some(refusal) = refused(request) {
         return refusal;
     }
@@ -249,7 +249,11 @@ pub(crate) fn get_table(request: &Request) -> Reply {
     let arn = format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:membership/{membership}");
     let workflow = format!(
         "arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{}",
-        workflow(table)
+        if shared {
+            "workflow-shared".to_owned()
+        } else {
+            workflow(table)
+        }
     );
     Reply::json(
         200,

@@ -77,7 +77,7 @@ pub(crate) fn get_workflow(request: &Request, tables: &BTreeMap<String, Table>) 
 }
 
 /// A page of at most 25 jobs, newest first.
-pub(crate) fn list_jobs(request: &Request, jobs: &[&Job]) -> Reply {
+pub(crate) fn list_jobs(request: &Request, jobs: &[&Job], shared: bool) -> Reply {
     let name = match asked(request) {
         Ok((name, _)) => name,
         Err(refusal) => return refusal,
@@ -96,7 +96,7 @@ pub(crate) fn list_jobs(request: &Request, jobs: &[&Job]) -> Reply {
     let all: Vec<&&Job> = jobs
         .iter()
         .rev()
-        .filter(|job| job.workflow() == name)
+        .filter(|job| shared || job.workflow() == name)
         .collect();
     let page: Vec<Value> = all
         .iter()
@@ -111,14 +111,14 @@ pub(crate) fn list_jobs(request: &Request, jobs: &[&Job]) -> Reply {
     Reply::json(200, &body)
 }
 
-pub(crate) fn get_job(request: &Request, jobs: &[Job]) -> Reply {
+pub(crate) fn get_job(request: &Request, jobs: &[Job], shared: bool) -> Reply {
     let (name, id) = match asked(request) {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
     let found = jobs
         .iter()
-        .find(|job| job.workflow() == name && job.entity_resolution_id == id);
+        .find(|job| (shared || job.workflow() == name) && job.entity_resolution_id == id);
     let Some(job) = found else {
         return refusal(404, "ResourceNotFoundException", "no such job");
     };

@@ -111,6 +111,12 @@ pub struct Call {
 
 type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 type Plan = Arc<dyn Fn(usize, Operation) -> Option<Fault> + Send + Sync>;
+/// Holds a call of an environment before it is served, and says how it fails.
+pub type Gate = Arc<
+    dyn Fn(usize, Operation) -> std::pin::Pin<Box<dyn Future<Output = Option<Fault>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// The execution environments that may be told apart in process.
 pub const ENVIRONMENTS: usize = 2;
@@ -123,6 +129,7 @@ pub struct FakeAws {
     tables: Tables,
     now: Arc<Mutex<Now>>,
     plan: Arc<Mutex<Option<Plan>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
     state: Arc<Mutex<State>>,
     crashed: Arc<[Notify; ENVIRONMENTS]>,
 }
@@ -148,6 +155,10 @@ pub struct State {
     pub same_ids: bool,
     /// How long after its start Entity Resolution shows a job.
     pub shown_after: time::Duration,
+    /// Whether jobs are listed oldest first; AWS documents no order.
+    pub oldest_first: bool,
+    /// Whether all tables have one workflow.
+    pub shared_workflow: bool,
     /// What a second job gets.
     pub slot: Slot,
     /// The events that EventBridge took, as it would deliver them.
@@ -201,6 +212,7 @@ impl FakeAws {
             tables,
             now: Arc::new(Mutex::new(Arc::new(OffsetDateTime::now_utc))),
             plan: Arc::default(),
+            gate: Arc::default(),
             state: Arc::default(),
             crashed: Arc::default(),
         }
@@ -250,6 +262,11 @@ impl FakeAws {
         plan: impl Fn(usize, Operation) -> Option<Fault> + Send + Sync + 'static,
     ) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(plan));
+    }
+
+    /// Each call waits at this gate before it is served.
+    pub fn set_gate(&self, gate: Option<Gate>) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
     }
 
     /// What a second job gets from now on.
@@ -365,6 +382,15 @@ impl FakeAws {
             });
             (index, fault)
         };
+        let gate = self
+            .gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let fault = match (gate, operation) {
+            (Some(gate), Some(operation)) => gate(request.environment, operation).await.or(fault),
+            _ => fault,
+        };
         let serve = || self.serve(operation, &request);
         let answer = match fault {
             Some(fault) => {
@@ -398,7 +424,9 @@ impl FakeAws {
                 }
                 reply
             }
-            Some(Operation::GetIdMappingTable) => clean_rooms::get_table(request),
+            Some(Operation::GetIdMappingTable) => {
+                clean_rooms::get_table(request, state.shared_workflow)
+            }
             Some(Operation::GetSchema) => clean_rooms::get_schema(request, &state.tables),
             Some(Operation::GetIdMappingWorkflow) => {
                 entity_resolution::get_workflow(request, &state.tables)
@@ -409,10 +437,15 @@ impl FakeAws {
                 let late = state.shown_after;
                 let shown =
                     |job: &&Job| !hidden && (late.is_zero() || job.started_at + late <= now);
-                let jobs: Vec<&Job> = state.jobs.iter().filter(shown).collect();
-                entity_resolution::list_jobs(request, &jobs)
+                let mut jobs: Vec<&Job> = state.jobs.iter().filter(shown).collect();
+                if state.oldest_first {
+                    jobs.reverse();
+                }
+                entity_resolution::list_jobs(request, &jobs, state.shared_workflow)
             }
-            Some(Operation::GetIdMappingJob) => entity_resolution::get_job(request, &state.jobs),
+            Some(Operation::GetIdMappingJob) => {
+                entity_resolution::get_job(request, &state.jobs, state.shared_workflow)
+            }
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
             Some(Operation::GetItem) => self.tables.get_item(request, &state.items),
             Some(Operation::PutItem) => self.tables.put_item(request, &mut state.items),

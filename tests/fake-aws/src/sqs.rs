@@ -70,7 +70,17 @@ pub(crate) fn send_message(
         );
     };
     let text = body["MessageBody"].as_str().unwrap_or_default();
-    if text.is_empty() || text.len() > 1_048_576 {
+    // A message's size is its body's with its attributes' names, types and values (SQS quotas).
+    let attributes_size: usize = body["MessageAttributes"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let text = |member: &str| value[member].as_str().unwrap_or_default().len();
+            name.len() + text("DataType") + text("StringValue")
+        })
+        .sum();
+    if text.is_empty() || text.len() + attributes_size > 1_048_576 {
         return refusal(
             400,
             "InvalidParameterValue",
