@@ -10,7 +10,7 @@ use std::time::Duration;
 use fake_aws::{FakeAws, Fault, Operation, Slot, Status};
 
 use crate::lab::{BEGIN, Lab, VISIBILITY};
-use crate::promises::{self, News};
+use crate::promises::{self, Allowed, News, Seen};
 use crate::proof::faults;
 
 /// Pseudo-random numbers (xorshift), the same from the same seed.
@@ -18,6 +18,15 @@ use crate::proof::faults;
 pub struct Random(pub u64);
 
 impl Random {
+    /// The numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..8 {
+            random.next();
+        }
+        random
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -66,10 +75,7 @@ struct Scenario {
 }
 
 fn scenario(seed: u64) -> Scenario {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    for _ in 0..8 {
-        random.next();
-    }
+    let mut random = Random::new(seed);
     let tables = 1 + random.below(5);
     let news: Vec<News> = (0..2 + random.below(10))
         .map(|number| {
@@ -180,18 +186,21 @@ async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
             break;
         }
     }
-    broken.extend(promises::broken(&lab, &scenario.news));
+    let seen = Seen::of_lab(&lab);
+    let allowed = Allowed {
+        unseen_jobs: scenario.blind,
+        ..Allowed::default()
+    };
+    broken.extend(seen.broken(&scenario.news, allowed));
     // A job that cannot be looked for is given up, and is no promise.
-    if scenario.track && !scenario.blind {
-        broken.extend(promises::broken_ends(&lab));
+    if !scenario.blind {
+        broken.extend(seen.broken_at_the_end());
+        if scenario.track {
+            broken.extend(seen.broken_ends());
+        }
     }
-    if scenario.blind {
-        // A job that could not be found may run once more; a request that could not be recorded too.
-        broken.retain(|promise| {
-            !promise.contains("one too many") && !promise.contains("is not announced")
-        });
-    }
-    (broken, promises::story(&lab), lab.aws.call_count())
+    let story = promises::story(&lab.aws.state());
+    (broken, story, lab.aws.call_count())
 }
 
 async fn act(lab: &mut Lab, scenario: &Scenario, step: &Step) {

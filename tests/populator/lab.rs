@@ -41,13 +41,37 @@ pub struct Delivery {
     pub tries: u32,
 }
 
+/// A virtual time, which passes while something is waited for. The runtime must be paused.
+#[derive(Clone, Debug)]
+pub struct Time(Arc<Mutex<(Instant, OffsetDateTime)>>);
+
+impl Time {
+    /// It is [`BEGIN`].
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new((Instant::now(), BEGIN))))
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        let (instant, moment) = *self.0.lock().unwrap();
+        moment + instant.elapsed()
+    }
+
+    pub fn pass(&self, duration: Duration) {
+        self.0.lock().unwrap().1 += duration;
+    }
+
+    pub fn set(&self, moment: OffsetDateTime) {
+        *self.0.lock().unwrap() = (Instant::now(), moment);
+    }
+}
+
 /// Everything is at one moment of a virtual time, which passes while something is waited for. The
 /// runtime must be paused.
 #[derive(Clone)]
 pub struct Lab {
     pub aws: FakeAws,
     populators: Vec<Populator>,
-    time: Arc<Mutex<(Instant, OffsetDateTime)>>,
+    time: Time,
     /// Lambda's queue of asynchronous invocations that failed and will be repeated.
     pub repeats: Vec<Delivery>,
     /// How many invocations there were: Lambda's request ids.
@@ -67,13 +91,10 @@ impl Lab {
 
     /// With these services, and settings besides; empty ones are unset.
     pub async fn with(aws: FakeAws, slot: Slot, variables: &[(&str, &str)]) -> Self {
-        let time = Arc::new(Mutex::new((Instant::now(), BEGIN)));
+        let time = Time::new();
         let clock = {
-            let time = Arc::clone(&time);
-            move || {
-                let (instant, moment) = *time.lock().unwrap();
-                moment + instant.elapsed()
-            }
+            let time = time.clone();
+            move || time.now()
         };
         aws.set_clock(clock.clone());
         aws.set_slot(slot);
@@ -126,12 +147,16 @@ impl Lab {
 
     /// Time passes, and nothing happens.
     pub fn pass(&self, duration: Duration) {
-        self.time.lock().unwrap().1 += duration;
+        self.time.pass(duration);
     }
 
     /// It is this moment.
     pub fn set_now(&self, moment: OffsetDateTime) {
-        *self.time.lock().unwrap() = (Instant::now(), moment);
+        self.time.set(moment);
+    }
+
+    pub fn time(&self) -> Time {
+        self.time.clone()
     }
 
     /// One invocation in an execution environment, with a deadline that Lambda enforces.
@@ -231,14 +256,8 @@ impl Lab {
             self.repeats.push(Delivery { tries, ..delivery });
             return;
         }
-        let record = json!({
-            "version": "1.0",
-            "timestamp": "2026-11-23T02:00:00.000Z",
-            "requestContext": { "requestId": delivery.request_id, "functionArn": FUNCTION_ARN,
-                "condition": "RetriesExhausted", "approximateInvokeCount": tries },
-            "requestPayload": delivery.payload,
-        });
-        self.aws.send("dead", &record.to_string());
+        self.aws
+            .send("dead", &failure_record(&delivery).to_string());
     }
 
     /// Lambda's poller hands a batch of the waiting line over. False: no message was visible.
@@ -269,6 +288,17 @@ impl Lab {
             .map(|event| event["detail"].clone())
             .collect()
     }
+}
+
+/// What Lambda sends to the failure destination.
+pub fn failure_record(delivery: &Delivery) -> Value {
+    json!({
+        "version": "1.0",
+        "timestamp": "2026-11-23T02:00:00.000Z",
+        "requestContext": { "requestId": delivery.request_id, "functionArn": FUNCTION_ARN,
+            "condition": "RetriesExhausted", "approximateInvokeCount": 3 },
+        "requestPayload": delivery.payload,
+    })
 }
 
 fn short(detail: &Value) -> String {
