@@ -1,6 +1,7 @@
 //! The function and its services without a socket, in a time that the test moves: real SDK clients,
 //! execution environments, Lambda's repeats, the poller of the waiting line.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ impl Time {
 pub struct Lab {
     pub aws: FakeAws,
     populators: Vec<Populator>,
+    settings: Settings,
     time: Time,
     /// Lambda's queue of asynchronous invocations that failed and will be repeated.
     pub repeats: Vec<Delivery>,
@@ -115,29 +117,42 @@ impl Lab {
             Some(value.to_owned())
         })
         .unwrap();
-        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
-        // Without the pause before a second try, which is a matter of chance.
-        let retry = RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1));
-        let mut populators = Vec::new();
-        for environment in 0..ENVIRONMENTS {
-            let config = clients::config_loader(&settings.region)
-                .http_client(aws.http_client(environment))
-                .endpoint_url("http://services")
-                .credentials_provider(credentials.clone())
-                .retry_config(retry.clone())
-                .load()
-                .await;
-            let clock = Clock::new(clock.clone());
-            populators.push(Populator::new(settings.clone(), &config, clock));
-        }
-        Self {
+        let mut lab = Self {
             aws,
-            populators,
+            populators: Vec::new(),
+            settings,
             time,
             repeats: Vec::new(),
             invoked: 0,
             timeout: TIMEOUT,
             trace_header: None,
+        };
+        lab.renew_environments().await;
+        lab
+    }
+
+    /// Execution environments that have done nothing yet.
+    pub async fn renew_environments(&mut self) {
+        // The SDK counts retries for all clients of a process together that are for one service and
+        // Region, and allows only so many. What one test does must not depend on what others did.
+        static REGIONS: AtomicUsize = AtomicUsize::new(0);
+        let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
+        // Without the pause before a second try, which is a matter of chance.
+        let retry = RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1));
+        self.populators.clear();
+        for environment in 0..ENVIRONMENTS {
+            let config = clients::config_loader(&region)
+                .http_client(self.aws.http_client(environment))
+                .endpoint_url("http://services")
+                .credentials_provider(credentials.clone())
+                .retry_config(retry.clone())
+                .load()
+                .await;
+            let time = self.time.clone();
+            let clock = Clock::new(move || time.now());
+            self.populators
+                .push(Populator::new(self.settings.clone(), &config, clock));
         }
     }
 
