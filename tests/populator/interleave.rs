@@ -36,6 +36,7 @@ use std::time::Instant;
 use fake_aws::Slot;
 
 use self::process::Processes;
+pub use self::search::reads_jobs;
 use self::search::{Found, Search};
 use self::setups::{Begun, Way};
 

@@ -52,9 +52,11 @@ impl Time {
         Self(Arc::new(Mutex::new((Instant::now(), BEGIN))))
     }
 
+    /// In whole steps of two milliseconds: timers end at any moment within one.
     pub fn now(&self) -> OffsetDateTime {
         let (instant, moment) = *self.0.lock().unwrap();
-        moment + instant.elapsed()
+        let elapsed = instant.elapsed().as_millis() as u64;
+        moment + Duration::from_millis(elapsed / 2 * 2)
     }
 
     pub fn pass(&self, duration: Duration) {
@@ -72,8 +74,11 @@ impl Time {
 pub struct Lab {
     pub aws: FakeAws,
     populators: Vec<Populator>,
-    settings: Settings,
+    settings: [Settings; ENVIRONMENTS],
     time: Time,
+    /// How far each environment's clock is ahead.
+    ahead: [time::Duration; ENVIRONMENTS],
+    retry: RetryConfig,
     /// Lambda's queue of asynchronous invocations that failed and will be repeated.
     pub repeats: Vec<Delivery>,
     /// How many invocations there were: Lambda's request ids.
@@ -93,6 +98,11 @@ impl Lab {
 
     /// With these services, and settings besides; empty ones are unset.
     pub async fn with(aws: FakeAws, slot: Slot, variables: &[(&str, &str)]) -> Self {
+        Self::of(aws, slot, [variables; ENVIRONMENTS]).await
+    }
+
+    /// With settings for each environment, as during a deployment.
+    pub async fn of(aws: FakeAws, slot: Slot, variables: [&[(&str, &str)]; ENVIRONMENTS]) -> Self {
         let time = Time::new();
         let clock = {
             let time = time.clone();
@@ -103,25 +113,30 @@ impl Lab {
         let visibility = time::Duration::try_from(VISIBILITY).unwrap();
         let waiting = aws.create_queue("waiting", visibility, Some((1000, "dead")));
         let dead = aws.create_queue("dead", visibility, None);
-        let settings = Settings::read(|name| {
-            let given = variables.iter().find(|(key, _)| *key == name);
-            let value = match (given, name) {
-                (Some((_, value)), _) => value,
-                (None, "AWS_REGION") => "eu-west-1",
-                (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
-                (None, "WAITING_QUEUE_URL") => &waiting,
-                (None, "DEAD_LETTER_QUEUE_URL") => &dead,
-                (None, "EVENT_BUS_NAME") => "default",
-                (None, _) => return None,
-            };
-            Some(value.to_owned())
-        })
-        .unwrap();
+        let settings = variables.map(|variables| {
+            Settings::read(|name| {
+                let given = variables.iter().find(|(key, _)| *key == name);
+                let value = match (given, name) {
+                    (Some((_, value)), _) => value,
+                    (None, "AWS_REGION") => "eu-west-1",
+                    (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
+                    (None, "WAITING_QUEUE_URL") => &waiting,
+                    (None, "DEAD_LETTER_QUEUE_URL") => &dead,
+                    (None, "EVENT_BUS_NAME") => "default",
+                    (None, _) => return None,
+                };
+                Some(value.to_owned())
+            })
+            .unwrap()
+        });
         let mut lab = Self {
             aws,
             populators: Vec::new(),
             settings,
             time,
+            ahead: [time::Duration::ZERO; ENVIRONMENTS],
+            // Without the pause before a second try, which is a matter of chance.
+            retry: RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1)),
             repeats: Vec::new(),
             invoked: 0,
             timeout: TIMEOUT,
@@ -138,22 +153,35 @@ impl Lab {
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
-        // Without the pause before a second try, which is a matter of chance.
-        let retry = RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1));
         self.populators.clear();
-        for environment in 0..ENVIRONMENTS {
+        for (environment, settings) in self.settings.iter().enumerate() {
             let config = clients::config_loader(&region)
                 .http_client(self.aws.http_client(environment))
                 .endpoint_url("http://services")
                 .credentials_provider(credentials.clone())
-                .retry_config(retry.clone())
+                .retry_config(self.retry.clone())
                 .load()
                 .await;
-            let time = self.time.clone();
-            let clock = Clock::new(move || time.now());
+            let (time, ahead) = (self.time.clone(), self.ahead[environment]);
+            let clock = Clock::new(move || time.now() + ahead);
             self.populators
-                .push(Populator::new(self.settings.clone(), &config, clock));
+                .push(Populator::new(settings.clone(), &config, clock));
         }
+    }
+
+    /// Each environment's clock is so far ahead.
+    pub async fn set_ahead(&mut self, ahead: [time::Duration; ENVIRONMENTS]) {
+        self.ahead = ahead;
+        self.renew_environments().await;
+    }
+
+    /// The SDK pauses between two tries, as in production: a second each time. (It draws a part of the
+    /// initial pause, of which the greatest pause leaves always as much.)
+    pub async fn pause_between_tries(&mut self) {
+        self.retry = RetryConfig::standard()
+            .with_initial_backoff(Duration::from_secs(1_000_000))
+            .with_max_backoff(Duration::from_secs(1));
+        self.renew_environments().await;
     }
 
     pub fn now(&self) -> OffsetDateTime {
@@ -179,7 +207,7 @@ impl Lab {
         let invocation = Invocation {
             request_id: request_id.to_owned(),
             function_arn: FUNCTION_ARN.to_owned(),
-            deadline: self.now() + self.timeout,
+            deadline: self.now() + self.ahead[environment] + self.timeout,
             trace_header: self.trace_header.clone(),
         };
         let payload = Payload::from_text(&payload.to_string());

@@ -17,7 +17,10 @@ use crate::world::{request_for, table_arn};
 pub struct News {
     pub id: String,
     pub table: String,
+    /// The job type that is asked for.
     pub wish: &'static str,
+    /// The types that may be taken for it, where none is asked for; the settings of the environments.
+    pub defaults: Vec<&'static str>,
     pub time: OffsetDateTime,
     /// The payload that tells it, perhaps among other changes.
     pub event: Value,
@@ -36,6 +39,7 @@ impl News {
             id: id.to_owned(),
             table: table.to_owned(),
             wish,
+            defaults: vec![wish],
             time,
             event: event(id, time, detail),
             named: true,
@@ -69,22 +73,37 @@ impl News {
         }
     }
 
-    /// Whether a job's type does what this change asks for (contract section 3).
+    /// An event that names no job type: the setting of the environment that takes it says which.
+    pub fn by_default(
+        id: &str,
+        table: &str,
+        defaults: [&'static str; 2],
+        time: OffsetDateTime,
+    ) -> Self {
+        let detail = json!({ "idMappingTableArn": table_arn(table) });
+        Self {
+            event: event(id, time, detail),
+            defaults: defaults.to_vec(),
+            ..Self::with_wish(id, table, "", time)
+        }
+    }
+
+    /// Whether a job's type does what this change may ask for.
     fn is_served_by(&self, job: &Job) -> bool {
-        let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
-        job.table == self.table
-            && (sent == self.wish
-                || (sent == "BATCH" && self.wish != "DELETE_ONLY")
-                || (self.wish == "AUTO" && sent != "DELETE_ONLY"))
+        let mut defaults = self.defaults.iter();
+        job.table == self.table && defaults.any(|wish| serves(job, wish))
+    }
+
+    /// Whether it does so whichever environment has taken the change.
+    fn is_surely_served_by(&self, job: &Job) -> bool {
+        let mut defaults = self.defaults.iter();
+        job.table == self.table && defaults.all(|wish| serves(job, wish))
     }
 
     /// Whether an outcome's `detail` is of this change.
     fn has(&self, detail: &Value) -> bool {
         detail["idMappingTableIdentifier"] == json!(self.table)
-            && match self.named {
-                true => detail["requestId"] == json!(self.id),
-                false => detail["requestId"].is_null(),
-            }
+            && (!self.named || detail["requestId"] == json!(self.id))
     }
 
     /// Whether a message's body asks for this change; one that tracks a job does not.
@@ -95,6 +114,14 @@ impl News {
             && (!self.named || request["requestId"] == json!(self.id));
         waits || *body == self.event || body["requestPayload"] == self.event
     }
+}
+
+/// Whether a job's type does what is asked for (contract section 3).
+fn serves(job: &Job, wish: &str) -> bool {
+    let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
+    sent == wish
+        || (sent == "BATCH" && wish != "DELETE_ONLY")
+        || (wish == "AUTO" && sent != "DELETE_ONLY")
 }
 
 fn event(id: &str, time: OffsetDateTime, detail: Value) -> Value {
@@ -122,6 +149,8 @@ fn rfc_3339(time: OffsetDateTime) -> String {
 pub struct Allowed {
     /// How far a clock may differ from the time at which services note a job's start.
     pub clocks: Duration,
+    /// Whether somebody may start jobs through Clean Rooms that nobody can tell from ours.
+    pub jobs_by_hand: bool,
     /// Jobs whose start was never answered may stay unseen: a permission is missing, or they show when the
     /// call is given up. Such a job may run once more, unannounced.
     pub unseen_jobs: bool,
@@ -132,6 +161,8 @@ pub struct Allowed {
 pub struct Seen {
     /// The jobs that the function started.
     pub jobs: Vec<Job>,
+    /// The jobs that somebody started through Clean Rooms.
+    by_hand: Vec<Job>,
     /// The details of the outcome events, in the order of their publication.
     pub details: Vec<Value>,
     /// The bodies of the messages of the waiting queue.
@@ -150,8 +181,10 @@ impl Seen {
             messages.into_iter().flatten().map(body).collect()
         };
         let ours = |job: &&Job| !job.foreign && !job.by_hand;
+        let by_hand = |job: &&Job| job.by_hand;
         Self {
             jobs: state.jobs.iter().filter(ours).cloned().collect(),
+            by_hand: state.jobs.iter().filter(by_hand).cloned().collect(),
             details: state
                 .events
                 .iter()
@@ -186,6 +219,17 @@ impl Seen {
 
     pub fn is_retried(&self, change: &News) -> bool {
         self.retries.contains(&change.event)
+    }
+
+    /// Whether a message of the waiting or the dead-letter queue has this body.
+    pub fn keeps(&self, body: &Value) -> bool {
+        self.waiting.contains(body) || self.dead.contains(body)
+    }
+
+    /// Whether nothing but jobs that are tracked stands in the waiting queue.
+    pub fn only_tracks(&self) -> bool {
+        let tracks = |body: &Value| !body["watch"].is_null();
+        self.retries.is_empty() && self.waiting.iter().all(tracks)
     }
 
     /// What is not as promised, although no invocation runs. The changes are those that were accepted.
@@ -244,7 +288,7 @@ impl Seen {
                         && earlier
                             .ended_at
                             .is_some_and(|ended| ended <= job.started_at);
-                    change.is_served_by(earlier)
+                    change.is_surely_served_by(earlier)
                         && earlier.started_at >= change.time + surely_after
                         && !known_failed
                 };
@@ -269,7 +313,9 @@ impl Seen {
             return None;
         }
         let change = changes.iter().find(|change| change.has(detail))?;
-        let Some(job) = self.job_of(detail) else {
+        let mut by_hand = self.by_hand.iter().filter(|_| allowed.jobs_by_hand);
+        let taken = || by_hand.find(|job| is_of(job, detail));
+        let Some(job) = self.job_of(detail).or_else(taken) else {
             return Some(format!("{outcome} of {} names no job of ours", change.id));
         };
         let fault = if job.table != change.table {

@@ -10,6 +10,9 @@ use crate::clean_rooms::unsigned;
 use crate::http::{Reply, Request, refusal};
 use crate::{ACCOUNT, FakeAws, REGION};
 
+/// How long a message is kept, as the template sets it: the longest that SQS allows.
+const RETENTION: Duration = Duration::days(14);
+
 /// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -216,6 +219,9 @@ impl FakeAws {
         let now = self.now();
         let state = &mut *self.state();
         let queue = state.queues.get_mut(name)?;
+        queue
+            .messages
+            .retain(|message| now - message.sent_at <= RETENTION);
         let mut records = Vec::new();
         let mut gone = Vec::new();
         for message in &mut queue.messages {

@@ -411,11 +411,7 @@ impl<'a> Search<'a> {
 impl After {
     fn broken(&mut self, setup: &Setup, faults: usize) -> Vec<String> {
         let seen = Seen::of(&self.state, &self.retries);
-        let allowed = Allowed {
-            clocks: Duration::ZERO,
-            unseen_jobs: false,
-        };
-        let mut broken = seen.broken(&setup.changes, allowed);
+        let mut broken = seen.broken(&setup.changes, Allowed::default());
         broken.extend(self.history.broken(&seen, &setup.changes));
         self.history.pause(&seen, &setup.changes);
         // The second environment may have done the same at the same time; and each change was delivered
