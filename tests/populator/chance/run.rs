@@ -169,14 +169,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A change has happened when it is delivered. `None`: it is not to be delivered (again).
-    fn happens(&mut self, which: usize) -> Option<Value> {
+    /// Whether a change is not to be delivered again: it would be another one.
+    fn is_over(&self, which: usize) -> bool {
+        !self.news[which].named && self.accepted.contains(&which)
+    }
+
+    /// A change has happened when it is delivered.
+    fn happens(&mut self, which: usize) -> Value {
         // Some arrive in the second in which they happened.
         let delay = time::Duration::seconds((which % 2) as i64);
         if !self.news[which].named {
-            if self.accepted.contains(&which) {
-                return None;
-            }
             self.news[which].time = self.lab.now();
         } else if self.lab.now() < self.news[which].time + delay {
             self.lab.set_now(self.news[which].time + delay);
@@ -185,20 +187,23 @@ impl<'a> Run<'a> {
             self.accepted.insert(other);
             self.history.delivered(&self.news[other]);
         }
-        Some(self.news[which].event.clone())
+        self.news[which].event.clone()
     }
 
     async fn act(&mut self, step: &Step) {
         match *step {
             Step::Deliver(which, environment) => {
-                if let Some(event) = self.happens(which) {
+                if !self.is_over(which) {
+                    let event = self.happens(which);
                     self.lab.deliver(environment, &event).await;
                 }
             }
             Step::DeliverBoth(one, other) => {
-                let (Some(one), Some(other)) = (self.happens(one), self.happens(other)) else {
+                if self.is_over(one) || self.is_over(other) || one == other && !self.news[one].named
+                {
                     return;
-                };
+                }
+                let (one, other) = (self.happens(one), self.happens(other));
                 let lab = &mut self.lab;
                 let one = lab.delivery(&one);
                 let other = lab.delivery(&other);
@@ -210,9 +215,10 @@ impl<'a> Run<'a> {
                 lab.keep(other, &second);
             }
             Step::PollAndDeliver(which) => {
-                let Some(event) = self.happens(which) else {
+                if self.is_over(which) {
                     return;
-                };
+                }
+                let event = self.happens(which);
                 let delivery = self.lab.delivery(&event);
                 let mut poller = self.lab.clone();
                 let (ended, _) = tokio::join!(
