@@ -159,14 +159,25 @@ impl<'a> Run<'a> {
             Some(0) | None => time::Duration::ZERO,
             Some(ahead) => time::Duration::milliseconds(ahead + 200),
         };
-        let by_hand = self.scenario.has_jobs_by_hand();
         Allowed {
             clocks,
-            // Whoever starts a job by hand in the seconds of a lost call makes it impossible to tell which
-            // of the two is whose.
-            unseen_jobs: world.blind || by_hand,
-            jobs_by_hand: by_hand,
+            unseen_jobs: world.blind || self.are_jobs_alike(),
+            jobs_by_hand: self.scenario.has_jobs_by_hand(),
         }
+    }
+
+    /// Whether nobody can tell from their starts which job is whose: two of one workflow were accepted
+    /// within seconds, or somebody started one by hand.
+    fn are_jobs_alike(&self) -> bool {
+        let jobs = self.lab.aws.jobs();
+        let shared = self.scenario.world.shared_workflow;
+        let alike = jobs.iter().enumerate().any(|(index, job)| {
+            jobs.iter().skip(index + 1).any(|other| {
+                let near = (job.started_at - other.started_at).abs() < time::Duration::seconds(10);
+                near && (shared || job.table == other.table) && !job.foreign && !other.foreign
+            })
+        });
+        alike || self.scenario.has_jobs_by_hand()
     }
 
     /// Whether a change is not to be delivered again: it would be another one.
@@ -234,6 +245,8 @@ impl<'a> Run<'a> {
                 self.lab.poll(1 - environment).await;
             }
             Step::EndJob(status) => {
+                // None is over in less than a minute.
+                self.lab.pass(Duration::from_secs(60));
                 self.lab.aws.end_job(status);
             }
             Step::Pass(seconds) => self.lab.pass(Duration::from_secs(seconds)),
@@ -264,7 +277,6 @@ impl<'a> Run<'a> {
             .fail_by(|_, _| Some(Fault::Slow(Duration::from_millis(1))));
         self.lab.timeout = crate::lab::TIMEOUT;
         let most = 4 * self.scenario.news.len() + 12 + self.lab.aws.jobs().len().min(40);
-        let uncertain = self.scenario.world.blind || self.scenario.has_jobs_by_hand();
         let mut rounds = 0;
         while !(self.lab.repeats.is_empty() && self.lab.aws.messages("waiting").is_empty()) {
             self.lab.aws.end_job(Status::Succeeded);
@@ -278,7 +290,7 @@ impl<'a> Run<'a> {
             rounds += 1;
             if rounds > most {
                 // A job that cannot be told from others is tracked until MAX_WAIT is over.
-                if uncertain && Seen::of_lab(&self.lab).only_tracks() {
+                if self.allowed().unseen_jobs && Seen::of_lab(&self.lab).only_tracks() {
                     break;
                 }
                 return vec![format!("no end after {rounds} rounds")];
@@ -286,7 +298,7 @@ impl<'a> Run<'a> {
         }
         let seen = Seen::of_lab(&self.lab);
         let mut broken = Vec::new();
-        if !uncertain {
+        if !self.allowed().unseen_jobs {
             broken.extend(seen.broken_at_the_end());
             if self.scenario.tracks() {
                 broken.extend(seen.broken_ends());
