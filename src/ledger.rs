@@ -410,13 +410,6 @@ impl Record {
         record
     }
 
-    /// Transition: this call's job ran and failed, under this name at Entity Resolution.
-    pub fn call_failed(&self, attempt: Uuid, entity_resolution_job_id: &str) -> Self {
-        let mut record = self.claim_released(attempt);
-        record.push_ended(entity_resolution_job_id, entity_resolution_job_id);
-        record
-    }
-
     /// Transition: a job's start is reported so far.
     pub fn start_reported(&self, id: &JobId, reported: Reported) -> Self {
         let mut record = self.clone();

@@ -206,7 +206,7 @@ impl Work<'_> {
                 Ok(None)
             }
             Ok(Found::Failed(id)) => {
-                let transition = |record: &Record| record.call_failed(call.attempt, &id);
+                let transition = |record: &Record| record.claim_released(call.attempt);
                 ledger.update(entry, self.budget(), transition).await?;
                 tracing::warn!("{}", failed_unanswered(call, &id));
                 Ok(None)
@@ -327,10 +327,7 @@ impl Work<'_> {
                 Ok(Found::Failed(id)) => {
                     let said = failed_unanswered(call, &id);
                     tracing::warn!("{said}");
-                    (
-                        Box::new(move |record| record.call_failed(call.attempt, &id)),
-                        said,
-                    )
+                    (Box::new(|record| record.claim_released(call.attempt)), said)
                 }
                 Err(not_found) => {
                     self.looks.push(Look {

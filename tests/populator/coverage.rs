@@ -79,7 +79,7 @@ async fn a_started_job_costs_two_reads_and_three_writes_and_a_covered_request_on
             count(&lab, Operation::GetItem),
             count(&lab, Operation::PutItem)
         ),
-        (1, 2)
+        (2, 2)
     );
 }
 
@@ -475,4 +475,34 @@ async fn both_stand_ins_for_dynamodb_tell_the_same() {
         told.push(all);
     }
     assert_eq!(told[0], told[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_after_the_default_changed_starts_nothing() {
+    let aws = FakeAws::in_process();
+    let with_default = async |default| {
+        let settings = [("DEFAULT_JOB_TYPE", default)];
+        Lab::with(aws.clone(), Slot::Unlimited, &settings).await
+    };
+    let mut lab = with_default("INCREMENTAL").await;
+    let mut event = news("a", -10);
+    event["detail"].as_object_mut().unwrap().remove("jobType");
+    assert_eq!(lab.outcomes(&event).await, ["STARTED"]);
+    let now = lab.now();
+    for default in ["BATCH", "AUTO", "SERVICE_DEFAULT", "DELETE_ONLY"] {
+        let mut lab = with_default(default).await;
+        lab.set_now(now + time::Duration::minutes(1));
+        assert_eq!(lab.outcomes(&event).await, ["COVERED"], "{default}");
+        assert_eq!(lab.aws.jobs().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_covers_no_change() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.set_now(BEGIN + time::Duration::minutes(10));
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.set_now(BEGIN + time::Duration::minutes(2));
+    assert_eq!(lab.outcomes(&news("b", 60)).await, ["STARTED"]);
+    assert_eq!(lab.outcomes(&news("c", 60)).await, ["COVERED"]);
 }
