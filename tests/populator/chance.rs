@@ -1,263 +1,23 @@
 //! The promises under chance: many tables, deliveries and faults, two execution environments
-//! interleaved at their calls, on a database that speaks DynamoDB.
+//! interleaved at their calls, and a world with whatever AWS leaves open.
 //!
 //! A run is made of its seed alone. What breaks a promise is printed with its seed, made as short as
-//! it can be; `CHANCE_SEED` replays it, `CHANCE_RUNS` runs more.
+//! it can be; `CHANCE_SEED` replays it, `CHANCE_RUNS` runs more (300). The promises are asked for after
+//! each step, and nothing is delivered again for their sake.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod run;
+mod scenario;
 
-use fake_aws::{FakeAws, Fault, Operation, Slot, Status};
-
-use crate::lab::{BEGIN, Lab, VISIBILITY};
-use crate::promises::{self, News};
-use crate::proof::faults;
-
-/// Pseudo-random numbers (xorshift), the same from the same seed.
-#[derive(Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())]
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    /// One piece of news is delivered to one environment.
-    Deliver(usize, usize),
-    /// Two are delivered at once, one to each.
-    DeliverBoth(usize, usize),
-    /// The waiting line is polled by one environment while news is delivered to the other.
-    PollAndDeliver(usize),
-    /// A round: what failed is repeated, and the waiting line is polled.
-    Round(usize),
-    EndJob(Status),
-    Pass(u64),
-}
-
-#[derive(Clone)]
-struct Scenario {
-    slot: Slot,
-    news: Vec<News>,
-    steps: Vec<Step>,
-    /// By the number of a call: which of its operation's faults it has.
-    faults: BTreeMap<usize, usize>,
-    /// Whether Entity Resolution may fail to tell of a job.
-    blind: bool,
-    /// After how many seconds it shows a job.
-    shown_after: i64,
-    /// Whether jobs are followed to their end.
-    track: bool,
-    /// How long calls take.
-    pace: u64,
-}
-
-fn scenario(seed: u64) -> Scenario {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    for _ in 0..8 {
-        random.next();
-    }
-    let tables = 1 + random.below(5);
-    let news: Vec<News> = (0..2 + random.below(10))
-        .map(|number| {
-            let table = format!(
-                "aaaaaaaa-{:04}-4000-8000-000000000001",
-                random.below(tables)
-            );
-            let wish = random.of(&[
-                "INCREMENTAL",
-                "AUTO",
-                "BATCH",
-                "SERVICE_DEFAULT",
-                "DELETE_ONLY",
-            ]);
-            let time = BEGIN + time::Duration::seconds(random.below(1_800) as i64 - 60);
-            News::with_wish(&format!("news-{number}"), &table, wish, time)
-        })
-        .collect();
-    let count = news.len();
-    let mut steps = Vec::new();
-    for which in 0..count {
-        for _ in 0..1 + random.below(3) {
-            let other = random.below(count);
-            let step = match random.below(4) {
-                0 => Step::DeliverBoth(which, other),
-                1 => Step::PollAndDeliver(which),
-                _ => Step::Deliver(which, random.below(2)),
-            };
-            steps.push(step);
-        }
-        if random.below(2) == 0 {
-            let ends = [Status::Succeeded, Status::Succeeded, Status::Failed];
-            steps.push(Step::EndJob(random.of(&ends)));
-        }
-        if random.below(3) == 0 {
-            steps.push(Step::Round(random.below(2)));
-        }
-        if random.below(2) == 0 {
-            steps.push(Step::Pass(1 + random.below(400) as u64));
-        }
-    }
-    for index in (1..steps.len()).rev() {
-        steps.swap(index, random.below(index + 1));
-    }
-    let count = random.below(12);
-    let faults = (0..count)
-        .map(|_| (random.below(150), random.below(100)))
-        .collect();
-    Scenario {
-        slot: random.of(&[Slot::Conflict, Slot::QuotaExceeded, Slot::Queue]),
-        news,
-        steps,
-        faults,
-        blind: random.below(4) == 0,
-        shown_after: random.of(&[0, 0, 10, 100, 240]),
-        track: random.below(2) == 0,
-        pace: random.next() | 1,
-    }
-}
-
-/// Runs a scenario to its end. The promises that were broken, and what happened.
-async fn run(scenario: &Scenario) -> (Vec<String>, String, usize) {
-    let aws = FakeAws::in_process_with_database().unwrap();
-    let track = [("TRACK_COMPLETION", "true")];
-    let settings = if scenario.track { &track[..] } else { &[] };
-    let mut lab = Lab::with(aws, scenario.slot, settings).await;
-    lab.aws.state().shown_after = time::Duration::seconds(scenario.shown_after);
-    let plan = scenario.clone();
-    lab.aws.fail_by(move |number, operation| {
-        let reads_jobs = matches!(
-            operation,
-            Operation::GetIdMappingTable
-                | Operation::ListIdMappingJobs
-                | Operation::GetIdMappingJob
-        );
-        if let Some(choice) = plan
-            .faults
-            .get(&number)
-            .filter(|_| plan.blind || !reads_jobs)
-        {
-            let faults = faults(operation);
-            return faults.get(choice % faults.len()).cloned();
-        }
-        // Calls take their time, so that the two environments' mix.
-        let mut random = Random(plan.pace.wrapping_add(number as u64 * 0x9e37_79b9) | 1);
-        random.next();
-        Some(Fault::Slow(Duration::from_millis(random.below(60) as u64)))
-    });
-    for step in &scenario.steps {
-        act(&mut lab, scenario, step).await;
-    }
-    // Every piece of news arrives in the end; faults end, and slots free.
-    lab.aws
-        .fail_by(|_, _| Some(Fault::Slow(Duration::from_millis(1))));
-    for which in 0..scenario.news.len() {
-        act(&mut lab, scenario, &Step::Deliver(which, 0)).await;
-    }
-    let mut rounds = 0;
-    let mut broken = Vec::new();
-    while !(lab.repeats.is_empty() && lab.aws.messages("waiting").is_empty()) {
-        lab.aws.end_job(Status::Succeeded);
-        lab.pass(VISIBILITY);
-        lab.repeat(0).await;
-        while lab.poll(0).await {}
-        rounds += 1;
-        if rounds > 4 * scenario.news.len() + 12 {
-            broken.push(format!("no end after {rounds} rounds"));
-            break;
-        }
-    }
-    broken.extend(promises::broken(&lab, &scenario.news));
-    // A job that cannot be looked for is given up, and is no promise.
-    if scenario.track && !scenario.blind {
-        broken.extend(promises::broken_ends(&lab));
-    }
-    if scenario.blind {
-        // A job that could not be found may run once more; a request that could not be recorded too.
-        broken.retain(|promise| {
-            !promise.contains("one too many") && !promise.contains("is not announced")
-        });
-    }
-    (broken, promises::story(&lab), lab.aws.call_count())
-}
-
-async fn act(lab: &mut Lab, scenario: &Scenario, step: &Step) {
-    let earliest = |lab: &Lab, which: usize| {
-        // Some arrive in the second in which they happened.
-        let delay = time::Duration::seconds((which % 2) as i64);
-        let happened = scenario.news[which].time + delay;
-        if lab.now() < happened {
-            lab.set_now(happened);
-        }
-    };
-    match *step {
-        Step::Deliver(which, environment) => {
-            earliest(lab, which);
-            lab.deliver(environment, &scenario.news[which].event).await;
-        }
-        Step::DeliverBoth(one, other) => {
-            earliest(lab, one);
-            earliest(lab, other);
-            let one = lab.delivery(&scenario.news[one].event);
-            let other = lab.delivery(&scenario.news[other].event);
-            let (first, second) = tokio::join!(
-                lab.invoke(0, &one.request_id, &one.payload),
-                lab.invoke(1, &other.request_id, &other.payload)
-            );
-            lab.keep(one, &first);
-            lab.keep(other, &second);
-        }
-        Step::PollAndDeliver(which) => {
-            earliest(lab, which);
-            let delivery = lab.delivery(&scenario.news[which].event);
-            let mut poller = lab.clone();
-            let (ended, _) = tokio::join!(
-                lab.invoke(0, &delivery.request_id, &delivery.payload),
-                poller.poll(1)
-            );
-            lab.keep(delivery, &ended);
-        }
-        Step::Round(environment) => {
-            lab.pass(VISIBILITY);
-            lab.repeat(environment).await;
-            lab.poll(1 - environment).await;
-        }
-        Step::EndJob(status) => {
-            lab.aws.end_job(status);
-        }
-        Step::Pass(seconds) => lab.pass(Duration::from_secs(seconds)),
-    }
-}
+use self::run::run;
+pub use self::scenario::Random;
+use self::scenario::{Scenario, World, scenario};
 
 /// The same, without what can be left out.
 async fn shortest(mut scenario: Scenario) -> Scenario {
     loop {
         let mut shorter = None;
-        let without_a_step = (0..scenario.steps.len()).map(|index| {
-            let mut shorter = scenario.clone();
-            shorter.steps.remove(index);
-            shorter
-        });
-        let without_a_fault = scenario.faults.keys().map(|number| {
-            let mut shorter = scenario.clone();
-            shorter.faults.remove(number);
-            shorter
-        });
-        for candidate in without_a_step.chain(without_a_fault) {
-            if !run(&candidate).await.0.is_empty() {
+        for candidate in shorter_ones(&scenario) {
+            if !run(&candidate).await.broken.is_empty() {
                 shorter = Some(candidate);
                 break;
             }
@@ -269,47 +29,97 @@ async fn shortest(mut scenario: Scenario) -> Scenario {
     }
 }
 
+/// The same with one thing less.
+fn shorter_ones(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
+    let without_a_step = (0..scenario.steps.len()).map(|index| {
+        let mut shorter = scenario.clone();
+        shorter.steps.remove(index);
+        shorter
+    });
+    let without_a_fault = scenario.faults.keys().map(|number| {
+        let mut shorter = scenario.clone();
+        shorter.faults.remove(number);
+        shorter
+    });
+    let in_a_simpler_world = simpler(&scenario.world).into_iter().map(|world| Scenario {
+        world,
+        ..scenario.clone()
+    });
+    without_a_step
+        .chain(without_a_fault)
+        .chain(in_a_simpler_world)
+}
+
+fn simpler(world: &World) -> Vec<World> {
+    let changes: [fn(&mut World); 13] = [
+        |world| world.database = false,
+        |world| world.blind = false,
+        |world| world.shown_after = 0,
+        |world| world.entity_resolution_ahead = 0,
+        |world| world.ahead = [0, 0],
+        |world| world.oldest_first = false,
+        |world| world.shuffled = None,
+        |world| world.queued_have_no_start = false,
+        |world| world.many_jobs = false,
+        |world| world.shared_workflow = false,
+        |world| world.track = [false, false],
+        |world| world.timeout = 0,
+        |world| world.backoff = false,
+    ];
+    let changed = changes.iter().map(|change| {
+        let mut changed = world.clone();
+        change(&mut changed);
+        changed
+    });
+    let differs = |changed: &World| format!("{changed:?}") != format!("{world:?}");
+    changed.filter(differs).collect()
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_promises_hold_under_chance() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
     let seeds = match number("CHANCE_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("CHANCE_RUNS").unwrap_or(300),
     };
     let (mut steps, mut injected, mut calls) = (0, 0, 0);
     let runs = seeds.end - seeds.start;
+    let mut broken = Vec::new();
     for seed in seeds {
         let scenario = scenario(seed);
-        let (broken, _, made) = run(&scenario).await;
-        if !broken.is_empty() {
-            let scenario = shortest(scenario).await;
-            let (broken, story, _) = run(&scenario).await;
-            let news: Vec<String> = scenario
-                .news
-                .iter()
-                .map(|news| {
-                    format!(
-                        "{} of {} {} at {}",
-                        news.id, news.table, news.wish, news.time
-                    )
-                })
-                .collect();
-            panic!(
-                "CHANCE_SEED={seed}: {broken:#?}\n{:?}, news {news:#?}\nsteps {:?}\nfaults {:?}\n{story}",
-                scenario.slot, scenario.steps, scenario.faults
-            );
+        let ran = run(&scenario).await;
+        if !ran.broken.is_empty() {
+            broken.push((seed, ran.broken));
         }
         steps += scenario.steps.len();
-        injected += scenario
-            .faults
-            .keys()
-            .filter(|number| **number < made)
-            .count();
-        calls += made;
+        let faults = scenario.faults.keys();
+        injected += faults.filter(|number| **number < ran.calls).count();
+        calls += ran.calls;
+    }
+    if let Some((seed, _)) = broken.first() {
+        let explained = explained(scenario(*seed)).await;
+        panic!("broken by these seeds: {broken:#?}\nCHANCE_SEED={seed}: {explained}");
     }
     println!("{runs} runs with {steps} steps, {calls} calls and {injected} faults");
+}
+
+/// What is broken in the shortest scenario that breaks anything, and how.
+async fn explained(scenario: Scenario) -> String {
+    let scenario = shortest(scenario).await;
+    let ran = run(&scenario).await;
+    let news: Vec<String> = scenario
+        .news
+        .iter()
+        .map(|news| {
+            let (id, table, wish) = (&news.id, &news.table, news.wish);
+            format!("{id} of {table} {wish} at {}", news.time)
+        })
+        .collect();
+    format!(
+        "{:#?}\n{:?}, news {news:#?}\nsteps {:?}\nfaults {:?}\n{:?}\n{}",
+        ran.broken, scenario.slot, scenario.steps, scenario.faults, scenario.world, ran.story
+    )
 }

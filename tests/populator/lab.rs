@@ -1,6 +1,7 @@
 //! The function and its services without a socket, in a time that the test moves: real SDK clients,
 //! execution environments, Lambda's repeats, the poller of the waiting line.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,13 +42,43 @@ pub struct Delivery {
     pub tries: u32,
 }
 
+/// A virtual time, which passes while something is waited for. The runtime must be paused.
+#[derive(Clone, Debug)]
+pub struct Time(Arc<Mutex<(Instant, OffsetDateTime)>>);
+
+impl Time {
+    /// It is [`BEGIN`].
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new((Instant::now(), BEGIN))))
+    }
+
+    /// In whole steps of two milliseconds: timers end at any moment within one.
+    pub fn now(&self) -> OffsetDateTime {
+        let (instant, moment) = *self.0.lock().unwrap();
+        let elapsed = instant.elapsed().as_millis() as u64;
+        moment + Duration::from_millis(elapsed / 2 * 2)
+    }
+
+    pub fn pass(&self, duration: Duration) {
+        self.0.lock().unwrap().1 += duration;
+    }
+
+    pub fn set(&self, moment: OffsetDateTime) {
+        *self.0.lock().unwrap() = (Instant::now(), moment);
+    }
+}
+
 /// Everything is at one moment of a virtual time, which passes while something is waited for. The
 /// runtime must be paused.
 #[derive(Clone)]
 pub struct Lab {
     pub aws: FakeAws,
     populators: Vec<Populator>,
-    time: Arc<Mutex<(Instant, OffsetDateTime)>>,
+    settings: [Settings; ENVIRONMENTS],
+    time: Time,
+    /// How far each environment's clock is ahead.
+    ahead: [time::Duration; ENVIRONMENTS],
+    retry: RetryConfig,
     /// Lambda's queue of asynchronous invocations that failed and will be repeated.
     pub repeats: Vec<Delivery>,
     /// How many invocations there were: Lambda's request ids.
@@ -67,57 +98,90 @@ impl Lab {
 
     /// With these services, and settings besides; empty ones are unset.
     pub async fn with(aws: FakeAws, slot: Slot, variables: &[(&str, &str)]) -> Self {
-        let time = Arc::new(Mutex::new((Instant::now(), BEGIN)));
+        Self::of(aws, slot, [variables; ENVIRONMENTS]).await
+    }
+
+    /// With settings for each environment, as during a deployment.
+    pub async fn of(aws: FakeAws, slot: Slot, variables: [&[(&str, &str)]; ENVIRONMENTS]) -> Self {
+        let time = Time::new();
         let clock = {
-            let time = Arc::clone(&time);
-            move || {
-                let (instant, moment) = *time.lock().unwrap();
-                moment + instant.elapsed()
-            }
+            let time = time.clone();
+            move || time.now()
         };
         aws.set_clock(clock.clone());
         aws.set_slot(slot);
         let visibility = time::Duration::try_from(VISIBILITY).unwrap();
         let waiting = aws.create_queue("waiting", visibility, Some((1000, "dead")));
         let dead = aws.create_queue("dead", visibility, None);
-        let settings = Settings::read(|name| {
-            let given = variables.iter().find(|(key, _)| *key == name);
-            let value = match (given, name) {
-                (Some((_, value)), _) => value,
-                (None, "AWS_REGION") => "eu-west-1",
-                (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
-                (None, "WAITING_QUEUE_URL") => &waiting,
-                (None, "DEAD_LETTER_QUEUE_URL") => &dead,
-                (None, "EVENT_BUS_NAME") => "default",
-                (None, _) => return None,
-            };
-            Some(value.to_owned())
-        })
-        .unwrap();
-        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
-        // Without the pause before a second try, which is a matter of chance.
-        let retry = RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1));
-        let mut populators = Vec::new();
-        for environment in 0..ENVIRONMENTS {
-            let config = clients::config_loader(&settings.region)
-                .http_client(aws.http_client(environment))
-                .endpoint_url("http://services")
-                .credentials_provider(credentials.clone())
-                .retry_config(retry.clone())
-                .load()
-                .await;
-            let clock = Clock::new(clock.clone());
-            populators.push(Populator::new(settings.clone(), &config, clock));
-        }
-        Self {
+        let settings = variables.map(|variables| {
+            Settings::read(|name| {
+                let given = variables.iter().find(|(key, _)| *key == name);
+                let value = match (given, name) {
+                    (Some((_, value)), _) => value,
+                    (None, "AWS_REGION") => "eu-west-1",
+                    (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
+                    (None, "WAITING_QUEUE_URL") => &waiting,
+                    (None, "DEAD_LETTER_QUEUE_URL") => &dead,
+                    (None, "EVENT_BUS_NAME") => "default",
+                    (None, _) => return None,
+                };
+                Some(value.to_owned())
+            })
+            .unwrap()
+        });
+        let mut lab = Self {
             aws,
-            populators,
+            populators: Vec::new(),
+            settings,
             time,
+            ahead: [time::Duration::ZERO; ENVIRONMENTS],
+            // Without the pause before a second try, which is a matter of chance.
+            retry: RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1)),
             repeats: Vec::new(),
             invoked: 0,
             timeout: TIMEOUT,
             trace_header: None,
+        };
+        lab.renew_environments().await;
+        lab
+    }
+
+    /// Execution environments that have done nothing yet.
+    pub async fn renew_environments(&mut self) {
+        // The SDK counts retries for all clients of a process together that are for one service and
+        // Region, and allows only so many. What one test does must not depend on what others did.
+        static REGIONS: AtomicUsize = AtomicUsize::new(0);
+        let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
+        self.populators.clear();
+        for (environment, settings) in self.settings.iter().enumerate() {
+            let config = clients::config_loader(&region)
+                .http_client(self.aws.http_client(environment))
+                .endpoint_url("http://services")
+                .credentials_provider(credentials.clone())
+                .retry_config(self.retry.clone())
+                .load()
+                .await;
+            let (time, ahead) = (self.time.clone(), self.ahead[environment]);
+            let clock = Clock::new(move || time.now() + ahead);
+            self.populators
+                .push(Populator::new(settings.clone(), &config, clock));
         }
+    }
+
+    /// Each environment's clock is so far ahead.
+    pub async fn set_ahead(&mut self, ahead: [time::Duration; ENVIRONMENTS]) {
+        self.ahead = ahead;
+        self.renew_environments().await;
+    }
+
+    /// The SDK pauses between two tries, as in production: a second each time. (It draws a part of the
+    /// initial pause, of which the greatest pause leaves always as much.)
+    pub async fn pause_between_tries(&mut self) {
+        self.retry = RetryConfig::standard()
+            .with_initial_backoff(Duration::from_secs(1_000_000))
+            .with_max_backoff(Duration::from_secs(1));
+        self.renew_environments().await;
     }
 
     pub fn now(&self) -> OffsetDateTime {
@@ -126,12 +190,16 @@ impl Lab {
 
     /// Time passes, and nothing happens.
     pub fn pass(&self, duration: Duration) {
-        self.time.lock().unwrap().1 += duration;
+        self.time.pass(duration);
     }
 
     /// It is this moment.
     pub fn set_now(&self, moment: OffsetDateTime) {
-        *self.time.lock().unwrap() = (Instant::now(), moment);
+        self.time.set(moment);
+    }
+
+    pub fn time(&self) -> Time {
+        self.time.clone()
     }
 
     /// One invocation in an execution environment, with a deadline that Lambda enforces.
@@ -139,7 +207,7 @@ impl Lab {
         let invocation = Invocation {
             request_id: request_id.to_owned(),
             function_arn: FUNCTION_ARN.to_owned(),
-            deadline: self.now() + self.timeout,
+            deadline: self.now() + self.ahead[environment] + self.timeout,
             trace_header: self.trace_header.clone(),
         };
         let payload = Payload::from_text(&payload.to_string());
@@ -231,14 +299,8 @@ impl Lab {
             self.repeats.push(Delivery { tries, ..delivery });
             return;
         }
-        let record = json!({
-            "version": "1.0",
-            "timestamp": "2026-11-23T02:00:00.000Z",
-            "requestContext": { "requestId": delivery.request_id, "functionArn": FUNCTION_ARN,
-                "condition": "RetriesExhausted", "approximateInvokeCount": tries },
-            "requestPayload": delivery.payload,
-        });
-        self.aws.send("dead", &record.to_string());
+        self.aws
+            .send("dead", &failure_record(&delivery).to_string());
     }
 
     /// Lambda's poller hands a batch of the waiting line over. False: no message was visible.
@@ -269,6 +331,17 @@ impl Lab {
             .map(|event| event["detail"].clone())
             .collect()
     }
+}
+
+/// What Lambda sends to the failure destination.
+pub fn failure_record(delivery: &Delivery) -> Value {
+    json!({
+        "version": "1.0",
+        "timestamp": "2026-11-23T02:00:00.000Z",
+        "requestContext": { "requestId": delivery.request_id, "functionArn": FUNCTION_ARN,
+            "condition": "RetriesExhausted", "approximateInvokeCount": 3 },
+        "requestPayload": delivery.payload,
+    })
 }
 
 fn short(detail: &Value) -> String {

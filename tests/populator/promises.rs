@@ -1,23 +1,31 @@
-//! What is promised, as a question to a world in which something happened.
+//! What is promised, as questions to a world in which no invocation runs just now.
+//!
+//! They are asked before anything is delivered again: a loss that a later delivery of the same change
+//! would repair is a loss. Only what AWS itself keeps counts: Lambda's retries and the queues.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fake_aws::{Job, Operation, Status};
+use fake_aws::{Job, Message, State, Status};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use crate::lab::Lab;
-use crate::world::table_arn;
+use crate::lab::{Delivery, Lab};
+use crate::world::{request_for, table_arn};
 
 /// A table's data changed.
 #[derive(Clone, Debug)]
 pub struct News {
     pub id: String,
     pub table: String,
+    /// The job type that is asked for.
     pub wish: &'static str,
+    /// The types that may be taken for it, where none is asked for; the settings of the environments.
+    pub defaults: Vec<&'static str>,
     pub time: OffsetDateTime,
-    /// The event that tells it.
+    /// The payload that tells it, perhaps among other changes.
     pub event: Value,
+    /// Whether the payload has an id of its own; otherwise it is the only change of its table.
+    pub named: bool,
 }
 
 impl News {
@@ -26,34 +34,108 @@ impl News {
     }
 
     pub fn with_wish(id: &str, table: &str, wish: &'static str, time: OffsetDateTime) -> Self {
-        let event = json!({
-            "version": "0",
-            "id": id,
-            "detail-type": "ID Mapping Population Requested",
-            "source": "com.example",
-            "account": "123456789012",
-            "time": rfc_3339(time),
-            "region": "eu-west-1",
-            "resources": [],
-            "detail": { "idMappingTableArn": table_arn(table), "jobType": wish },
-        });
+        let detail = json!({ "idMappingTableArn": table_arn(table), "jobType": wish });
         Self {
             id: id.to_owned(),
             table: table.to_owned(),
             wish,
+            defaults: vec![wish],
             time,
-            event,
+            event: event(id, time, detail),
+            named: true,
         }
     }
 
-    /// Whether a job's type does what this news asks for (contract section 3).
-    fn is_served_by(&self, job: &Job) -> bool {
-        let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
-        job.table == self.table
-            && (sent == self.wish
-                || (sent == "BATCH" && self.wish != "DELETE_ONLY")
-                || (self.wish == "AUTO" && sent != "DELETE_ONLY"))
+    /// One event that tells of changes of several tables.
+    pub fn of_tables(
+        id: &str,
+        tables: &[String],
+        wish: &'static str,
+        time: OffsetDateTime,
+    ) -> Vec<Self> {
+        let targets: Vec<Value> = tables.iter().map(|table| request_for(table)).collect();
+        let event = event(id, time, json!({ "targets": targets, "jobType": wish }));
+        let of = |table: &String| Self {
+            event: event.clone(),
+            ..Self::with_wish(id, table, wish, time)
+        };
+        tables.iter().map(of).collect()
     }
+
+    /// A bare request that names nothing but the table. Its change is as old as its delivery.
+    pub fn bare(id: &str, table: &str, wish: &'static str, time: OffsetDateTime) -> Self {
+        let mut request = request_for(table);
+        request["jobType"] = json!(wish);
+        Self {
+            event: request,
+            named: false,
+            ..Self::with_wish(id, table, wish, time)
+        }
+    }
+
+    /// An event that names no job type: the setting of the environment that takes it says which.
+    pub fn by_default(
+        id: &str,
+        table: &str,
+        defaults: [&'static str; 2],
+        time: OffsetDateTime,
+    ) -> Self {
+        let detail = json!({ "idMappingTableArn": table_arn(table) });
+        Self {
+            event: event(id, time, detail),
+            defaults: defaults.to_vec(),
+            ..Self::with_wish(id, table, "", time)
+        }
+    }
+
+    /// Whether a job's type does what this change may ask for.
+    fn is_served_by(&self, job: &Job) -> bool {
+        let mut defaults = self.defaults.iter();
+        job.table == self.table && defaults.any(|wish| serves(job, wish))
+    }
+
+    /// Whether it does so whichever environment has taken the change.
+    fn is_surely_served_by(&self, job: &Job) -> bool {
+        let mut defaults = self.defaults.iter();
+        job.table == self.table && defaults.all(|wish| serves(job, wish))
+    }
+
+    /// Whether an outcome's `detail` is of this change.
+    fn has(&self, detail: &Value) -> bool {
+        detail["idMappingTableIdentifier"] == json!(self.table)
+            && (!self.named || detail["requestId"] == json!(self.id))
+    }
+
+    /// Whether a message's body asks for this change; one that tracks a job does not.
+    fn is_in(&self, body: &Value) -> bool {
+        let request = &body["request"];
+        let waits = body["watch"].is_null()
+            && request["idMappingTableIdentifier"] == json!(self.table)
+            && (!self.named || request["requestId"] == json!(self.id));
+        waits || *body == self.event || body["requestPayload"] == self.event
+    }
+}
+
+/// Whether a job's type does what is asked for (contract section 3).
+fn serves(job: &Job, wish: &str) -> bool {
+    let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
+    sent == wish
+        || (sent == "BATCH" && wish != "DELETE_ONLY")
+        || (wish == "AUTO" && sent != "DELETE_ONLY")
+}
+
+fn event(id: &str, time: OffsetDateTime, detail: Value) -> Value {
+    json!({
+        "version": "0",
+        "id": id,
+        "detail-type": "ID Mapping Population Requested",
+        "source": "com.example",
+        "account": "123456789012",
+        "time": rfc_3339(time),
+        "region": "eu-west-1",
+        "resources": [],
+        "detail": detail,
+    })
 }
 
 /// In whole seconds, as events have it.
@@ -62,182 +144,399 @@ fn rfc_3339(time: OffsetDateTime) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
-/// The promises about the ends of jobs that were not kept, where jobs are followed.
-pub fn broken_ends(lab: &Lab) -> Vec<String> {
-    let mut broken = Vec::new();
-    let details = lab.details();
-    let jobs = lab.aws.jobs();
-    for job in jobs.iter().filter(|job| is_announced(job, &details)) {
-        let ends: BTreeSet<(&str, &str)> = details
-            .iter()
-            .filter(|detail| {
-                detail["idMappingJobId"] == json!(job.id)
-                    || detail["entityResolutionJobId"] == json!(job.entity_resolution_id)
-            })
-            .filter_map(|detail| Some((detail["outcome"].as_str()?, detail["eventId"].as_str()?)))
-            .filter(|(outcome, _)| ["SUCCEEDED", "FAILED"].contains(outcome))
-            .collect();
-        let told: Vec<&str> = ends.iter().map(|(outcome, _)| *outcome).collect();
-        let expected = match job.status {
-            Status::Succeeded => &["SUCCEEDED"][..],
-            Status::Failed => &["FAILED"],
-            Status::Queued | Status::Running => &[],
+/// What the environment does that no function can make up for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// How far a clock may differ from the time at which services note a job's start.
+    pub clocks: Duration,
+    /// Whether somebody may start jobs through Clean Rooms that nobody can tell from ours.
+    pub jobs_by_hand: bool,
+    /// Jobs whose start was never answered may stay unseen: a permission is missing, or they show when the
+    /// call is given up. Such a job may run once more, unannounced.
+    pub unseen_jobs: bool,
+}
+
+/// The world between two invocations.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The jobs that the function started.
+    pub jobs: Vec<Job>,
+    /// The jobs that somebody started through Clean Rooms.
+    by_hand: Vec<Job>,
+    /// The details of the outcome events, in the order of their publication.
+    pub details: Vec<Value>,
+    /// The bodies of the messages of the waiting queue.
+    waiting: Vec<Value>,
+    /// The bodies of the messages of the dead-letter queue.
+    dead: Vec<Value>,
+    /// The payloads that Lambda keeps for a retry.
+    retries: Vec<Value>,
+}
+
+impl Seen {
+    pub fn of(state: &State, retries: &[Delivery]) -> Self {
+        let bodies = |queue: &str| {
+            let messages = state.queues.get(queue).map(|queue| &queue.messages);
+            let body = |message: &Message| serde_json::from_str(&message.body).unwrap();
+            messages.into_iter().flatten().map(body).collect()
         };
-        if told != expected {
-            broken.push(format!("job {job} {:?} is told to be {told:?}", job.status));
+        let ours = |job: &&Job| !job.foreign && !job.by_hand;
+        let by_hand = |job: &&Job| job.by_hand;
+        Self {
+            jobs: state.jobs.iter().filter(ours).cloned().collect(),
+            by_hand: state.jobs.iter().filter(by_hand).cloned().collect(),
+            details: state
+                .events
+                .iter()
+                .map(|event| event["detail"].clone())
+                .collect(),
+            waiting: bodies("waiting"),
+            dead: bodies("dead"),
+            retries: retries.iter().map(|retry| retry.payload.clone()).collect(),
         }
     }
-    broken
-}
 
-/// The promises that were not kept.
-pub fn broken(lab: &Lab, news: &[News]) -> Vec<String> {
-    let mut broken = Vec::new();
-    let jobs = lab.aws.jobs();
-    let details = lab.details();
-    let kept = kept(lab);
+    pub fn of_lab(lab: &Lab) -> Self {
+        Self::of(&lab.aws.state(), &lab.repeats)
+    }
 
-    for news in news {
-        let of_news = |detail: &&Value| detail["requestId"] == json!(news.id);
-        let outcomes: BTreeSet<&str> = details
+    fn job_of(&self, detail: &Value) -> Option<&Job> {
+        self.jobs.iter().find(|job| is_of(job, detail))
+    }
+
+    pub fn has(&self, outcome: &str, change: &News) -> bool {
+        let of_change = |detail: &Value| detail["outcome"] == outcome && change.has(detail);
+        self.details.iter().any(of_change)
+    }
+
+    pub fn waits(&self, change: &News) -> bool {
+        self.waiting.iter().any(|body| change.is_in(body))
+    }
+
+    pub fn is_dead(&self, change: &News) -> bool {
+        self.dead.iter().any(|body| change.is_in(body))
+    }
+
+    pub fn is_retried(&self, change: &News) -> bool {
+        self.retries.contains(&change.event)
+    }
+
+    /// Whether a message of the waiting or the dead-letter queue has this body.
+    pub fn keeps(&self, body: &Value) -> bool {
+        self.waiting.contains(body) || self.dead.contains(body)
+    }
+
+    /// Whether nothing but jobs that are tracked stands in the waiting queue.
+    pub fn only_tracks(&self) -> bool {
+        let tracks = |body: &Value| !body["watch"].is_null();
+        self.retries.is_empty() && self.waiting.iter().all(tracks)
+    }
+
+    /// What is not as promised, although no invocation runs. The changes are those that were accepted.
+    pub fn broken(&self, changes: &[News], allowed: Allowed) -> Vec<String> {
+        let mut broken = Vec::new();
+        for change in changes {
+            broken.extend(self.lost(change));
+            broken.extend(self.started_twice(change));
+        }
+        if !allowed.unseen_jobs {
+            broken.extend(self.superfluous(changes, allowed));
+        }
+        for detail in &self.details {
+            broken.extend(self.misnamed(detail, changes, allowed));
+        }
+        broken.extend(self.names());
+        broken
+    }
+
+    /// An accepted change is in a queue or in Lambda's hands, or a job started for it. What was rejected
+    /// is where a person finds it.
+    fn lost(&self, change: &News) -> Option<String> {
+        let kept = self.waits(change) || self.is_dead(change) || self.is_retried(change);
+        let done = self.has("STARTED", change) || self.has("COVERED", change);
+        (!kept && !done).then(|| {
+            let rejected = self.has("REJECTED", change);
+            let how = if rejected { "rejected, and then " } else { "" };
+            format!("{} of {} is {how}lost", change.id, change.table)
+        })
+    }
+
+    /// However soon after the change its first job started: its key is known.
+    fn started_twice(&self, change: &News) -> Option<String> {
+        let own: Vec<&Value> = self
+            .details
             .iter()
-            .filter(of_news)
-            .filter_map(|detail| detail["outcome"].as_str())
+            .filter(|detail| detail["outcome"] == "STARTED" && change.has(detail))
             .collect();
-        // That a job fails is not our doing.
-        let started_after = |job: &Job| news.is_served_by(job) && job.started_at >= news.time;
-        let stands_somewhere = kept.contains(&news.id);
-        if !jobs.iter().any(started_after) && !stands_somewhere {
-            broken.push(format!(
-                "{} is lost: no job started after it, and it stands nowhere",
-                news.id
-            ));
-        }
-        let ended = ["STARTED", "COVERED", "REJECTED"]
+        let started: Vec<String> = self
+            .jobs
             .iter()
-            .any(|end| outcomes.contains(end));
-        if !ended && !stands_somewhere {
-            broken.push(format!("{} has no outcome", news.id));
-        }
-        // However soon after the news its first job started: its key is known.
-        let own: Vec<Value> = details.iter().filter(of_news).cloned().collect();
-        let started = jobs
-            .iter()
-            .filter(|job| job.status != Status::Failed && is_announced(job, &own));
-        if started.clone().count() > 1 {
-            let started: Vec<String> = started.map(Job::to_string).collect();
-            broken.push(format!("{} started {started:?}: one too many", news.id));
-        }
-        let names: BTreeSet<&str> = details
-            .iter()
-            .filter(of_news)
-            .filter(|detail| detail["outcome"] == "WAITING")
-            .filter_map(|detail| detail["eventId"].as_str())
+            .filter(|job| job.status != Status::Failed)
+            .filter(|job| own.iter().any(|detail| is_of(job, detail)))
+            .map(Job::to_string)
             .collect();
-        if names.len() > 1 {
-            broken.push(format!(
-                "{} is WAITING under {} names",
-                news.id,
-                names.len()
-            ));
-        }
+        (started.len() > 1).then(|| format!("{} started {started:?}: one too many", change.id))
     }
 
-    // A job that covers no news which an earlier one did not cover was one too many.
-    for (index, job) in jobs.iter().enumerate() {
-        let before = &jobs[..index];
-        let needed = news.iter().any(|news| {
-            let second = time::Duration::seconds(1);
-            news.is_served_by(job)
-                && news.time <= job.started_at
-                && !before.iter().any(|earlier| {
-                    news.is_served_by(earlier)
-                        && earlier.started_at >= news.time + second
-                        && !(earlier.status == Status::Failed
-                            && earlier
-                                .ended_at
-                                .is_some_and(|ended| ended <= job.started_at))
-                })
-        });
-        if !needed {
-            broken.push(format!("job {job} is one too many"));
-        }
+    /// A job that serves no change which an earlier one did not serve was one too many.
+    fn superfluous(&self, changes: &[News], allowed: Allowed) -> Vec<String> {
+        let surely_after = Duration::seconds(1) + allowed.clocks;
+        let needed = |index: usize, job: &Job| {
+            changes.iter().any(|change| {
+                let serves = |earlier: &&Job| {
+                    let known_failed = earlier.status == Status::Failed
+                        && earlier
+                            .ended_at
+                            .is_some_and(|ended| ended <= job.started_at);
+                    change.is_surely_served_by(earlier)
+                        && earlier.started_at >= change.time + surely_after
+                        && !known_failed
+                };
+                change.is_served_by(job)
+                    && change.time <= job.started_at + allowed.clocks
+                    && !self.jobs.iter().take(index).any(|earlier| serves(&earlier))
+            })
+        };
+        self.jobs
+            .iter()
+            .enumerate()
+            .filter(|(index, job)| !needed(*index, job))
+            .map(|(_, job)| format!("job {job} is one too many"))
+            .collect()
     }
 
-    // Every job is announced, but one that failed before it was found, after its call's answer was
-    // lost.
-    for job in &jobs {
-        if job.status != Status::Failed && !is_announced(job, &details) {
-            broken.push(format!("job {job} is not announced"));
+    /// `STARTED` and `COVERED` name a job of that table, of a type that serves the change, that began
+    /// after it.
+    fn misnamed(&self, detail: &Value, changes: &[News], allowed: Allowed) -> Option<String> {
+        let outcome = detail["outcome"].as_str().unwrap();
+        if !["STARTED", "COVERED"].contains(&outcome) {
+            return None;
         }
+        let change = changes.iter().find(|change| change.has(detail))?;
+        let mut by_hand = self.by_hand.iter().filter(|_| allowed.jobs_by_hand);
+        let taken = || by_hand.find(|job| is_of(job, detail));
+        let Some(job) = self.job_of(detail).or_else(taken) else {
+            return Some(format!("{outcome} of {} names no job of ours", change.id));
+        };
+        let fault = if job.table != change.table {
+            "another table's job"
+        } else if !change.is_served_by(job) {
+            "a job of a type that does not serve it"
+        } else if job.started_at + allowed.clocks < change.time {
+            "a job that began before it"
+        } else {
+            return None;
+        };
+        Some(format!("{outcome} of {} names {fault}: {job}", change.id))
     }
 
-    // The same outcome of the same request and job has the same name, and another has another.
-    let mut names: BTreeMap<String, String> = BTreeMap::new();
-    for detail in &details {
-        let what = format!(
-            "{} {} {} {}",
-            detail["outcome"],
-            detail["requestId"],
-            detail["idMappingJobId"],
-            detail["entityResolutionJobId"]
-        );
-        let name = detail["eventId"].to_string();
-        if let Some(other) = names.insert(name, what.clone())
-            && other != what
-        {
-            broken.push(format!("{what} and {other} have the same name"));
+    /// One `eventId` is one outcome, and one outcome has one `eventId`; but what was rejected, moved back
+    /// and rejected again is another rejection.
+    fn names(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut outcomes: BTreeMap<&str, String> = BTreeMap::new();
+        let mut names: BTreeMap<String, &str> = BTreeMap::new();
+        for detail in &self.details {
+            let what = format!(
+                "{} {} {} {} {}",
+                detail["outcome"],
+                detail["requestId"],
+                detail["idMappingTableIdentifier"],
+                detail["idMappingJobId"],
+                detail["entityResolutionJobId"]
+            );
+            let name = detail["eventId"].as_str().unwrap();
+            if let Some(other) = outcomes.insert(name, what.clone())
+                && other != what
+            {
+                broken.push(format!("{what} and {other} have one eventId"));
+            }
+            // Of two requests without a name nothing else is told apart.
+            let may_differ = detail["outcome"] == "REJECTED" || detail["requestId"].is_null();
+            if let Some(other) = names.insert(what.clone(), name)
+                && other != name
+                && !may_differ
+            {
+                broken.push(format!("{what} has two eventIds"));
+            }
         }
+        broken
     }
-    let distinct: BTreeSet<&String> = names.values().collect();
-    if distinct.len() != names.len() {
-        broken.push("an outcome has two names".to_owned());
+
+    /// What is published and tracked more often than there is a reason for. Each fault may cost one
+    /// repetition, and so may each further invocation that ran at the same time.
+    pub fn too_often(&self, repetitions: usize, deliveries: usize) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut published: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for detail in &self.details {
+            let key = (
+                detail["outcome"].as_str().unwrap(),
+                detail["eventId"].as_str().unwrap(),
+            );
+            *published.entry(key).or_default() += 1;
+        }
+        for ((outcome, _), count) in published {
+            let once = ["STARTED", "SUCCEEDED", "FAILED"].contains(&outcome);
+            let most = if once { 1 } else { deliveries } + repetitions;
+            if count > most {
+                broken.push(format!(
+                    "a {outcome} is published {count} times, not {most}"
+                ));
+            }
+        }
+        let mut tracked: BTreeMap<String, usize> = BTreeMap::new();
+        for body in self.waiting.iter().filter(|body| !body["watch"].is_null()) {
+            let watch = &body["watch"];
+            let id = format!(
+                "{}{}",
+                watch["idMappingJobId"], watch["entityResolutionJobId"]
+            );
+            *tracked.entry(id).or_default() += 1;
+        }
+        for (job, count) in tracked {
+            if count > 1 + repetitions {
+                broken.push(format!("job {job} has {count} tracking messages"));
+            }
+        }
+        broken
     }
-    broken
+
+    /// What must hold besides when everything is done: each job is announced, but one that failed before it
+    /// was found.
+    pub fn broken_at_the_end(&self) -> Vec<String> {
+        let announced = |job: &&Job| self.is_announced(job);
+        self.jobs
+            .iter()
+            .filter(|job| job.status != Status::Failed)
+            .filter(|job| !announced(job))
+            .map(|job| format!("job {job} is not announced"))
+            .collect()
+    }
+
+    /// Where jobs are tracked: each that was announced is announced to have ended as it did.
+    pub fn broken_ends(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for job in self.jobs.iter().filter(|job| self.is_announced(job)) {
+            let told: BTreeSet<&str> = self
+                .details
+                .iter()
+                .filter(|detail| is_of(job, detail))
+                .filter_map(|detail| detail["outcome"].as_str())
+                .filter(|outcome| ["SUCCEEDED", "FAILED"].contains(outcome))
+                .collect();
+            let expected = match job.status {
+                Status::Succeeded => BTreeSet::from(["SUCCEEDED"]),
+                Status::Failed => BTreeSet::from(["FAILED"]),
+                Status::Queued | Status::Running => BTreeSet::new(),
+            };
+            if told != expected {
+                broken.push(format!("job {job} {:?} is told to be {told:?}", job.status));
+            }
+        }
+        broken
+    }
+
+    fn is_announced(&self, job: &Job) -> bool {
+        let started = |detail: &&Value| detail["outcome"] == "STARTED";
+        let mut started = self.details.iter().filter(started);
+        started.any(|detail| is_of(job, detail))
+    }
 }
 
-/// Under its own name or Entity Resolution's.
-fn is_announced(job: &Job, details: &[Value]) -> bool {
-    details.iter().any(|detail| {
-        detail["outcome"] == "STARTED"
-            && (detail["idMappingJobId"] == json!(job.id)
-                || detail["entityResolutionJobId"] == json!(job.entity_resolution_id))
-    })
+/// Whether an outcome's `detail` names this job, by its own name or by Entity Resolution's.
+fn is_of(job: &Job, detail: &Value) -> bool {
+    detail["idMappingJobId"] == json!(job.id)
+        || detail["entityResolutionJobId"] == json!(job.entity_resolution_id)
 }
 
-/// The news whose requests stand in the waiting line, in the dead-letter queue, or in Lambda's hands.
-fn kept(lab: &Lab) -> BTreeSet<String> {
-    let mut kept: BTreeSet<String> = BTreeSet::new();
-    for queue in ["waiting", "dead"] {
-        for message in lab.aws.messages(queue) {
-            let body: Value = serde_json::from_str(&message.body).unwrap();
-            for id in [
-                &body["request"]["requestId"],
-                &body["requestPayload"]["id"],
-                &body["id"],
-            ] {
-                kept.extend(id.as_str().map(str::to_owned));
+/// What cannot be seen at one moment: the moments between invocations, each as what had been published.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// How many outcomes were published whenever no invocation ran.
+    pauses: Vec<usize>,
+    /// How many jobs there were when these changes (by id and table) were rejected and stood nowhere but
+    /// in the dead-letter queue.
+    put_aside: BTreeMap<(String, String), usize>,
+}
+
+impl History {
+    /// No invocation runs now.
+    pub fn pause(&mut self, seen: &Seen, changes: &[News]) {
+        self.pauses.push(seen.details.len());
+        for change in changes {
+            let key = (change.id.clone(), change.table.clone());
+            let aside = seen.has("REJECTED", change)
+                && seen.is_dead(change)
+                && !seen.waits(change)
+                && !seen.is_retried(change);
+            if aside {
+                self.put_aside.entry(key).or_insert(seen.jobs.len());
             }
         }
     }
-    let ids = lab
-        .repeats
-        .iter()
-        .filter_map(|repeat| repeat.payload["id"].as_str());
-    kept.extend(ids.map(str::to_owned));
-    kept
+
+    /// A change is delivered again, or moved back from the dead-letter queue.
+    pub fn delivered(&mut self, change: &News) {
+        self.put_aside
+            .remove(&(change.id.clone(), change.table.clone()));
+    }
+
+    /// No invocation that began after a job's `FAILED` names that job, and none starts a job for what was
+    /// rejected and lies in the dead-letter queue.
+    pub fn broken(&self, seen: &Seen, changes: &[News]) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (index, detail) in seen.details.iter().enumerate() {
+            let outcome = detail["outcome"].as_str().unwrap();
+            if !["STARTED", "COVERED"].contains(&outcome) {
+                continue;
+            }
+            let began = self.pauses.iter().rfind(|pause| **pause <= index);
+            let before = seen.details.iter().take(began.copied().unwrap_or(0));
+            let failed = |job: &Job| {
+                let mut failed = before.filter(|detail| detail["outcome"] == "FAILED");
+                failed.any(|detail| is_of(job, detail))
+            };
+            if seen.job_of(detail).is_some_and(failed) {
+                let whose = &detail["requestId"];
+                broken.push(format!(
+                    "{outcome} of {whose} names a job whose FAILED was published"
+                ));
+            }
+        }
+        for change in changes {
+            let key = (change.id.clone(), change.table.clone());
+            let Some(since) = self.put_aside.get(&key) else {
+                continue;
+            };
+            let later: Vec<&Job> = seen.jobs.iter().skip(*since).collect();
+            let of_change = |detail: &&Value| detail["outcome"] == "STARTED" && change.has(detail);
+            let mut started = seen.details.iter().filter(of_change);
+            if started.any(|detail| later.iter().any(|job| is_of(job, detail))) {
+                broken.push(format!("{} is STARTED after it was rejected", change.id));
+            }
+        }
+        broken
+    }
 }
 
 /// What happened, for a person.
-pub fn story(lab: &Lab) -> String {
+pub fn story(state: &State) -> String {
     let mut story = String::new();
-    for job in lab.aws.jobs() {
+    for job in &state.jobs {
         story += &format!(
-            "job {job} of {} started {} {:?}\n",
-            job.table, job.started_at, job.status
+            "job {job} of {} started {} {:?}{}\n",
+            job.table,
+            job.started_at,
+            job.status,
+            if job.foreign || job.by_hand {
+                ", not ours"
+            } else {
+                ""
+            }
         );
     }
-    for detail in lab.details() {
+    for event in &state.events {
+        let detail = &event["detail"];
         story += &format!(
             "{} of {} ({} {}) {}\n",
             detail["outcome"],
@@ -247,14 +546,18 @@ pub fn story(lab: &Lab) -> String {
             detail["error"]["type"]
         );
     }
-    for (arn, item) in &lab.aws.state().items {
-        story += &format!("{arn}: {}\n", item["record"]["S"]);
+    for (queue, messages) in &state.queues {
+        for message in &messages.messages {
+            story += &format!("in {queue}: {}\n", message.body);
+        }
     }
-    let calls: Vec<String> = lab
-        .aws
-        .calls()
+    for (arn, item) in &state.items {
+        story += &format!("{arn}: {item}\n");
+    }
+    let calls: Vec<String> = state
+        .calls
         .iter()
-        .map(|call| format!("{:?}", call.operation.unwrap_or(Operation::PutEvents)))
+        .filter_map(|call| Some(format!("{:?}", call.operation?)))
         .collect();
     story + &calls.join(" ")
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::lab::{BEGIN, Delivery, Lab, VISIBILITY};
-use crate::promises::{self, News};
+use crate::promises::{self, Allowed, News, Seen};
 use crate::world::{T1, T2};
 
 /// The two pieces of news: the second happens after the first one's job may have started.
@@ -229,15 +229,17 @@ impl Search {
             }
         }
         self.ends += 1;
-        let mut broken = promises::broken(&self.lab, &self.news);
+        let seen = Seen::of_lab(&self.lab);
+        let mut broken = seen.broken(&self.news, Allowed::default());
+        broken.extend(seen.broken_at_the_end());
         if self.track {
-            broken.extend(promises::broken_ends(&self.lab));
+            broken.extend(seen.broken_ends());
         }
         assert!(
             broken.is_empty(),
             "{broken:#?}\nafter{}\n{}",
             node.path,
-            promises::story(&self.lab)
+            promises::story(&self.lab.aws.state())
         );
     }
 

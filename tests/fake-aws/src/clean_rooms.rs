@@ -95,6 +95,8 @@ pub struct Job {
     pub status: Status,
     /// Whether it was started at Entity Resolution itself.
     pub foreign: bool,
+    /// Whether it was started through Clean Rooms, by somebody else than the function.
+    pub by_hand: bool,
 }
 
 impl fmt::Display for Job {
@@ -114,7 +116,12 @@ impl Job {
             ended_at: None,
             status: Status::Running,
             foreign: false,
+            by_hand: false,
         }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        u64::from_str_radix(self.id.get(..8).unwrap_or_default(), 16).unwrap_or_default()
     }
 
     /// The name of its workflow: each table has its own.
@@ -203,12 +210,11 @@ pub(crate) fn populate(
     if tables.get(table).is_some_and(|table| table.refuses) {
         return Exception::conflict().reply();
     }
-    let busy = jobs.iter().any(|job| job.status == Status::Running);
-    let status = match slot {
-        Slot::Conflict if busy => return Exception::conflict().reply(),
-        Slot::QuotaExceeded if busy => return Exception::quota_exceeded().reply(),
-        Slot::Queue if busy => Status::Queued,
-        _ => Status::Running,
+    let Some(status) = beginning(jobs, slot) else {
+        return match slot {
+            Slot::QuotaExceeded => Exception::quota_exceeded().reply(),
+            _ => Exception::conflict().reply(),
+        };
     };
     let job = Job {
         job_type,
@@ -218,6 +224,35 @@ pub(crate) fn populate(
     let id = job.id.clone();
     jobs.push(job);
     Reply::json(200, &json!({ "idMappingJobId": id }))
+}
+
+/// Whether another job is taken, and how it begins.
+fn beginning(jobs: &[Job], slot: Slot) -> Option<Status> {
+    let busy = jobs.iter().any(|job| job.status == Status::Running);
+    match slot {
+        Slot::Conflict | Slot::QuotaExceeded if busy => None,
+        Slot::Queue if busy => Some(Status::Queued),
+        _ => Some(Status::Running),
+    }
+}
+
+pub(crate) fn start_job_by_hand(
+    jobs: &mut Vec<Job>,
+    slot: Slot,
+    table: &str,
+    job_type: Option<&str>,
+    now: OffsetDateTime,
+) -> bool {
+    let Some(status) = beginning(jobs, slot) else {
+        return false;
+    };
+    jobs.push(Job {
+        by_hand: true,
+        job_type: job_type.map(str::to_owned),
+        status,
+        ..Job::new(jobs.len() + 1, table, now)
+    });
+    true
 }
 
 pub(crate) fn start_foreign_job(jobs: &mut Vec<Job>, table: &str, now: OffsetDateTime) {

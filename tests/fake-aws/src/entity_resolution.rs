@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::clean_rooms::{Job, Status, Table, unsigned};
 use crate::http::{Reply, Request, refusal};
-use crate::{ACCOUNT, Operation, REGION};
+use crate::{ACCOUNT, Operation, REGION, State};
 
 const WORKFLOW_PREFIX: &str = "workflow-";
 
@@ -77,7 +77,7 @@ pub(crate) fn get_workflow(request: &Request, tables: &BTreeMap<String, Table>) 
 }
 
 /// A page of at most 25 jobs, newest first.
-pub(crate) fn list_jobs(request: &Request, jobs: &[&Job], shared: bool) -> Reply {
+pub(crate) fn list_jobs(request: &Request, jobs: &[&Job], state: &State) -> Reply {
     let name = match asked(request) {
         Ok((name, _)) => name,
         Err(refusal) => return refusal,
@@ -96,13 +96,13 @@ pub(crate) fn list_jobs(request: &Request, jobs: &[&Job], shared: bool) -> Reply
     let all: Vec<&&Job> = jobs
         .iter()
         .rev()
-        .filter(|job| shared || job.workflow() == name)
+        .filter(|job| state.shared_workflow || job.workflow() == name)
         .collect();
     let page: Vec<Value> = all
         .iter()
         .skip(skip)
         .take(size)
-        .map(|job| summary(job))
+        .map(|job| summary(job, state))
         .collect();
     let mut body = json!({ "jobs": page });
     if skip + size < all.len() {
@@ -111,18 +111,18 @@ pub(crate) fn list_jobs(request: &Request, jobs: &[&Job], shared: bool) -> Reply
     Reply::json(200, &body)
 }
 
-pub(crate) fn get_job(request: &Request, jobs: &[Job], shared: bool) -> Reply {
+pub(crate) fn get_job(request: &Request, state: &State) -> Reply {
     let (name, id) = match asked(request) {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
-    let found = jobs
-        .iter()
-        .find(|job| (shared || job.workflow() == name) && job.entity_resolution_id == id);
+    let found = state.jobs.iter().find(|job| {
+        (state.shared_workflow || job.workflow() == name) && job.entity_resolution_id == id
+    });
     let Some(job) = found else {
         return refusal(404, "ResourceNotFoundException", "no such job");
     };
-    let mut body = summary(job);
+    let mut body = summary(job, state);
     if let Some(job_type) = &job.job_type {
         body["jobType"] = json!(job_type);
     }
@@ -144,14 +144,17 @@ pub(crate) fn get_job(request: &Request, jobs: &[Job], shared: bool) -> Reply {
     Reply::json(200, &body)
 }
 
-fn summary(job: &Job) -> Value {
+fn summary(job: &Job, state: &State) -> Value {
+    let ahead = state.entity_resolution_ahead;
     let mut summary = json!({
         "jobId": job.entity_resolution_id,
         "status": job.status.as_str(),
-        "startTime": seconds(job.started_at),
     });
+    if job.status != Status::Queued || !state.queued_have_no_start {
+        summary["startTime"] = json!(seconds(job.started_at + ahead));
+    }
     if let Some(ended) = job.ended_at {
-        summary["endTime"] = json!(seconds(ended));
+        summary["endTime"] = json!(seconds(ended + ahead));
     }
     summary
 }

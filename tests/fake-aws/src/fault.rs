@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::http::{Answer, Reply, never, refusal};
+use crate::http::{Answer, Reply, refusal};
 
 /// How a call fails.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub enum Fault {
     AcceptAndFail,
     /// It is done, and never answered.
     AcceptAndHang,
+    /// Nothing is done, and there is no answer.
+    Hang,
     /// It is done, and answered after this time.
     Slow(Duration),
     /// It is done, and answered with a 200 and this body.
@@ -34,58 +36,78 @@ pub enum Fault {
     FailEntries(String),
 }
 
+/// What a fault makes of a call.
+#[derive(Debug)]
+pub struct Effect {
+    /// What comes back.
+    pub answer: Answer,
+    /// How long it takes to come back.
+    pub delay: Duration,
+    /// Whether the function's process ends before it does.
+    pub crash: bool,
+}
+
+impl Effect {
+    fn of(answer: Answer) -> Self {
+        Self {
+            answer,
+            delay: Duration::ZERO,
+            crash: false,
+        }
+    }
+
+    fn crash() -> Self {
+        Self {
+            crash: true,
+            ..Self::of(Answer::Never)
+        }
+    }
+}
+
 impl Fault {
-    pub(crate) async fn carry_out(
-        self,
-        crashed: impl FnOnce() -> Option<()>,
-        serve: impl FnOnce() -> Reply,
-    ) -> Answer {
-        match self {
-            Self::Refuse(exception) => Answer::Reply(exception.reply()),
-            Self::Status(status, body) => Answer::Reply(Reply {
+    /// Carries out what a call with this fault does, and says what comes of it.
+    pub fn apply(self, serve: impl FnOnce() -> Reply) -> Effect {
+        let body = |status, body| {
+            Effect::of(Answer::Reply(Reply {
                 status,
                 headers: Vec::new(),
                 body: Bytes::from(body),
-            }),
-            Self::Drop => Answer::Drop,
+            }))
+        };
+        match self {
+            Self::Refuse(exception) => Effect::of(Answer::Reply(exception.reply())),
+            Self::Status(status, text) => body(status, text),
+            Self::Drop => Effect::of(Answer::Drop),
             Self::AcceptAndDrop => {
                 serve();
-                Answer::Drop
+                Effect::of(Answer::Drop)
             }
             Self::AcceptAndFail => {
                 serve();
-                Answer::Reply(Exception::internal_server().reply())
+                Effect::of(Answer::Reply(Exception::internal_server().reply()))
             }
             Self::AcceptAndHang => {
                 serve();
-                match never().await {}
+                Effect::of(Answer::Never)
             }
-            Self::Slow(pause) => {
-                let reply = serve();
-                tokio::time::sleep(pause).await;
-                Answer::Reply(reply)
-            }
-            Self::Answer(body) => {
+            Self::Hang => Effect::of(Answer::Never),
+            Self::Slow(delay) => Effect {
+                delay,
+                ..Effect::of(Answer::Reply(serve()))
+            },
+            Self::Answer(text) => {
                 serve();
-                Answer::Reply(Reply {
-                    status: 200,
-                    headers: Vec::new(),
-                    body: Bytes::from(body),
-                })
+                body(200, text)
             }
-            Self::Crash => {
-                crashed();
-                match never().await {}
-            }
+            Self::Crash => Effect::crash(),
             Self::AcceptAndCrash => {
                 serve();
-                crashed();
-                match never().await {}
+                Effect::crash()
             }
-            Self::FailEntries(code) => Answer::Reply(Reply::json(
+            Self::FailEntries(code) => Effect::of(Answer::Reply(Reply::json(
                 200,
                 &json!({ "FailedEntryCount": 1, "Entries": [{ "ErrorCode": code, "ErrorMessage": "refused on order" }] }),
-            )),
+            ))),
         }
     }
 }

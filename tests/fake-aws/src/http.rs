@@ -18,15 +18,22 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 /// A request, read to its end.
-pub(crate) struct Request {
-    pub(crate) connection: u64,
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which of the server's connections it came on, counted from 1; 0: in process.
+    pub connection: u64,
     /// The execution environment from which it comes, in process.
-    pub(crate) environment: usize,
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: String,
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) body: Bytes,
+    pub environment: usize,
+    /// The HTTP method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The query string.
+    pub query: String,
+    /// The headers, their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl Request {
@@ -36,16 +43,25 @@ impl Request {
 }
 
 /// What comes back on a request.
-pub(crate) enum Answer {
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// An answer.
     Reply(Reply),
     /// The connection is closed.
     Drop,
+    /// Nothing, ever.
+    Never,
 }
 
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Bytes,
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl Reply {
@@ -171,6 +187,7 @@ where
         }
         // An error of the service makes hyper close the connection without an answer.
         Answer::Drop => Err(io::Error::other("dropped on order")),
+        Answer::Never => match never().await {},
     }
 }
 

@@ -10,7 +10,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
 use crate::FakeAws;
-use crate::http::{Answer, Request};
+use crate::http::{Answer, Request, never};
 
 impl FakeAws {
     /// A client for the AWS SDK whose requests come here, whatever address they are for.
@@ -81,6 +81,7 @@ impl HttpConnector for Connector {
                         .map_err(|fault| ConnectorError::other(fault.into(), None))
                 }
                 Answer::Drop => Err(ConnectorError::io("dropped on order".into())),
+                Answer::Never => match never().await {},
             }
         })
     }

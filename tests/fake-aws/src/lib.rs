@@ -29,8 +29,11 @@ use tokio::sync::Notify;
 
 pub use crate::clean_rooms::{Job, Slot, Status, Table};
 use crate::dynamodb::Tables;
-pub use crate::fault::{Exception, Fault};
-use crate::http::{Answer, Connections, Reply, Request};
+pub use bytes::Bytes;
+
+pub use crate::fault::{Effect, Exception, Fault};
+use crate::http::Connections;
+pub use crate::http::{Answer, Reply, Request};
 pub use crate::lambda::{Answered, LambdaRuntimeApi};
 pub use crate::sqs::{Message, Queue};
 pub use crate::used::Used;
@@ -72,7 +75,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    fn of(request: &Request) -> Option<Self> {
+    /// The operation that a request is for, if it is one of these.
+    pub fn of(request: &Request) -> Option<Self> {
         match request.header("x-amz-target") {
             Some("AWSEvents.PutEvents") => Some(Self::PutEvents),
             Some("DynamoDB_20120810.GetItem") => Some(Self::GetItem),
@@ -111,12 +115,8 @@ pub struct Call {
 
 type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 type Plan = Arc<dyn Fn(usize, Operation) -> Option<Fault> + Send + Sync>;
-/// Holds a call of an environment before it is served, and says how it fails.
-pub type Gate = Arc<
-    dyn Fn(usize, Operation) -> std::pin::Pin<Box<dyn Future<Output = Option<Fault>> + Send>>
-        + Send
-        + Sync,
->;
+/// Answers in place of the services.
+pub type Script = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
 
 /// The execution environments that may be told apart in process.
 pub const ENVIRONMENTS: usize = 2;
@@ -129,7 +129,7 @@ pub struct FakeAws {
     tables: Tables,
     now: Arc<Mutex<Now>>,
     plan: Arc<Mutex<Option<Plan>>>,
-    gate: Arc<Mutex<Option<Gate>>>,
+    script: Arc<Mutex<Option<Script>>>,
     state: Arc<Mutex<State>>,
     crashed: Arc<[Notify; ENVIRONMENTS]>,
 }
@@ -157,6 +157,12 @@ pub struct State {
     pub shown_after: time::Duration,
     /// Whether jobs are listed oldest first; AWS documents no order.
     pub oldest_first: bool,
+    /// A number of which the order of listed jobs is made; none: they are in the order of their starts.
+    pub shuffled: Option<u64>,
+    /// How far Entity Resolution's clock is ahead.
+    pub entity_resolution_ahead: time::Duration,
+    /// Whether Entity Resolution tells no start of a job that is queued.
+    pub queued_have_no_start: bool,
     /// Whether all tables have one workflow.
     pub shared_workflow: bool,
     /// What a second job gets.
@@ -212,7 +218,7 @@ impl FakeAws {
             tables,
             now: Arc::new(Mutex::new(Arc::new(OffsetDateTime::now_utc))),
             plan: Arc::default(),
-            gate: Arc::default(),
+            script: Arc::default(),
             state: Arc::default(),
             crashed: Arc::default(),
         }
@@ -264,9 +270,14 @@ impl FakeAws {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(plan));
     }
 
-    /// Each call waits at this gate before it is served.
-    pub fn set_gate(&self, gate: Option<Gate>) {
-        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = gate;
+    /// From now on this answers each call, and the services do nothing.
+    pub fn set_script(&self, script: Script) {
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Some(script);
+    }
+
+    /// Serves a request now, whatever was ordered, and does not record it.
+    pub fn serve_now(&self, request: &Request) -> Reply {
+        self.serve(Operation::of(request), request)
     }
 
     /// What a second job gets from now on.
@@ -302,6 +313,13 @@ impl FakeAws {
     pub fn start_foreign_job(&self, table: &str) {
         let now = self.now();
         clean_rooms::start_foreign_job(&mut self.state().jobs, table, now);
+    }
+
+    /// A job that somebody started through Clean Rooms, if the slot is free. Whether it was.
+    pub fn start_job_by_hand(&self, table: &str, job_type: Option<&str>) -> bool {
+        let now = self.now();
+        let state = &mut *self.state();
+        clean_rooms::start_job_by_hand(&mut state.jobs, state.slot, table, job_type, now)
     }
 
     /// All calls so far.
@@ -353,6 +371,14 @@ impl FakeAws {
     }
 
     async fn answer(&self, request: Request) -> Answer {
+        let script = self
+            .script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(script) = script {
+            return script(request);
+        }
         let operation = Operation::of(&request);
         let plan = self
             .plan
@@ -382,24 +408,24 @@ impl FakeAws {
             });
             (index, fault)
         };
-        let gate = self
-            .gate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let fault = match (gate, operation) {
-            (Some(gate), Some(operation)) => gate(request.environment, operation).await.or(fault),
-            _ => fault,
-        };
         let serve = || self.serve(operation, &request);
         let answer = match fault {
             Some(fault) => {
-                let crashed = || {
+                let Effect {
+                    answer,
+                    delay,
+                    crash,
+                } = fault.apply(serve);
+                if crash {
                     self.crashed
                         .get(request.environment)
-                        .map(Notify::notify_one)
-                };
-                fault.carry_out(crashed, serve).await
+                        .inspect(|crashed| crashed.notify_one());
+                }
+                // No timer for no delay: whoever is answered at once is not set back.
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                answer
             }
             None => Answer::Reply(serve()),
         };
@@ -441,11 +467,14 @@ impl FakeAws {
                 if state.oldest_first {
                     jobs.reverse();
                 }
-                entity_resolution::list_jobs(request, &jobs, state.shared_workflow)
+                if let Some(number) = state.shuffled {
+                    // Any order, and the same on each page.
+                    let mixed = |job: &&Job| number.wrapping_mul(job.number() * 2 + 1) >> 7;
+                    jobs.sort_by_key(mixed);
+                }
+                entity_resolution::list_jobs(request, &jobs, state)
             }
-            Some(Operation::GetIdMappingJob) => {
-                entity_resolution::get_job(request, &state.jobs, state.shared_workflow)
-            }
+            Some(Operation::GetIdMappingJob) => entity_resolution::get_job(request, state),
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
             Some(Operation::GetItem) => self.tables.get_item(request, &state.items),
             Some(Operation::PutItem) => self.tables.put_item(request, &mut state.items),

@@ -10,6 +10,9 @@ use crate::clean_rooms::unsigned;
 use crate::http::{Reply, Request, refusal};
 use crate::{ACCOUNT, FakeAws, REGION};
 
+/// How long a message is kept, as the template sets it: the longest that SQS allows.
+const RETENTION: Duration = Duration::days(14);
+
 /// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -36,6 +39,8 @@ pub struct Message {
     pub visible_at: OffsetDateTime,
     /// How often it was received.
     pub receive_count: u32,
+    /// When it was received first.
+    pub first_received_at: Option<OffsetDateTime>,
 }
 
 /// Attributes there are none here: whoever has no signature is refused, as elsewhere.
@@ -146,6 +151,7 @@ impl Queue {
             sent_at: now,
             visible_at: now + delay,
             receive_count: 0,
+            first_received_at: None,
         });
         id
     }
@@ -188,7 +194,8 @@ impl FakeAws {
         queue.map(|queue| queue.messages).unwrap_or_default()
     }
 
-    /// Moves all messages of one queue to another, as `StartMessageMoveTask` does.
+    /// Moves all messages of one queue to another, as `StartMessageMoveTask` does: they are new
+    /// messages there, with an id and a time of their own (SQS developer guide, dead-letter queue redrive).
     pub fn move_messages(&self, from: &str, to: &str) {
         let now = self.now();
         let state = &mut *self.state();
@@ -197,13 +204,12 @@ impl FakeAws {
             .get_mut(from)
             .map(|queue| std::mem::take(&mut queue.messages));
         if let Some(queue) = state.queues.get_mut(to) {
-            queue
-                .messages
-                .extend(moved.into_iter().flatten().map(|message| Message {
-                    visible_at: now,
-                    receive_count: 0,
-                    ..message
-                }));
+            for Message {
+                body, attributes, ..
+            } in moved.into_iter().flatten()
+            {
+                queue.put(&mut state.sent, &body, attributes, now, Duration::ZERO);
+            }
         }
     }
 
@@ -213,6 +219,9 @@ impl FakeAws {
         let now = self.now();
         let state = &mut *self.state();
         let queue = state.queues.get_mut(name)?;
+        queue
+            .messages
+            .retain(|message| now - message.sent_at <= RETENTION);
         let mut records = Vec::new();
         let mut gone = Vec::new();
         for message in &mut queue.messages {
@@ -220,6 +229,7 @@ impl FakeAws {
                 continue;
             }
             message.receive_count += 1;
+            message.first_received_at.get_or_insert(now);
             if queue
                 .redrive
                 .as_ref()
@@ -229,7 +239,7 @@ impl FakeAws {
                 continue;
             }
             message.visible_at = now + queue.visibility_timeout;
-            records.push(record(name, message, now));
+            records.push(record(name, message));
         }
         queue
             .messages
@@ -265,7 +275,7 @@ impl FakeAws {
     }
 }
 
-fn record(queue: &str, message: &Message, now: OffsetDateTime) -> Value {
+fn record(queue: &str, message: &Message) -> Value {
     let milliseconds = |time: OffsetDateTime| (time.unix_timestamp_nanos() / 1_000_000).to_string();
     json!({
         "messageId": message.id,
@@ -275,7 +285,7 @@ fn record(queue: &str, message: &Message, now: OffsetDateTime) -> Value {
             "ApproximateReceiveCount": message.receive_count.to_string(),
             "SentTimestamp": milliseconds(message.sent_at),
             "SenderId": "AIDAEXAMPLE",
-            "ApproximateFirstReceiveTimestamp": milliseconds(now),
+            "ApproximateFirstReceiveTimestamp": milliseconds(message.first_received_at.unwrap_or(message.sent_at)),
         },
         "messageAttributes": {},
         "md5OfBody": "0".repeat(32),

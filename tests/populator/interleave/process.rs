@@ -1,0 +1,362 @@
+//! An invocation as a deterministic process: what it calls next, and how it ends, follows from its
+//! payload, the moment at which it began and the answers that it got.
+//!
+//! So it is executed once for each sequence of answers, and looked up from then on. Two sources of
+//! chance are taken out. Its clock moves 20 ms with each of its own calls, and while it waits for its
+//! own timers. And the random UUIDs that it makes (of claims and of writes) are replaced on the wire by
+//! names that count them, which the answers that it gets are translated back from.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fake_aws::{Answer, Bytes, FakeAws, Operation, Reply, Request, State};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::lab::{Ended, Lab, Time};
+
+/// How long a call takes to reach its service.
+const PACE: Duration = Duration::from_millis(20);
+
+/// An invocation.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Which invocation of a schedule it is; its random names are made of it.
+    pub who: u16,
+    pub environment: usize,
+    pub request_id: String,
+    pub payload: Value,
+    pub began: OffsetDateTime,
+}
+
+/// A call that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub operation: Operation,
+    pub request: Request,
+    /// By the clock of its environment.
+    pub at: OffsetDateTime,
+}
+
+/// How an invocation ended.
+#[derive(Clone, Debug)]
+pub enum End {
+    Response(Value),
+    Failed,
+    /// The process went away, on order or at the time-out.
+    Crashed,
+}
+
+/// What comes next in an invocation.
+#[derive(Clone, Debug)]
+pub enum Next {
+    Call(Rc<Pending>),
+    Ended(End, OffsetDateTime),
+}
+
+/// A point of an invocation: which it is, and the answers that it got so far.
+pub type Point = usize;
+
+struct Known {
+    start: Rc<Start>,
+    /// The point before, and the answer that led here.
+    before: Option<(Point, Answer)>,
+    next: Next,
+    after: HashMap<String, Point>,
+}
+
+/// The invocations that were executed so far.
+pub struct Processes {
+    lab: Lab,
+    services: FakeAws,
+    services_time: Time,
+    known: Vec<Known>,
+    roots: HashMap<String, Point>,
+    pub executions: usize,
+}
+
+impl Processes {
+    pub fn new(lab: &Lab) -> Self {
+        let services = FakeAws::in_process();
+        let services_time = Time::new();
+        let time = services_time.clone();
+        services.set_clock(move || time.now());
+        Self {
+            lab: lab.clone(),
+            services,
+            services_time,
+            known: Vec::new(),
+            roots: HashMap::new(),
+            executions: 0,
+        }
+    }
+
+    pub fn next(&self, point: Point) -> &Next {
+        &self.known[point].next
+    }
+
+    /// The services as they are at a moment, to do something with them.
+    pub fn with_services<T>(
+        &self,
+        state: &mut State,
+        at: OffsetDateTime,
+        act: impl FnOnce(&FakeAws) -> T,
+    ) -> T {
+        with(&self.services, &self.services_time, state, at, act)
+    }
+
+    /// An invocation before its first answer. The services are as they were when it began.
+    pub async fn begin(&mut self, start: Start, state: &State) -> Point {
+        let key = format!(
+            "{} {} {} {} {}",
+            start.who, start.environment, start.request_id, start.began, start.payload
+        );
+        if let Some(point) = self.roots.get(&key) {
+            return *point;
+        }
+        let point = self.execute(Rc::new(start), None, state).await;
+        self.roots.insert(key, point);
+        point
+    }
+
+    /// The same invocation after one answer more. The services are as this answer left them.
+    pub async fn answered(&mut self, point: Point, answer: Answer, state: &State) -> Point {
+        if let Some(after) = self.known[point].after.get(&key(&answer)) {
+            return *after;
+        }
+        let start = Rc::clone(&self.known[point].start);
+        self.execute(start, Some((point, answer)), state).await
+    }
+
+    /// Executes an invocation to its end: with the answers that led to a point, then as if nobody else
+    /// called. The points on the way become known.
+    async fn execute(
+        &mut self,
+        start: Rc<Start>,
+        last: Option<(Point, Answer)>,
+        state: &State,
+    ) -> Point {
+        // Before the SDK would allow no retry any more.
+        if self.executions % 16 == 0 {
+            self.lab.renew_environments().await;
+        }
+        self.executions += 1;
+        let mut answers: Vec<Answer> = Vec::new();
+        let mut before = last.clone();
+        while let Some((point, answer)) = before {
+            answers.push(answer);
+            before = self.known[point].before.clone();
+        }
+        answers.reverse();
+        let scripted = answers.len();
+
+        let execution = Execution {
+            time: self.lab.time(),
+            services: self.services.clone(),
+            services_time: self.services_time.clone(),
+            state: state.clone(),
+            answers,
+            calls: Vec::new(),
+            names: Names::new(&start),
+        };
+        let execution = Arc::new(Mutex::new(execution));
+        let script = Arc::clone(&execution);
+        self.lab.aws.set_script(Arc::new(move |request| {
+            script.lock().unwrap().call(request)
+        }));
+        self.lab.set_now(start.began);
+        let ended = self
+            .lab
+            .invoke(start.environment, &start.request_id, &start.payload)
+            .await;
+        let end = match ended {
+            Ended::Response(response) => End::Response(response),
+            Ended::Failed(_) => End::Failed,
+            Ended::Crashed => End::Crashed,
+        };
+        let ended_at = self.lab.now();
+
+        let mut execution = execution.lock().unwrap();
+        let mut nexts: Vec<Next> = execution
+            .calls
+            .drain(..)
+            .map(|pending| Next::Call(Rc::new(pending)))
+            .collect();
+        nexts.push(Next::Ended(end, ended_at));
+        let first = self.known.len();
+        let mut before = last;
+        for (number, next) in nexts.into_iter().enumerate().skip(scripted) {
+            let point = self.known.len();
+            if let Some((before, answer)) = &before {
+                self.known[*before].after.insert(key(answer), point);
+            }
+            self.known.push(Known {
+                start: Rc::clone(&start),
+                before,
+                next,
+                after: HashMap::new(),
+            });
+            let answer = execution.answers.get(number).cloned();
+            before = answer.map(|answer| (point, answer));
+        }
+        assert!(first < self.known.len(), "{start:?} is not deterministic");
+        first
+    }
+}
+
+/// Serves one request as the services do at a moment.
+fn with<T>(
+    services: &FakeAws,
+    time: &Time,
+    state: &mut State,
+    at: OffsetDateTime,
+    act: impl FnOnce(&FakeAws) -> T,
+) -> T {
+    time.set(at);
+    std::mem::swap(&mut *services.state(), state);
+    let result = act(services);
+    std::mem::swap(&mut *services.state(), state);
+    result
+}
+
+/// What a service answers without a fault. Ids that count what others did too, and that the function
+/// does not read, are left out: they would make calls depend on each other that do not.
+pub fn served(aws: &FakeAws, pending: &Pending) -> Reply {
+    let mut reply = aws.serve_now(&pending.request);
+    if reply.status == 200 {
+        match pending.operation {
+            Operation::PutEvents => {
+                let mut answer: Value = serde_json::from_slice(&reply.body).unwrap();
+                for entry in answer["Entries"].as_array_mut().unwrap() {
+                    if entry["EventId"].is_string() {
+                        entry["EventId"] = "event".into();
+                    }
+                }
+                reply.body = answer.to_string().into();
+            }
+            Operation::SendMessage => reply.body = r#"{"MessageId":"message"}"#.into(),
+            _ => {}
+        }
+    }
+    reply
+}
+
+struct Execution {
+    time: Time,
+    services: FakeAws,
+    services_time: Time,
+    state: State,
+    answers: Vec<Answer>,
+    calls: Vec<Pending>,
+    names: Names,
+}
+
+impl Execution {
+    fn call(&mut self, mut request: Request) -> Answer {
+        self.time.pass(PACE);
+        request.body = self.names.outward(&request.body);
+        // Of these nothing depends, and they differ each time.
+        request
+            .headers
+            .retain(|name, _| name == "authorization" || name == "x-amz-target");
+        let pending = Pending {
+            operation: Operation::of(&request).unwrap(),
+            request,
+            at: self.time.now(),
+        };
+        if self.calls.len() == self.answers.len() {
+            let serve = |aws: &FakeAws| served(aws, &pending);
+            let (services, time) = (&self.services, &self.services_time);
+            let reply = with(services, time, &mut self.state, pending.at, serve);
+            self.answers.push(Answer::Reply(reply));
+        }
+        let answer = self.answers[self.calls.len()].clone();
+        self.calls.push(pending);
+        match answer {
+            Answer::Reply(reply) => Answer::Reply(Reply {
+                body: self.names.inward(&reply.body),
+                ..reply
+            }),
+            other => other,
+        }
+    }
+}
+
+fn key(answer: &Answer) -> String {
+    match answer {
+        Answer::Reply(reply) => {
+            format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// The random UUIDs of one execution, and what they are called on the wire.
+struct Names {
+    who: u16,
+    /// Those that came from outside.
+    given: HashSet<String>,
+    /// Those that it made, each with its name.
+    made: Vec<(String, String)>,
+}
+
+impl Names {
+    fn new(start: &Start) -> Self {
+        Self {
+            who: start.who,
+            given: uuids(&start.payload.to_string())
+                .map(str::to_owned)
+                .collect(),
+            made: Vec::new(),
+        }
+    }
+
+    fn outward(&mut self, body: &Bytes) -> Bytes {
+        // The SDK writes the members of maps in any order; a parsed value has them sorted.
+        let text = match serde_json::from_slice::<Value>(body) {
+            Ok(value) => value.to_string(),
+            Err(_) => String::from_utf8_lossy(body).into_owned(),
+        };
+        for uuid in uuids(&text) {
+            let random = uuid.as_bytes()[14] == b'4';
+            let known = self.given.contains(uuid) || self.made.iter().any(|(made, _)| made == uuid);
+            if random && !known {
+                let name = format!(
+                    "eeeeeeee-{:04x}-4000-8e00-{:012x}",
+                    self.who,
+                    self.made.len()
+                );
+                self.made.push((uuid.to_owned(), name));
+            }
+        }
+        let named = |text: String, (made, name): &(String, String)| text.replace(made, name);
+        self.made.iter().fold(text, named).into()
+    }
+
+    fn inward(&mut self, body: &Bytes) -> Bytes {
+        let text = String::from_utf8_lossy(body).into_owned();
+        let made = |text: String, (made, name): &(String, String)| text.replace(name, made);
+        let text = self.made.iter().fold(text, made);
+        self.given.extend(uuids(&text).map(str::to_owned));
+        text.into()
+    }
+}
+
+/// The UUIDs in a text.
+fn uuids(text: &str) -> impl Iterator<Item = &str> {
+    let is_uuid = |bytes: &[u8]| {
+        bytes.iter().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+    };
+    let dashed = text
+        .match_indices('-')
+        .filter_map(|(dash, _)| dash.checked_sub(8));
+    dashed.filter_map(move |begin| {
+        let found = text.get(begin..begin + 36)?;
+        is_uuid(found.as_bytes()).then_some(found)
+    })
+}
