@@ -115,7 +115,7 @@ impl Work<'_> {
         let now = self.now();
         let started = &self.started;
         let transition = |waiters: &Waiters| {
-            let mut waiters = waiters.clone();
+            let mut waiters = waiters.living(now);
             for request in &left {
                 waiters = waiters.left(request);
             }
@@ -123,7 +123,7 @@ impl Work<'_> {
                 waiters = waiters.served(target, job.job_type);
             }
             for request in &joined {
-                waiters = waiters.joined(&Waiter::new(request, now), now);
+                waiters = waiters.joined(&Waiter::new(request, now));
             }
             if let Some(target) = &refused_alone {
                 waiters = waiters.refused_alone(target);

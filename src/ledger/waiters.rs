@@ -153,18 +153,22 @@ impl Waiters {
         waiters
     }
 
-    /// Transition: with a request that waits now, and without those that are gone.
-    pub fn joined(&self, new: &Waiter, now: OffsetDateTime) -> Self {
+    /// Transition: without those that are gone.
+    pub fn living(&self, now: OffsetDateTime) -> Self {
+        Self {
+            waiting: self.live(now).cloned().collect(),
+        }
+    }
+
+    /// Transition: with a request that waits now.
+    pub fn joined(&self, new: &Waiter) -> Self {
         let mut waiters = self.clone();
-        waiters
-            .waiting
-            .retain(|waiter| waiter.is_live(now) || waiter.is_same(new));
         match waiters
             .waiting
             .iter_mut()
             .find(|waiter| waiter.is_same(new))
         {
-            Some(waiter) if waiter.is_live(now) => {
+            Some(waiter) => {
                 if new.since <= waiter.since {
                     waiter.since = new.since;
                     waiter.request.clone_from(&new.request);
@@ -172,7 +176,6 @@ impl Waiters {
                 waiter.seen_at = new.seen_at.max(waiter.seen_at);
                 waiter.retry_interval = new.retry_interval.or(waiter.retry_interval);
             }
-            Some(waiter) => waiter.clone_from(new),
             None => waiters.waiting.push(new.clone()),
         }
         waiters.waiting.sort_by_key(|waiter| waiter.since);

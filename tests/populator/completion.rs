@@ -702,7 +702,10 @@ async fn a_burst_between_a_start_and_its_announcement_announces_and_tracks_it_on
     tasks.await;
     let started = |lab: &Lab| {
         let announced = lab.announced();
-        announced.iter().filter(|outcome| *outcome == "STARTED").count()
+        announced
+            .iter()
+            .filter(|outcome| *outcome == "STARTED")
+            .count()
     };
     assert_eq!((started(&lab), watches(&lab).len()), (1, 1));
     lab.aws.end_job(Status::Succeeded);
@@ -744,6 +747,8 @@ async fn a_failure_that_cannot_be_published_covers_nothing_all_the_same() {
     assert_eq!(lab.outcomes(&news("b", -10)).await, ["STARTED"]);
     round(&mut lab).await;
     let announced = lab.announced();
-    let failed = announced.iter().filter(|outcome| outcome.starts_with("FAILED"));
+    let failed = announced
+        .iter()
+        .filter(|outcome| outcome.starts_with("FAILED"));
     assert_eq!(failed.count(), 1, "{announced:?}");
 }

@@ -525,22 +525,24 @@ async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
     lab.pass(Duration::from_secs(2));
     lab.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
-    assert_eq!(
-        lab.outcomes(&other("b")).await,
-        ["WAITING OutcomeUnknown"]
-    );
+    assert_eq!(lab.outcomes(&other("b")).await, ["WAITING OutcomeUnknown"]);
     // Where that cannot be looked at, nothing is taken either.
     lab.pass(VISIBILITY);
     assert!(lab.poll(0).await);
     assert_eq!(lab.announced().last().unwrap(), "STARTED");
-    lab.aws.fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
     lab.pass(Duration::from_secs(60));
     let now = News::new("c", T2, lab.now() - time::Duration::seconds(2)).event;
     let fails = Fault::Refuse(Exception::access_denied());
-    for fault in [Fault::Slow(Duration::ZERO), Fault::Slow(Duration::ZERO), fails] {
+    for fault in [
+        Fault::Slow(Duration::ZERO),
+        Fault::Slow(Duration::ZERO),
+        fails,
+    ] {
         lab.aws.fail_next(Operation::GetItem, fault);
     }
-    lab.timeout = Duration::from_secs(4);
+    lab.timeout = Duration::from_secs(3);
     assert_eq!(lab.outcomes(&now).await, ["WAITING OutcomeUnknown"]);
     let said = lab.details().last().unwrap()["error"]["message"].to_string();
     assert!(said.contains("GetItem of the ledger's item"), "{said}");
@@ -598,13 +600,7 @@ async fn a_lost_call_whose_job_failed_ran_and_is_not_taken_for_a_later_job() {
     lab.pass(Duration::from_secs(30));
     lab.aws.end_job(Status::Failed);
     lab.pass(Duration::from_secs(30));
-    // A person starts one through Clean Rooms.
-    lab.aws.start_foreign_job(T1);
-    {
-        let state = &mut *lab.aws.state();
-        state.jobs[1].foreign = false;
-        state.jobs[1].job_type = Some("INCREMENTAL".to_owned());
-    }
+    assert!(lab.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
     lab.pass(Duration::from_secs(200));
     lab.repeat(0).await;
     assert_eq!(lab.announced(), ["WAITING SlotBusy"], "it is started anew");
@@ -625,7 +621,10 @@ async fn a_lost_call_whose_job_failed_at_once_is_started_anew_at_the_next_try() 
         ["WAITING OutcomeUnknown"]
     );
     let said = lab.details()[0]["error"]["message"].to_string();
-    assert!(said.contains("which failed; the request needs another job"), "{said}");
+    assert!(
+        said.contains("which failed; the request needs another job"),
+        "{said}"
+    );
     lab.aws.state().fails_at_once = false;
     assert!(lab.poll(0).await);
     assert_eq!(lab.announced().last().unwrap(), "STARTED");
@@ -699,7 +698,7 @@ async fn a_candidate_that_cannot_be_read_yet_is_not_given_up_after_five_minutes(
 async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
     let mut lab = Lab::new(Slot::Queue).await;
     lab.aws.start_foreign_job(T1);
-    lab.aws.state().queued_without_start = true;
+    lab.aws.state().queued_have_no_start = true;
     lab.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
     assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
@@ -719,7 +718,8 @@ async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
     // Also under a name of its own.
     let mut lab = Lab::new(Slot::Queue).await;
     lab.aws.start_foreign_job(T1);
-    lab.aws.state().queued_without_start = true;
+    lab.pass(Duration::from_secs(20));
+    lab.aws.state().queued_have_no_start = true;
     assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
     lab.pass(Duration::from_secs(60));
     lab.aws

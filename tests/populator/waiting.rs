@@ -789,7 +789,10 @@ async fn a_refused_message_of_the_largest_size_goes_to_the_dead_letter_queue() {
         let names: Vec<&String> = dead.attributes.as_object().unwrap().keys().collect();
         assert_eq!(names, attributes, "{spare}");
         let said = dead.attributes["errorMessage"]["StringValue"].as_str();
-        assert!(said.is_none_or(|said| said.starts_with("the payload")), "{said:?}");
+        assert!(
+            said.is_none_or(|said| said.starts_with("the payload")),
+            "{said:?}"
+        );
     }
 }
 
@@ -803,7 +806,7 @@ async fn a_queue_that_takes_less_than_sqs_does_gets_a_large_message_without_attr
     );
     lab.aws.send("waiting", &body);
     assert!(lab.poll(0).await);
-    assert_eq!(lab.aws.messages("dead")[0].attributes, json!({}));
+    assert_eq!(lab.aws.messages("dead")[0].attributes, Value::Null);
     assert!(lab.aws.messages("waiting").is_empty());
 }
 
