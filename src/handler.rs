@@ -7,6 +7,7 @@ mod order;
 mod plan;
 mod slot;
 mod start;
+mod turns;
 mod watch;
 mod work;
 
@@ -263,7 +264,9 @@ impl Populator {
             Delivery::Direct(content) => {
                 let mut work = Work::new(self, &home, metrics, invocation, deadline, false);
                 let chance = chance(&invocation.request_id);
-                direct(all(&mut work, vec![requests(content)], chance).await)
+                let done = all(&mut work, vec![requests(content)], chance).await;
+                work.record_turns().await;
+                direct(done)
             }
             Delivery::Batch(messages) => {
                 let work = Work::new(self, &home, metrics, invocation, deadline, true);
@@ -309,6 +312,8 @@ async fn batch(mut work: Work<'_>, messages: Vec<Message>, chance: u64) -> SqsBa
         contents.push(requests);
     }
     work.rest = contents.iter().map(Vec::len).sum();
+    let unqueued = |request: &&Request| request.waiting_since.is_none();
+    work.unqueued = contents.iter().flatten().filter(unqueued).count();
     for (place, follow) in watched.into_iter().zip(work.watch_all(&watches).await) {
         if let Some((_, stays)) = ids.get_mut(place) {
             *stays = follow;
@@ -317,12 +322,13 @@ async fn batch(mut work: Work<'_>, messages: Vec<Message>, chance: u64) -> SqsBa
     let all = all(&mut work, contents, chance).await;
     let mut response = SqsBatchResponse::default();
     for ((id, stays), mut done) in ids.into_iter().zip(all) {
-        work.split(&mut done).await;
+        work.queue(&mut done).await;
         let undone = |done: &Done| done.stays.is_some() || done.failure.is_some();
         if stays || done.iter().any(undone) {
             response.add_failure(id);
         }
     }
+    work.record_turns().await;
     response
 }
 

@@ -17,7 +17,7 @@ use lambda_runtime::LambdaInvocation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
+use time::{Duration, OffsetDateTime, UtcOffset};
 
 use self::json::Path;
 use crate::config::{MAX_TARGETS, Settings};
@@ -125,6 +125,9 @@ pub struct Request {
     /// When its SQS message was sent; none: it came in none.
     #[serde(skip)]
     pub sent_at: Option<OffsetDateTime>,
+    /// After how long its SQS message is delivered again, as far as its receives tell.
+    #[serde(skip)]
+    pub retry_interval: Option<Duration>,
 }
 
 impl Request {
@@ -133,10 +136,24 @@ impl Request {
         self.named.then_some(self.name.as_str())
     }
 
-    /// The key by which a repeat is known: the name joined with target and wish, which have a
-    /// fixed alphabet and so cannot run into the name.
+    /// Since when it waits: since it was put in the waiting queue, or its message was sent, or now.
+    pub fn waits_since(&self, now: OffsetDateTime) -> OffsetDateTime {
+        self.waiting_since.or(self.sent_at).unwrap_or(now)
+    }
+
+    /// The job type that the request itself asks for, empty if it names none: a repeat is the same
+    /// request whatever `DEFAULT_JOB_TYPE` says by then.
+    pub fn asked(&self) -> &'static str {
+        match self.wished_by {
+            WishedBy::Request => self.wish.as_str(),
+            WishedBy::Setting | WishedBy::DeleteRequest => "",
+        }
+    }
+
+    /// The key by which a repeat is known: the name joined with target and requested job type, which
+    /// have a fixed alphabet and so cannot run into the name.
     pub fn key(&self) -> String {
-        [&self.target.to_string(), self.wish.as_str(), &self.name].join(" ")
+        [&self.target.to_string(), self.asked(), &self.name].join(" ")
     }
 }
 
@@ -178,8 +195,15 @@ struct Reader<'a> {
     /// The request id in a failure-destination record around the payload: that of the invocation
     /// that failed, which stays a request's name however often the record is moved.
     record: Option<String>,
-    /// The id of the SQS message around the payload, and when it was sent, if it says so.
-    message: Option<(String, Option<OffsetDateTime>)>,
+    message: Option<Around>,
+}
+
+/// What is known of the SQS message around a payload.
+struct Around {
+    id: String,
+    sent_at: Option<OffsetDateTime>,
+    /// How long it was out of sight after each receive, on average.
+    retry_interval: Option<Duration>,
 }
 
 impl Reader<'_> {
@@ -251,17 +275,25 @@ impl Reader<'_> {
                 "is no SQS message: send the record as SQS delivers it",
             )
         })?;
-        let sent = message
-            .attributes
-            .get("SentTimestamp")
-            .and_then(|milliseconds| {
-                let milliseconds: i64 = milliseconds.parse().ok()?;
-                OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
-            });
+        let moment = |name| {
+            let milliseconds: i64 = message.attributes.get(name)?.parse().ok()?;
+            OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
+        };
+        let receives = message.attributes.get("ApproximateReceiveCount");
+        let receives: Option<i32> = receives.and_then(|count| count.parse().ok());
+        let retry_interval = || {
+            let first = moment("ApproximateFirstReceiveTimestamp")?;
+            let interval = (self.arrival.at - first).checked_div(receives?.checked_sub(1)?)?;
+            interval.is_positive().then_some(interval)
+        };
         let reader = Reader {
             arrival: self.arrival,
             record: self.record.clone(),
-            message: Some((id.to_owned(), sent)),
+            message: Some(Around {
+                id: id.to_owned(),
+                sent_at: moment("SentTimestamp"),
+                retry_interval: retry_interval(),
+            }),
         };
         let path = path.member("body");
         let value = json::read(body).map_err(|fault| refused(path, fault))?;
@@ -320,8 +352,10 @@ impl Reader<'_> {
             .trigger
             .as_ref()
             .and_then(|trigger| trigger.id.clone());
-        let (message_id, sent) = self.message.unzip();
-        let sent = sent.flatten();
+        let (message_id, sent, retry_interval) = match self.message {
+            Some(around) => (Some(around.id), around.sent_at, around.retry_interval),
+            None => (None, None, None),
+        };
         let own = asked.request_id.or(event_id);
         let name = own
             .clone()
@@ -359,6 +393,7 @@ impl Reader<'_> {
                 trigger: envelope.trigger.clone(),
                 waiting_since: None,
                 sent_at: sent,
+                retry_interval,
             });
         }
         Ok(Content::Requests(requests))

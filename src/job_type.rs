@@ -85,6 +85,15 @@ impl Wish {
         }
     }
 
+    /// Whether a job for this request does what the other one asks for, whatever `AUTO` chooses.
+    pub fn surely_covers(self, other: Self) -> bool {
+        match self {
+            Self::Exactly(job_type) => other.is_covered_by(Some(job_type)),
+            Self::ServiceDefault => other.is_covered_by(None),
+            Self::Auto => other == Self::Auto,
+        }
+    }
+
     /// How much a job of this wish covers: of several requests for one table the widest goes first.
     /// Whatever else was asked for covers `AUTO`, so it goes after them.
     pub fn width(self) -> u8 {

@@ -8,6 +8,7 @@
 //! the read.
 
 mod store;
+mod waiters;
 
 use std::sync::Arc;
 
@@ -16,16 +17,35 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 pub use self::store::{Entry, Ledger};
+pub use self::waiters::{Waiter, Waiters};
 use crate::input::Request;
 use crate::job_type::{Choice, JobType};
 
 /// The recent keys of a table that are known (contract section 3).
 const MAX_KEYS: usize = 64;
 
-/// The jobs of a table whose `STARTED` could not be published yet that whoever comes next announces;
-/// of older ones, their own repeat does. Each may hold two names of 4,096 characters, 24 KB each in
-/// JSON at worst; with claim, keys and jobs a record stays below DynamoDB's 400 KB.
-const MAX_UNANNOUNCED: usize = 4;
+/// The jobs of a table whose start could not be reported yet that other requests report; of older ones,
+/// their own repeat does.
+const MAX_UNREPORTED: Bound = Bound {
+    count: 4,
+    bytes: 170_000,
+};
+
+/// The calls with an unknown outcome that a table's record holds. Of more, the oldest is given up: its
+/// job would have held the slot for all that came after it.
+const MAX_UNKNOWN: Bound = Bound {
+    count: 4,
+    bytes: 110_000,
+};
+
+/// How many items a list holds, and how many bytes they have in JSON: a request may hold two names of
+/// 4,096 characters, 24 KB each in JSON at worst, and with claim, keys and jobs a record stays below
+/// DynamoDB's 400 KB.
+#[derive(Clone, Copy)]
+struct Bound {
+    count: usize,
+    bytes: usize,
+}
 
 /// The ended jobs of a table that are known to be announced.
 const MAX_ENDED: usize = 64;
@@ -110,17 +130,41 @@ pub struct Started {
     pub job: Job,
 }
 
+/// A job whose start has to be reported yet, and since when others may do that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Unreported {
+    started: Started,
+    /// The deadline of the invocation that started it, which reports it itself.
+    #[serde(with = "time::serde::timestamp::milliseconds")]
+    reported_until: OffsetDateTime,
+}
+
+/// What is reported of a job's start, each by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Its `STARTED` is published, or nobody is to be told.
+    pub announced: bool,
+    /// A message that tracks it is in the waiting queue, or it is not tracked.
+    pub tracked: bool,
+}
+
+impl Reported {
+    fn is_complete(self) -> bool {
+        self.announced && self.tracked
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     /// A digest of the key, so that a record's size does not depend on the callers' names.
     key: Uuid,
     job: Job,
-    /// What was sent, and why, as long as the job's start is not announced.
+    /// What was sent, and why, as long as the job's start is not fully reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    unannounced: Option<Choice>,
-    /// Whether it stands in the waiting line, to be followed.
+    unreported: Option<Choice>,
     #[serde(default)]
-    followed: bool,
+    reported: Reported,
 }
 
 /// A job whose end is announced, under its two names.
@@ -145,10 +189,19 @@ pub struct Record {
     /// there are many.
     keys: Vec<Arc<Known>>,
     claim: Option<Claim>,
-    /// A call whose outcome is unknown, and for which no job was found.
-    unknown: Option<Call>,
-    /// Jobs whose start is not announced, oldest first.
-    unannounced: Vec<Started>,
+    /// Calls whose outcome is unknown, and for which no job was found, oldest first.
+    unknown: Vec<Call>,
+    /// Jobs whose start is not fully reported, oldest first.
+    unreported: Vec<Unreported>,
+}
+
+/// A call whose outcome is unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCall {
+    /// The call.
+    pub call: Call,
+    /// Whether a job was looked for before, and none found.
+    pub looked_for: bool,
 }
 
 /// What the ledger says of a request.
@@ -160,13 +213,8 @@ pub enum Verdict {
     Covered(JobId),
     /// Another invocation is starting a job, until this moment at the latest.
     Claimed(OffsetDateTime),
-    /// A job may run: this call was made, and nobody knows what became of it.
-    Doubtful {
-        /// The call.
-        call: Box<Call>,
-        /// Whether a job was looked for before, and none found.
-        looked_for: bool,
-    },
+    /// A job may run: these calls were made, and nobody knows what became of them; oldest first.
+    Unknown(Vec<UnknownCall>),
     /// A job may be started.
     Free,
 }
@@ -179,33 +227,51 @@ impl Record {
             return Verdict::Known(known.job.id.clone());
         }
         let covers = |job: &&Job| {
-            job.started_at >= request.time + ROUNDING && request.wish.is_covered_by(job.job_type)
+            job.started_at >= request.time + ROUNDING
+                // A clock was ahead: nobody knows when that job really started.
+                && !is_in_the_future(job, now)
+                && request.wish.is_covered_by(job.job_type)
         };
         if let Some(job) = self.jobs.iter().find(covers) {
             return Verdict::Covered(job.id.clone());
         }
-        match (&self.claim, &self.unknown) {
-            (Some(claim), _) if now <= claim.until + CLOCK_DIFFERENCE => {
-                Verdict::Claimed(claim.until)
-            }
-            (Some(claim), _) => Verdict::Doubtful {
-                call: Box::new(claim.call.clone()),
-                looked_for: false,
-            },
-            (None, Some(call)) => Verdict::Doubtful {
-                call: Box::new(call.clone()),
-                looked_for: true,
-            },
-            (None, None) => Verdict::Free,
+        if let Some(claim) = &self.claim
+            && now <= claim.until + CLOCK_DIFFERENCE
+        {
+            return Verdict::Claimed(claim.until);
         }
+        let looked_for = self.unknown.iter().map(|call| UnknownCall {
+            call: call.clone(),
+            looked_for: true,
+        });
+        let left_behind = self.claim.iter().map(|claim| UnknownCall {
+            call: claim.call.clone(),
+            looked_for: false,
+        });
+        let mut unknown: Vec<UnknownCall> = looked_for.chain(left_behind).collect();
+        if unknown.is_empty() {
+            return Verdict::Free;
+        }
+        unknown.sort_by_key(|unknown| unknown.call.called_at);
+        Verdict::Unknown(unknown)
     }
 
-    /// The jobs whose start is not announced, oldest first, and this request's own among them.
-    pub fn unannounced(&self, request: &Request) -> Vec<Started> {
-        let mut all = self.unannounced.clone();
+    /// The jobs whose start this request reports, oldest first: its own, and those whose starter's
+    /// deadline is over.
+    pub fn unreported(&self, request: &Request, now: OffsetDateTime) -> Vec<Started> {
+        let key = request.key();
+        let mut all: Vec<Started> = self
+            .unreported
+            .iter()
+            .filter(|unreported| {
+                now > unreported.reported_until + CLOCK_DIFFERENCE
+                    || unreported.started.request.key() == key
+            })
+            .map(|unreported| unreported.started.clone())
+            .collect();
         let key = digest(request);
         if let Some(known) = self.keys.iter().find(|known| known.key == key)
-            && let Some(choice) = &known.unannounced
+            && let Some(choice) = &known.unreported
             && !all.iter().any(|started| started.job.id == known.job.id)
         {
             all.push(Started {
@@ -228,6 +294,36 @@ impl Record {
         self.keys.iter().map(|known| &known.job)
     }
 
+    /// The calls whose outcome is not known, or not yet.
+    pub fn open_calls(&self) -> impl Iterator<Item = &Call> {
+        let claimed = self.claim.iter().map(|claim| &claim.call);
+        claimed.chain(&self.unknown)
+    }
+
+    /// Whether the end of a job is announced, by either of its names.
+    pub fn is_ended(&self, id: &str) -> bool {
+        self.ended
+            .iter()
+            .any(|ended| ended.id == id || ended.entity_resolution_job_id == id)
+    }
+
+    /// What is reported of a job's start.
+    pub fn reported(&self, id: &JobId) -> Reported {
+        let of_job = |known: &&Arc<Known>| known.job.id == *id;
+        let known = self.keys.iter().filter(of_job);
+        known.fold(Reported::default(), |all, known| Reported {
+            announced: all.announced || known.reported.announced,
+            tracked: all.tracked || known.reported.tracked,
+        })
+    }
+
+    /// Whether a job's start is recorded, and not announced.
+    pub fn is_unannounced(&self, id: &JobId) -> bool {
+        self.keys.iter().any(|known| {
+            known.unreported.is_some() && !known.reported.announced && known.job.id == *id
+        })
+    }
+
     /// With a claim. A call that is given up is not forgotten before a job starts: if the slot is
     /// busy, it may be with that call's job.
     fn claimed(&self, claim: Claim) -> Self {
@@ -239,148 +335,203 @@ impl Record {
 
     /// Whether this call's outcome is still open.
     fn is_open(&self, attempt: Uuid) -> bool {
-        let claimed = self.claim.as_ref().map(|claim| claim.call.attempt);
-        let unknown = self.unknown.as_ref().map(|call| call.attempt);
-        [claimed, unknown].contains(&Some(attempt))
+        self.open_calls().any(|call| call.attempt == attempt)
     }
 
-    /// Without this call's claim, whatever else has happened since.
-    fn without(&self, attempt: Uuid) -> Self {
+    /// Transition: no job of this call runs. Its claim is given back, whatever else has happened since.
+    pub fn claim_released(&self, attempt: Uuid) -> Self {
         let mut record = self.clone();
         record.claim = record.claim.filter(|claim| claim.call.attempt != attempt);
-        record.unknown = record.unknown.filter(|call| call.attempt != attempt);
+        record.unknown.retain(|call| call.attempt != attempt);
         record
     }
 
-    /// With the job that a call started.
-    fn with(&self, call: &Call, job: &Job, to_be_announced: bool) -> Self {
-        let mut record = self.without(call.attempt);
-        // Whatever was called before is settled, or given up.
-        record.unknown = record
+    /// Transition: a call started a job. Whoever has to report its start does so until this moment;
+    /// none: nobody is to be told.
+    pub fn job_started(
+        &self,
+        call: &Call,
+        job: &Job,
+        reported_until: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Self {
+        let mut record = self.claim_released(call.attempt);
+        // The calls before it found the slot free, or are reconciled: no job of theirs runs.
+        record
             .unknown
-            .filter(|unknown| unknown.called_at > call.called_at);
+            .retain(|unknown| unknown.called_at > call.called_at);
         // Whoever lost its claim may be late.
-        keep_later(&mut record.jobs, job);
+        keep_later(&mut record.jobs, job, now);
         record.keys.push(Arc::new(Known {
             key: digest(&call.request),
             job: job.clone(),
-            unannounced: to_be_announced.then(|| call.choice.clone()),
-            followed: false,
+            unreported: reported_until.map(|_| call.choice.clone()),
+            reported: Reported::default(),
         }));
         keep_newest(&mut record.keys, MAX_KEYS);
-        if to_be_announced {
-            record.unannounced.push(Started {
-                request: call.request.clone(),
-                choice: call.choice.clone(),
-                job: job.clone(),
+        if let Some(reported_until) = reported_until {
+            record.unreported.push(Unreported {
+                started: Started {
+                    request: call.request.clone(),
+                    choice: call.choice.clone(),
+                    job: job.clone(),
+                },
+                reported_until,
             });
-            keep_newest(&mut record.unannounced, MAX_UNANNOUNCED);
+            keep_newest_within(&mut record.unreported, MAX_UNREPORTED);
         }
         record
     }
 
-    /// Whether the end of a job is announced, by either of its names.
-    pub fn is_ended(&self, id: &str) -> bool {
-        self.ended
-            .iter()
-            .any(|ended| ended.id == id || ended.entity_resolution_job_id == id)
+    /// Transition: a job was found for a call that somebody left behind, unless that is settled already.
+    pub fn job_found(
+        &self,
+        call: &Call,
+        job: &Job,
+        reported_until: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Self {
+        if !self.is_open(call.attempt) {
+            return self.clone();
+        }
+        self.job_started(call, job, reported_until, now)
     }
 
-    /// With a job whose end is announced now, and its name at Entity Resolution. One that failed covers
-    /// nothing, and its requests' keys are new.
-    fn ended(&self, job: &Job, entity_resolution_job_id: &str, failed: bool) -> Self {
+    /// Transition: a call's outcome is unknown and no job was found for it, unless that is settled
+    /// already.
+    pub fn outcome_unknown(&self, call: &Call) -> Self {
+        if !self.is_open(call.attempt) {
+            return self.clone();
+        }
+        let mut record = self.claim_released(call.attempt);
+        record.unknown.push(call.clone());
+        record.unknown.sort_by_key(|call| call.called_at);
+        keep_newest_within(&mut record.unknown, MAX_UNKNOWN);
+        record
+    }
+
+    /// Transition: a job's start is reported so far.
+    pub fn start_reported(&self, id: &JobId, reported: Reported) -> Self {
         let mut record = self.clone();
-        record.ended.push(Ended {
-            id: job.id.as_str().to_owned(),
+        let known = record.keys.iter_mut().filter(|known| known.job.id == *id);
+        for known in known {
+            let known = Arc::make_mut(known);
+            known.reported.announced |= reported.announced;
+            known.reported.tracked |= reported.tracked;
+            if known.reported.is_complete() {
+                known.unreported = None;
+            }
+        }
+        if reported.is_complete() || record.reported(id).is_complete() {
+            record
+                .unreported
+                .retain(|unreported| unreported.started.job.id != *id);
+        }
+        record
+    }
+
+    /// Transition: a job failed, under its two names. It covers nothing, and its requests' keys are new.
+    pub fn job_failed(
+        &self,
+        job: &Job,
+        entity_resolution_job_id: &str,
+        now: OffsetDateTime,
+    ) -> Self {
+        let mut record = self.clone();
+        // By whichever name it was recorded.
+        let failed =
+            |other: &Job| [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str());
+        record.jobs.retain(|other| !failed(other));
+        record.keys.retain(|known| !failed(&known.job));
+        record.succeeded.retain(|other| !failed(other));
+        record
+            .unreported
+            .retain(|unreported| !failed(&unreported.started.job));
+        // What ran, or succeeded, before still covers what it covered.
+        let known = record.keys.iter().map(|known| &known.job);
+        for other in known.chain(&record.succeeded) {
+            if other.job_type == job.job_type {
+                keep_later(&mut record.jobs, other, now);
+            }
+        }
+        record
+    }
+
+    /// Transition: a job's end is announced, under its two names.
+    pub fn job_ended(
+        &self,
+        job: &Job,
+        entity_resolution_job_id: &str,
+        end: JobEnd,
+        now: OffsetDateTime,
+    ) -> Self {
+        let mut record = match end {
+            JobEnd::Failed => self.job_failed(job, entity_resolution_job_id, now),
+            JobEnd::Succeeded => {
+                let mut record = self.clone();
+                keep_later(&mut record.succeeded, job, now);
+                keep_later(&mut record.jobs, job, now);
+                record
+            }
+        };
+        record.push_ended(job.id.as_str(), entity_resolution_job_id);
+        record
+    }
+
+    fn push_ended(&mut self, id: &str, entity_resolution_job_id: &str) {
+        self.ended.push(Ended {
+            id: id.to_owned(),
             entity_resolution_job_id: entity_resolution_job_id.to_owned(),
         });
-        keep_newest(&mut record.ended, MAX_ENDED);
-        if failed {
-            // By whichever name it was recorded.
-            let failed = |other: &Job| {
-                [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str())
-            };
-            record.jobs.retain(|other| !failed(other));
-            record.keys.retain(|known| !failed(&known.job));
-            record.succeeded.retain(|other| !failed(other));
-            record.unannounced.retain(|started| !failed(&started.job));
-            // What ran, or succeeded, before still covers what it covered.
-            let known = record.keys.iter().map(|known| &known.job);
-            for other in known.chain(&record.succeeded) {
-                if other.job_type == job.job_type {
-                    keep_later(&mut record.jobs, other);
-                }
-            }
-        } else {
-            keep_later(&mut record.succeeded, job);
-            keep_later(&mut record.jobs, job);
-        }
-        record
-    }
-
-    /// With a call whose outcome is unknown.
-    fn doubting(&self, call: &Call) -> Self {
-        Self {
-            unknown: Some(call.clone()),
-            ..self.without(call.attempt)
-        }
-    }
-
-    /// Whether a job's start is not announced.
-    pub fn is_unannounced(&self, id: &JobId) -> bool {
-        self.keys
-            .iter()
-            .any(|known| known.unannounced.is_some() && known.job.id == *id)
-    }
-
-    /// Whether a job stands in the waiting line, to be followed.
-    pub fn is_followed(&self, id: &JobId) -> bool {
-        self.keys
-            .iter()
-            .any(|known| known.followed && known.job.id == *id)
-    }
-
-    /// With a job that stands in the waiting line now, to be followed.
-    fn followed(&self, id: &JobId) -> Self {
-        let mut record = self.clone();
-        for known in record.keys.iter_mut().filter(|known| known.job.id == *id) {
-            Arc::make_mut(known).followed = true;
-        }
-        record
-    }
-
-    /// Without a job whose start is announced now.
-    fn announced(&self, started: &Started) -> Self {
-        let mut record = self.clone();
-        record
-            .unannounced
-            .retain(|other| other.job.id != started.job.id);
-        let own = |known: &&mut Arc<Known>| known.job.id == started.job.id;
-        for known in record.keys.iter_mut().filter(own) {
-            Arc::make_mut(known).unannounced = None;
-        }
-        record
+        keep_newest(&mut self.ended, MAX_ENDED);
     }
 }
 
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// The table is fresh.
+    Succeeded,
+    /// The table is as it was.
+    Failed,
+}
+
 /// Of each type the job that started last.
-fn keep_later(jobs: &mut Vec<Job>, job: &Job) {
-    let later = |other: &Job| other.job_type == job.job_type && other.started_at > job.started_at;
+fn keep_later(jobs: &mut Vec<Job>, job: &Job, now: OffsetDateTime) {
+    let later = |other: &Job| {
+        other.job_type == job.job_type
+            && other.started_at > job.started_at
+            && !is_in_the_future(other, now)
+    };
     if !jobs.iter().any(later) {
         jobs.retain(|other| other.job_type != job.job_type);
         jobs.push(job.clone());
     }
 }
 
+/// Whether a job's start is later than the clocks of two execution environments may differ.
+fn is_in_the_future(job: &Job, now: OffsetDateTime) -> bool {
+    job.started_at > now + CLOCK_DIFFERENCE
+}
+
 fn keep_newest<T>(items: &mut Vec<T>, most: usize) {
     items.drain(..items.len().saturating_sub(most));
+}
+
+/// Keeps the newest, and at least one.
+fn keep_newest_within<T: Serialize>(items: &mut Vec<T>, Bound { count, bytes }: Bound) {
+    keep_newest(items, count);
+    let size = |item: &T| serde_json::to_string(item).map_or(0, |json| json.len());
+    while items.len() > 1 && items.iter().map(size).sum::<usize>() > bytes {
+        items.remove(0);
+    }
 }
 
 fn digest(request: &Request) -> Uuid {
     /// The namespace of these digests: a random UUID, never to be changed.
     const KEYS: Uuid = Uuid::from_u128(0x5c1b_2f0e_93d7_4a41_8be6_7f0d_44a9_c210);
     // A record is of one target.
-    let key = [request.wish.as_str(), &request.name].join(" ");
+    let key = [request.asked(), &request.name].join(" ");
     Uuid::new_v5(&KEYS, key.as_bytes())
 }
 

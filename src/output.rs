@@ -171,8 +171,15 @@ impl Outcome {
 
     /// The request will never work as it is.
     pub fn rejected(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
+        let since = request.waiting_since.or(request.sent_at);
         Self {
             error: Some(error),
+            // What is moved back from the dead-letter queue, and rejected again, is another rejection.
+            event_id: event_id(
+                OutcomeKind::Rejected,
+                request,
+                since.map(timestamp).as_deref(),
+            ),
             ..Self::of(OutcomeKind::Rejected, request, choice, None)
         }
     }
@@ -249,13 +256,13 @@ impl Outcome {
     }
 }
 
-/// The same outcome of the same request, and job where there is one, has the same id whenever it is
-/// published: a UUID of version 5 over them. Outcome and job have fixed alphabets, so that nothing
-/// in the key can run into them.
-fn event_id(outcome: OutcomeKind, request: &Request, job_id: Option<&str>) -> Uuid {
+/// The same outcome of the same request, and of the job where there is one (of a rejection: since when it
+/// waited), has the same id whenever it is published: a UUID of version 5 over them. Outcome, job and
+/// moment have fixed alphabets, so that nothing in the key can run into them.
+fn event_id(outcome: OutcomeKind, request: &Request, distinction: Option<&str>) -> Uuid {
     /// The namespace of these ids: a random UUID, never to be changed.
     const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1b_e2a3_8d14);
-    let name = [outcome.as_str(), job_id.unwrap_or("-"), &request.key()].join(" ");
+    let name = [outcome.as_str(), distinction.unwrap_or("-"), &request.key()].join(" ");
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }
 

@@ -4,6 +4,7 @@
 //! The queue's visibility time-out is the interval between two tries. A message that was sent twice
 //! does no harm: the ledger knows its request.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -113,16 +114,15 @@ impl Queue {
         error: &Error,
         sending: Sending<'_>,
     ) -> Result<(), Error> {
-        let send = self.send(body).set_message_attributes(Some(
-            [
-                ("errorType", error.error_type.as_str()),
-                ("errorMessage", error.message.as_str()),
-            ]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), attribute(value)?)))
-            .collect(),
-        ));
-        self.in_time(sending, what, send).await
+        let attributes = attributes(error, MAX_MESSAGE.saturating_sub(body.len()));
+        let alone = (body.len() > SURELY_SMALL).then(|| self.send(body.clone()));
+        let send = self.send(body).set_message_attributes(Some(attributes));
+        let sent = self.in_time(sending, what, send).await;
+        match (sent, alone) {
+            // The queue may be set to take less than SQS does: the message alone came through one like it.
+            (Err(_), Some(alone)) => self.in_time(sending, what, alone).await,
+            (sent, _) => sent,
+        }
     }
 
     fn send(&self, body: String) -> SendMessageFluentBuilder {
@@ -174,29 +174,61 @@ impl Queue {
 
 fn trace_attribute(header: &str) -> Option<MessageSystemAttributeValue> {
     MessageSystemAttributeValue::builder()
-        .data_type("String")
+        .data_type(STRING)
         .string_value(header)
         .build()
         .ok()
 }
 
-/// A string attribute, without the characters that SQS refuses.
-fn attribute(value: &str) -> Option<MessageAttributeValue> {
-    let value: String = value
-        .chars()
-        .map(|character| {
-            if character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}') {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect();
-    MessageAttributeValue::builder()
-        .data_type("String")
-        .string_value(value)
-        .build()
-        .ok()
+/// What SQS takes at most of a message: its body, and its attributes' names, types and values, in bytes.
+const MAX_MESSAGE: usize = 1_048_576;
+
+/// A message of this size, in bytes, has room for its attributes in any queue.
+const SURELY_SMALL: usize = 64 * 1_024;
+
+/// The attributes of a message in the dead-letter queue, as far as the message has room for them: the
+/// error's type, then its text, shortened if need be.
+fn attributes(error: &Error, mut room: usize) -> HashMap<String, MessageAttributeValue> {
+    let all = [
+        ("errorType", error.error_type.as_str()),
+        ("errorMessage", error.message.as_str()),
+    ];
+    let mut attributes = HashMap::new();
+    for (name, value) in all {
+        let overhead = name.len() + STRING.len();
+        let value = attribute_value(value, room.saturating_sub(overhead));
+        let size = overhead + value.len();
+        let attribute = MessageAttributeValue::builder()
+            .data_type(STRING)
+            .string_value(value.as_str())
+            .build();
+        if let (false, Ok(attribute)) = (value.is_empty(), attribute) {
+            room -= size;
+            attributes.insert(name.to_owned(), attribute);
+        }
+    }
+    attributes
+}
+
+const STRING: &str = "String";
+
+/// The beginning of a text that has so many bytes, without the characters that SQS refuses.
+fn attribute_value(text: &str, most: usize) -> String {
+    let taken = |character: char| {
+        if character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}') {
+            ' '
+        } else {
+            character
+        }
+    };
+    let mut value = String::new();
+    for character in text.chars().map(taken) {
+        if value.len() + character.len_utf8() > most {
+            break;
+        }
+        value.push(character);
+    }
+    value
 }
 
 #[derive(Serialize)]

@@ -18,14 +18,15 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use time::OffsetDateTime;
 
 pub use self::end::{End, IdentifiedBy};
-pub use self::lost::NotFound;
+pub use self::lost::{Found, KnownJobs, NotFound};
 use crate::clients::Unsigned;
 use crate::error::{shortened, with_causes};
 use crate::job_type::{JobType as SentType, Mapping, Workflow};
 use crate::target::Target;
 
-/// Pages of `ListIdMappingJobs`, of 25 jobs each, that are read at most.
-const MAX_PAGES: usize = 20;
+/// Pages of `ListIdMappingJobs`, of 25 jobs each, that are read at most. AWS documents no order, so a list
+/// that was not read to its end does not tell that a job is missing.
+const MAX_PAGES: usize = 1_000;
 
 /// Clean Rooms and Entity Resolution, to read from.
 #[derive(Clone, Debug)]
@@ -69,7 +70,8 @@ struct Table {
 #[derive(Clone, Debug)]
 struct Listed {
     id: String,
-    began: OffsetDateTime,
+    /// Its start; none: it is queued, and the list does not tell one.
+    began: Option<OffsetDateTime>,
     status: JobStatus,
 }
 
@@ -190,22 +192,23 @@ impl Workflows {
                         &error,
                     )
                 })?;
-            listed.extend(page.jobs().iter().filter_map(|job| {
-                Some(Listed {
-                    id: job.job_id().to_owned(),
-                    began: moment(job.start_time())?,
-                    status: job.status().clone(),
-                })
+            listed.extend(page.jobs().iter().map(|job| Listed {
+                id: job.job_id().to_owned(),
+                // The SDK makes 1970 of a start that is missing.
+                began: moment(job.start_time()).filter(|began| *began > OffsetDateTime::UNIX_EPOCH),
+                status: job.status().clone(),
             }));
             next = page
                 .next_token()
                 .filter(|token| !token.is_empty())
                 .map(str::to_owned);
             if next.is_none() {
-                break;
+                return Ok(listed);
             }
         }
-        Ok(listed)
+        Err(unclear(format!(
+            "ListIdMappingJobs failed: the list has more than {MAX_PAGES} pages"
+        )))
     }
 
     async fn get_job(&self, workflow: &str, id: &str) -> Result<GetIdMappingJobOutput, Unread> {

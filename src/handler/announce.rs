@@ -6,7 +6,7 @@ use super::work::{Done, Finding, Work, also, warn};
 use crate::error::{Error, ErrorType};
 use crate::input::Request;
 use crate::job_type::Choice;
-use crate::ledger::{Entry, Started};
+use crate::ledger::{Entry, Record, Reported, Started};
 use crate::metrics::Metric;
 use crate::output::{Outcome, OutcomeKind, timestamp};
 
@@ -39,7 +39,7 @@ impl Work<'_> {
         if !self.tells() {
             return None;
         }
-        for started in entry.record.unannounced(request) {
+        for started in entry.record.unreported(request, self.now()) {
             let Started {
                 request: theirs,
                 choice,
@@ -61,8 +61,8 @@ impl Work<'_> {
     }
 
     /// Puts a job that was started in the waiting line, to be followed, if that is set and was not done,
-    /// announces its start, and records both where it is recorded itself. An error: it is to be done
-    /// again.
+    /// announces its start, if that was not done, and records what was done where the job is recorded
+    /// itself. An error: the rest is to be done again.
     pub(super) async fn tell(
         &self,
         entry: &mut Entry,
@@ -70,50 +70,42 @@ impl Work<'_> {
         started: &Started,
         outcome: &Outcome,
     ) -> Result<(), Error> {
-        let follows =
-            self.populator.settings.track_completion && !entry.record.is_followed(&started.job.id);
-        let followed = match follows {
+        let before = entry.record.reported(&started.job.id);
+        let tracked = match self.populator.settings.track_completion && !before.tracked {
             true => self.follow(started).await,
             false => Ok(()),
         };
-        let published = self.publish(outcome, &started.request).await;
-        let told = match (followed, published) {
-            (Ok(()), Ok(())) => {
-                if recorded {
-                    self.forget(entry, started).await;
-                }
-                return Ok(());
-            }
-            (Ok(()), Err(unpublished)) => {
-                if follows && recorded {
-                    self.remember_followed(entry, started).await;
-                }
-                unpublished
-            }
-            (Err(unfollowed), Ok(())) => unfollowed,
-            (Err(unfollowed), Err(unpublished)) => also(&unpublished, &unfollowed),
+        let announced = match before.announced {
+            true => Ok(()),
+            false => self.publish(outcome, &started.request).await,
         };
-        Err(told)
-    }
-
-    /// So that it does not stand in the line once for each that comes until it is announced.
-    async fn remember_followed(&self, entry: &mut Entry, started: &Started) {
-        let ledger = &self.populator.ledger;
-        if let Err(error) = ledger.followed(entry, started, self.last_budget()).await {
-            warn(&started.request.target, "a job is followed twice", &error);
+        let reported = Reported {
+            announced: announced.is_ok(),
+            tracked: tracked.is_ok(),
+        };
+        if recorded {
+            self.remember(entry, started, reported).await;
+        }
+        match (tracked, announced) {
+            (Ok(()), announced) => announced,
+            (tracked, Ok(())) => tracked,
+            (Err(untracked), Err(unpublished)) => Err(also(&unpublished, &untracked)),
         }
     }
 
-    /// Records that a start is announced. If this fails, it is announced once more, with the same id.
-    pub(super) async fn forget(&self, entry: &mut Entry, started: &Started) {
+    /// Records what is reported of a start. If this fails, it is reported once more, with the same id.
+    pub(super) async fn remember(&self, entry: &mut Entry, started: &Started, reported: Reported) {
         if !self.tells() {
             return;
         }
+        let id = &started.job.id;
+        let transition = |record: &Record| record.start_reported(id, reported);
         let ledger = &self.populator.ledger;
-        if let Err(error) = ledger.announced(entry, started, self.last_budget()).await {
+        let recorded = ledger.update(entry, self.last_budget(), transition);
+        if let Err(error) = recorded.await {
             warn(
                 &started.request.target,
-                "its STARTED will be announced again",
+                "its start will be reported again",
                 &error,
             );
         }
@@ -193,19 +185,47 @@ impl Work<'_> {
         sent.err().map(|unsent| also(&error, &unsent))
     }
 
-    /// Of a message some of whose requests stand in the waiting line, those that failed get messages
-    /// of their own: the message, delivered again, would put the others in line again.
-    pub(super) async fn split(&self, all: &mut [Done]) {
-        let waits = |done: &Done| {
+    /// Puts the requests of a message that have to wait in the waiting queue, each in a message of its own,
+    /// and those that failed beside them: the message, delivered again, would put the others there again.
+    /// Where there is no time for all of them, the message stays as it is.
+    pub(super) async fn queue(&mut self, all: &mut [Done]) {
+        let waiting = |done: &&Done| done.to_be_queued.is_some();
+        let failed = |done: &&Done| done.failure.is_some();
+        if !all.iter().any(|done| waiting(&done)) {
+            return;
+        }
+        let count = all
+            .iter()
+            .filter(|done| waiting(done) || failed(done))
+            .count();
+        let has_time = self.has_time_to_queue(count);
+        for done in all.iter_mut() {
+            let Some((error, delay)) = done.to_be_queued.take() else {
+                continue;
+            };
+            let request = done.request.clone();
+            let choice = done.choice.take();
+            let waits_for_slot = done.waits_for_slot;
+            *done = if has_time {
+                self.enqueue(request, choice, error, delay).await
+            } else {
+                self.stay(request, choice, error).await
+            };
+            done.waits_for_slot = waits_for_slot;
+            self.conclude(done).await;
+        }
+        let queued = |done: &Done| {
             let outcome = done.outcome.as_ref();
             outcome.is_some_and(|outcome| outcome.outcome == OutcomeKind::Waiting)
         };
-        let Some(line) = &self.populator.waiting_line else {
+        let Some(line) = self
+            .populator
+            .waiting_line
+            .as_ref()
+            .filter(|_| all.iter().any(queued))
+        else {
             return;
         };
-        if !all.iter().any(waits) {
-            return;
-        }
         for done in all.iter_mut().filter(|done| done.failure.is_some()) {
             let sent = line
                 // It is announced when it has to wait.
@@ -228,25 +248,52 @@ impl Work<'_> {
         delay: Duration,
     ) -> Done {
         if self.batch && request.waiting_since.is_some() {
-            if self.is_overdue(&request) {
-                let error = self.waited_too_long(&request, &error);
-                return self.rejected(request, choice, error).await;
-            }
+            return self.stay(request, choice, error).await;
+        }
+        if self.populator.waiting_line.is_none() {
             return Done {
-                stays: Some(error),
+                failure: Some(error),
                 ..Done::of(request, choice)
             };
         }
+        if self.batch {
+            return Done {
+                to_be_queued: Some((error, delay)),
+                ..Done::of(request, choice)
+            };
+        }
+        self.enqueue(request, choice, error, delay).await
+    }
+
+    /// The request's message stays where it is, for as long as a request may wait.
+    async fn stay(&self, request: Request, choice: Option<Choice>, error: Error) -> Done {
+        if self.is_overdue(&request) {
+            let error = self.waited_too_long(&request, &error);
+            return self.rejected(request, choice, error).await;
+        }
+        Done {
+            stays: Some(error),
+            ..Done::of(request, choice)
+        }
+    }
+
+    /// Puts a request in the waiting queue, and announces that it waits.
+    async fn enqueue(
+        &self,
+        mut request: Request,
+        choice: Option<Choice>,
+        error: Error,
+        delay: Duration,
+    ) -> Done {
         let Some(line) = &self.populator.waiting_line else {
             return Done {
                 failure: Some(error),
                 ..Done::of(request, choice)
             };
         };
-        if let Err(unsent) = line
-            .wait(&request, Some(self.now()), delay, self.sending())
-            .await
-        {
+        let since = self.now();
+        let sent = line.wait(&request, Some(since), delay, self.sending());
+        if let Err(unsent) = sent.await {
             return Done {
                 failure: Some(Error::new(
                     unsent.error_type,
@@ -263,6 +310,7 @@ impl Work<'_> {
                 &unpublished,
             );
         }
+        request.waiting_since = Some(since);
         Done {
             outcome: Some(outcome),
             ..Done::of(request, choice)

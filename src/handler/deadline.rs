@@ -18,6 +18,11 @@ pub(super) fn kept_for(requests: usize) -> Duration {
     TO_WAIT * u32::try_from(requests).unwrap_or(u32::MAX)
 }
 
+/// Whether so many requests can be put in the waiting queue before the answer has to be written.
+pub(super) fn has_time_to_queue(left: Duration, requests: usize) -> bool {
+    left >= TO_ANSWER + kept_for(requests)
+}
+
 /// How long a call may take: two thirds of what is left, and at most 20 seconds. None: too little is
 /// left to begin.
 pub(super) fn call_budget(left: Duration) -> Option<Duration> {
@@ -45,5 +50,7 @@ mod tests {
         assert_eq!(budget(seconds(1.0)), seconds(0.7));
         assert_eq!(budget(seconds(900.0)), seconds(5.0));
         assert_eq!(kept_for(100), seconds(15.0));
+        assert!(has_time_to_queue(seconds(15.3), 100));
+        assert!(!has_time_to_queue(seconds(15.299), 100));
     }
 }

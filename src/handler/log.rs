@@ -15,6 +15,7 @@ pub(super) fn log(done: &Done) {
         outcome,
         failure,
         stays,
+        ..
     } = done;
     let choice = choice.as_ref();
     let kind = outcome.as_ref().map(|outcome| outcome.outcome);

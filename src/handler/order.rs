@@ -1,18 +1,25 @@
 //! In which order the requests of an invocation are done.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::slot::Slot;
+use time::OffsetDateTime;
+
 use super::work::{Done, Work};
 use crate::input::Request;
+use crate::job_type::Wish;
 use crate::target::Target;
+
+/// A request, with its message and its place in it.
+struct Placed {
+    message: usize,
+    place: usize,
+    request: Request,
+}
 
 /// Does the requests of all messages of an invocation, and says in their order what was done.
 ///
-/// The table with the oldest news goes first; of one table, the request whose job covers most. When
-/// that table was told that it is busy, chance says who is asked next, and then nobody more: two
+/// When the first table was told that it is busy, chance says who is asked next, and then nobody more: two
 /// tables whose own state refuses every job would else be asked first for ever.
 pub(super) async fn all(
     work: &mut Work<'_>,
@@ -23,58 +30,119 @@ pub(super) async fn all(
         .iter()
         .map(|requests| requests.iter().map(|_| None).collect())
         .collect();
-    let mut line: Vec<(usize, usize, Request)> = Vec::new();
+    let mut all = Vec::new();
     for (message, requests) in messages.into_iter().enumerate() {
         let places = requests.into_iter().enumerate();
-        line.extend(places.map(|(place, request)| (message, place, request)));
+        all.extend(places.map(|(place, request)| Placed {
+            message,
+            place,
+            request,
+        }));
     }
-    // Of each table its oldest news, then its place: equal ones keep their order, and two tables with
-    // equally old news are not mixed.
-    let mut tables = HashMap::new();
-    for (_, _, request) in &line {
-        let place = tables.len();
-        let (oldest, _) = tables
-            .entry(request.target.clone())
-            .or_insert((request.time, place));
-        *oldest = request.time.min(*oldest);
-    }
-    line.sort_by_cached_key(|(_, _, request)| {
-        (
-            tables.get(&request.target).copied(),
-            Reverse(request.wish.width()),
-            request.time,
-        )
-    });
+    let mut line = in_order(all, work.now());
     work.rest = line.len();
-    let mut line = VecDeque::from(line);
-    let mut drawn = false;
-    while let Some((message, place, request)) = line.pop_front() {
+    let mut probed = false;
+    while let Some(Placed {
+        message,
+        place,
+        request,
+    }) = line.pop_front()
+    {
         // Boxed: a request's story is deep, and the compiler lays out what contains it.
         let done = Box::pin(work.one(request)).await;
         if let Some(result) = results.get_mut(message).and_then(|all| all.get_mut(place)) {
             *result = Some(done);
         }
-        if !drawn && work.slot.is_doubtful() {
-            drawn = true;
-            draw(&mut line, &work.slot, chance);
+        if !probed && work.slot.is_doubtful() {
+            probed = true;
+            probe(work, &mut line, chance).await;
         }
     }
     let flat = |all: Vec<Option<Done>>| all.into_iter().flatten().collect();
     results.into_iter().map(flat).collect()
 }
 
-/// Puts one of the tables of which nothing is known yet first.
-fn draw(line: &mut VecDeque<(usize, usize, Request)>, slot: &Slot, chance: u64) {
+/// Requests in the order in which they are done: the table that has waited longest goes first. Of one
+/// table, the request that has waited longest, or the widest one whose job surely covers it.
+fn in_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
+    // Of each table since when it waits, and its place: equal ones keep their order, and are not mixed.
+    let mut since = HashMap::new();
+    for Placed { request, .. } in &all {
+        let place = since.len();
+        let (oldest, _) = since.entry(request.target.clone()).or_insert((
+            OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT),
+            place,
+        ));
+        *oldest = request.waits_since(now).min(*oldest);
+    }
+    let mut tables: BTreeMap<(OffsetDateTime, usize), Vec<Placed>> = BTreeMap::new();
+    for placed in all {
+        if let Some(key) = since.get(&placed.request.target) {
+            tables.entry(*key).or_default().push(placed);
+        }
+    }
+    tables
+        .into_values()
+        .flat_map(|of_table| of_one_table(of_table, now))
+        .collect()
+}
+
+fn of_one_table(mut all: Vec<Placed>, now: OffsetDateTime) -> Vec<Placed> {
+    all.sort_by_key(|placed| placed.request.waits_since(now));
+    // By what is asked for, widest first; each list oldest first.
+    let mut lists: Vec<(Wish, VecDeque<(usize, Placed)>)> = Vec::new();
+    for (age, placed) in all.into_iter().enumerate() {
+        let wish = placed.request.wish;
+        match lists.iter_mut().find(|(of, _)| *of == wish) {
+            Some((_, list)) => list.push_back((age, placed)),
+            None => lists.push((wish, VecDeque::from([(age, placed)]))),
+        }
+    }
+    lists.sort_by_key(|(wish, _)| std::cmp::Reverse(wish.width()));
+    let mut ordered = Vec::new();
+    loop {
+        lists.retain(|(_, list)| !list.is_empty());
+        let head = |(wish, list): &(Wish, VecDeque<(usize, Placed)>)| {
+            list.front().map(|(age, _)| (*age, *wish))
+        };
+        let Some((_, oldest)) = lists.iter().filter_map(head).min_by_key(|(age, _)| *age) else {
+            return ordered;
+        };
+        let covers = |(wish, _): &&mut (Wish, _)| wish.surely_covers(oldest);
+        let next = lists.iter_mut().find(covers);
+        ordered.extend(
+            next.and_then(|(_, list)| list.pop_front())
+                .map(|(_, placed)| placed),
+        );
+    }
+}
+
+/// Asks for one more table, of those of which nothing is known yet: one of this invocation, which is put
+/// first, or one that waits elsewhere. If the service takes its job, the first table is not ready itself.
+async fn probe(work: &mut Work<'_>, line: &mut VecDeque<Placed>, chance: u64) {
+    let elsewhere = work.waiting_elsewhere();
     let mut seen = HashSet::new();
-    let tables = line.iter().map(|(_, _, request)| &request.target);
-    let tables: Vec<&Target> = tables
-        .filter(|table| slot.busy_for(table).is_none() && seen.insert(*table))
+    let here = line.iter().map(|placed| &placed.request.target);
+    let tables: Vec<&Target> = here
+        .chain(elsewhere.iter().map(|request| &request.target))
+        .filter(|table| work.slot.busy_for(table).is_none() && seen.insert(*table))
         .collect();
-    let drawn = chance.checked_rem(tables.len() as u64);
-    let drawn = drawn.and_then(|index| tables.get(index as usize).copied());
-    if let Some(table) = drawn.cloned() {
+    let index = chance.checked_rem(tables.len() as u64);
+    let Some(table) = index
+        .and_then(|index| tables.get(index as usize).copied())
+        .cloned()
+    else {
+        return;
+    };
+    work.probed = Some(table.clone());
+    if line.iter().any(|placed| placed.request.target == table) {
         line.make_contiguous()
-            .sort_by_key(|(_, _, request)| request.target != table);
+            .sort_by_key(|placed| placed.request.target != table);
+    } else if let Some(request) = elsewhere
+        .into_iter()
+        .find(|request| request.target == table)
+    {
+        Box::pin(work.start_for_another(request)).await;
     }
 }
 

@@ -28,8 +28,21 @@ impl Slot {
             .map(String::as_str)
     }
 
+    /// Whether a table itself was told that the slot is busy.
+    pub(super) fn was_refused(&self, target: &Target) -> bool {
+        self.tables.iter().any(|(other, _)| other == target)
+    }
+
+    /// The only table that was told so, where that may be its own state.
+    pub(super) fn refused_alone(&self) -> Option<&Target> {
+        match (&self.account, &self.tables[..]) {
+            (None, [(target, _)]) => Some(target),
+            _ => None,
+        }
+    }
+
     /// Whether a second table's answer is wanted: one alone was told 409, which may be its own state.
     pub(super) fn is_doubtful(&self) -> bool {
-        self.account.is_none() && self.tables.len() == 1
+        self.refused_alone().is_some()
     }
 }

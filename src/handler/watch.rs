@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::log::log_seen;
 use super::work::{LONGEST_STAY, Work, warn};
 use crate::error::{Error, ErrorType};
-use crate::ledger::Started;
+use crate::ledger::{JobEnd, Record, Reported, Started};
 use crate::metrics::Metric;
 use crate::output::{Outcome, timestamp};
 
@@ -69,22 +69,44 @@ impl Work<'_> {
             if let Err(error) = self.publish(&outcome, request).await {
                 return Seen::Follow(Some(error));
             }
-            self.forget(&mut entry, started).await;
+            let all = Reported {
+                announced: true,
+                tracked: true,
+            };
+            self.remember(&mut entry, started, all).await;
         }
-        let (job_id, failed) = (end.job_id.clone(), end.failed.is_some());
+        let job_id = end.job_id.clone();
+        let ended = match end.failed {
+            Some(_) => JobEnd::Failed,
+            None => JobEnd::Succeeded,
+        };
+        let now = self.now();
         let ran = end.ended_at.map(|ended_at| ended_at - end.started_at);
         let outcome = Outcome::ended(started, end, self.now());
         if let Err(unpublished) = self.publish(&outcome, request).await {
+            if ended == JobEnd::Failed {
+                // Nothing is covered by it, whether or not that can be told.
+                let transition = |record: &Record| record.job_failed(job, &job_id, now);
+                let recorded = ledger.update(&mut entry, self.last_budget(), transition);
+                if let Err(error) = recorded.await {
+                    warn(
+                        &request.target,
+                        "a failed job still covers requests",
+                        &error,
+                    );
+                }
+            }
             return Seen::Ended(Box::new(outcome), Some(unpublished));
         }
         if let Some(ran) = ran.and_then(|ran| Duration::try_from(ran).ok()) {
             self.metrics.took(Metric::JobDuration, ran);
         }
-        if failed {
+        if ended == JobEnd::Failed {
             self.metrics.count(Metric::JobsFailed);
         }
+        let transition = |record: &Record| record.job_ended(job, &job_id, ended, now);
         let recorded = ledger
-            .ended(&mut entry, job, &job_id, failed, self.last_budget())
+            .update(&mut entry, self.last_budget(), transition)
             .await;
         if let Err(error) = &recorded {
             warn(&request.target, "its end will be announced again", error);

@@ -9,12 +9,13 @@ use uuid::Uuid;
 use super::deadline::{self, budget, kept_for};
 use super::log::log;
 use super::slot::Slot;
+use super::turns::Turns;
 use super::{Invocation, Populator};
 use crate::clients::Sending;
 use crate::error::{Error, ErrorType};
 use crate::input::Request;
 use crate::job_type::{self, Choice, Facts};
-use crate::ledger::JobId;
+use crate::ledger::{Entry, Job, JobId, Waiters};
 use crate::metrics::{Metric, Metrics};
 use crate::output::{Outcome, OutcomeKind, Plan};
 use crate::target::{Home, Target};
@@ -34,6 +35,11 @@ pub(super) struct Done {
     pub(super) failure: Option<Error>,
     /// Why its message stays in the waiting line, which is no failure.
     pub(super) stays: Option<Error>,
+    /// Why it has to be put in the waiting queue, and after which delay it is tried first. Of a batch, this
+    /// is decided for all requests of a message together.
+    pub(super) to_be_queued: Option<(Error, Duration)>,
+    /// Whether it waits for the account's job slot.
+    pub(super) waits_for_slot: bool,
 }
 
 /// What is found out about a request, before anything is said about it.
@@ -42,6 +48,8 @@ pub(super) enum Finding {
     Started(Box<Outcome>, Option<Error>),
     Covered(JobId),
     Rejected(Error),
+    /// The account's job slot is busy, or another request's turn.
+    Busy(Error),
     /// It must wait, at least for this time.
     Wait(Error, Duration),
     /// A dry run, and what `AUTO` read for it.
@@ -49,6 +57,7 @@ pub(super) enum Finding {
 }
 
 /// A look for a call's job, in vain. One look is for all requests of an invocation.
+#[derive(Clone)]
 pub(super) struct Look {
     /// Of this call.
     pub(super) attempt: Uuid,
@@ -63,14 +72,27 @@ pub(super) struct Work<'a> {
     pub(super) home: &'a Home,
     pub(super) metrics: &'a Metrics,
     trace_header: Option<&'a str>,
+    begun: OffsetDateTime,
     pub(super) deadline: OffsetDateTime,
     /// Whether the requests come in messages of a queue.
     pub(super) batch: bool,
     pub(super) slot: Slot,
+    /// The table that is asked for because another one was refused: it lets nobody pass.
+    pub(super) probed: Option<Target>,
+    /// The requests that wait for the slot, once they were read.
+    pub(super) waiters: Option<Entry<Waiters>>,
+    /// What is to be changed of them when all is done.
+    pub(super) turns: Turns,
+    /// The jobs that were started, or found.
+    pub(super) started: Vec<(Target, Job)>,
+    /// How many calls in a row found the service unavailable.
+    pub(super) unavailable: u32,
     /// The calls whose jobs were looked for in vain.
     pub(super) looks: Vec<Look>,
     /// How many requests are not done yet.
     pub(super) rest: usize,
+    /// How many requests of a batch are not in the waiting queue by themselves.
+    pub(super) unqueued: usize,
 }
 
 impl<'a> Work<'a> {
@@ -87,19 +109,28 @@ impl<'a> Work<'a> {
             home,
             metrics,
             trace_header: invocation.trace_header(),
+            begun: populator.clock.now(),
             deadline,
             batch,
             slot: Slot::default(),
+            probed: None,
+            waiters: None,
+            turns: Turns::default(),
+            started: Vec::new(),
+            unavailable: 0,
             looks: Vec::new(),
             rest: 0,
+            unqueued: 0,
         }
     }
 
-    /// Does one request, and logs what became of it.
+    /// Does one request, and logs what became of it, unless that is still to be decided for its message.
     pub(super) async fn one(&mut self, request: Request) -> Done {
         self.rest = self.rest.saturating_sub(1);
         let mut choice = job_type::by_wish(request.wish, request.wished_by);
-        let mut done = match self.find_out(&request, &mut choice).await {
+        let found_out = self.find_out(&request, &mut choice).await;
+        let waits_for_slot = matches!(found_out, Ok(Finding::Busy(_)));
+        let mut done = match found_out {
             Ok(Finding::Started(outcome, failure)) => Done {
                 outcome: Some(outcome),
                 failure,
@@ -114,6 +145,7 @@ impl<'a> Work<'a> {
                 }
             }
             Ok(Finding::Rejected(error)) => self.rejected(request, choice, error).await,
+            Ok(Finding::Busy(error)) => self.wait(request, choice, error, Duration::ZERO).await,
             Ok(Finding::Wait(error, delay)) => self.wait(request, choice, error, delay).await,
             Ok(Finding::Planned(plan, facts)) => Done {
                 outcome: Some(Box::new(Outcome::planned(
@@ -133,13 +165,22 @@ impl<'a> Work<'a> {
                 ..Done::of(request, choice)
             },
         };
-        log(&done);
-        self.measure(&done);
+        done.waits_for_slot = waits_for_slot;
+        if done.to_be_queued.is_none() {
+            self.conclude(&mut done).await;
+        }
+        done
+    }
+
+    /// Logs what became of a request, counts it, and remembers whose turn it is.
+    pub(super) async fn conclude(&mut self, done: &mut Done) {
+        log(done);
+        self.measure(done);
+        self.turns.note(done);
         // SQS would delete it soon.
         if let Some(error) = done.failure.take_if(|_| self.is_expiring(&done.request)) {
             done.failure = self.given_up(&done.request, error).await;
         }
-        done
     }
 
     fn measure(&self, done: &Done) {
@@ -191,10 +232,21 @@ impl<'a> Work<'a> {
 
     fn left_but_for(&self, requests: usize) -> Duration {
         let kept = match self.populator.waiting_line {
-            Some(_) => kept_for(requests),
             None => Duration::ZERO,
+            // What there is no time for stays where it is.
+            Some(_) if self.batch => kept_for(self.unqueued).min(self.whole_time() / 3),
+            Some(_) => kept_for(requests),
         };
         self.all_left().saturating_sub(kept)
+    }
+
+    fn whole_time(&self) -> Duration {
+        Duration::try_from(self.deadline - self.begun).unwrap_or_default()
+    }
+
+    /// Whether there is time to put so many requests in the waiting queue.
+    pub(super) fn has_time_to_queue(&self, requests: usize) -> bool {
+        deadline::has_time_to_queue(self.all_left(), requests)
     }
 
     fn all_left(&self) -> Duration {
@@ -259,6 +311,8 @@ impl Done {
             outcome: None,
             failure: None,
             stays: None,
+            to_be_queued: None,
+            waits_for_slot: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the records are kept: DynamoDB, one item per table, or memory.
+//! Where the ledger's items are kept: in DynamoDB, or in memory. One item per table, and one for the slot.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::{Pin, pin};
@@ -9,10 +9,12 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Call, Claim, Job, Record, Started};
+use super::{Call, Claim, Record, Waiters};
 use crate::clients::Unsigned;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 
@@ -21,48 +23,68 @@ const KEY: &str = "idMappingTableArn";
 const REVISION: &str = "revision";
 const RECORD: &str = "record";
 
-/// How often a change is applied to a record that others change meanwhile.
+/// The partition key of the item for the job slot: no ARN.
+const SLOT: &str = "slot";
+
+/// How often a transition is applied to an item that others change meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// The tables that a ledger in memory knows; whoever names more than this is forgotten by age.
+/// The tables that a ledger in memory knows; of more, the one that was written longest ago is forgotten.
 const MAX_IN_MEMORY: usize = 1_000;
 
 /// The ledger.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    store: Store,
+    tables: Store<Record>,
+    slot: Store<Waiters>,
 }
 
+/// Items that hold one kind of record.
 #[derive(Clone, Debug)]
-enum Store {
+enum Store<R> {
     DynamoDb { client: Client, table: String },
-    Memory(Arc<Mutex<Memory>>),
+    Memory(Arc<Mutex<Memory<R>>>),
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    entries: BTreeMap<Arc<str>, Entry>,
+#[derive(Debug)]
+struct Memory<R> {
+    entries: BTreeMap<Arc<str>, Entry<R>>,
     /// Their keys by their revisions, which count the writes.
     ages: BTreeMap<Uuid, Arc<str>>,
     writes: u128,
 }
 
-/// A table's record as it was read.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    arn: Arc<str>,
+/// An item as it was read.
+#[derive(Debug)]
+pub struct Entry<R = Record> {
+    key: Arc<str>,
     /// What is remembered.
-    pub record: Arc<Record>,
+    pub record: Arc<R>,
     /// The name of its last write, which no other has; none: nothing was written yet.
     revision: Option<Uuid>,
+}
+
+impl<R> Clone for Entry<R> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            record: self.record.clone(),
+            revision: self.revision,
+        }
+    }
 }
 
 impl Ledger {
     /// In this DynamoDB table.
     pub fn in_dynamodb(config: &aws_config::SdkConfig, table: &str) -> Self {
+        let client = Client::new(config);
         Self {
-            store: Store::DynamoDb {
-                client: Client::new(config),
+            tables: Store::DynamoDb {
+                client: client.clone(),
+                table: table.to_owned(),
+            },
+            slot: Store::DynamoDb {
+                client,
                 table: table.to_owned(),
             },
         }
@@ -71,13 +93,14 @@ impl Ledger {
     /// In memory, as long as the execution environment lasts.
     pub fn in_memory() -> Self {
         Self {
-            store: Store::Memory(Arc::default()),
+            tables: Store::in_memory(),
+            slot: Store::in_memory(),
         }
     }
 
     /// Opens a connection, with a request that is refused (see [`Unsigned`]).
     pub async fn connect(&self) {
-        if let Store::DynamoDb { client, table } = &self.store {
+        if let Store::DynamoDb { client, table } = &self.tables {
             let nobodys = AttributeValue::S("-".to_owned());
             let get = client.get_item().table_name(table).key(KEY, nobodys);
             let _ = get.customize().interceptor(Unsigned).send().await;
@@ -86,7 +109,7 @@ impl Ledger {
 
     /// Reads a table's record, consistently.
     pub async fn read(&self, arn: &str, within: Duration) -> Result<Entry, Error> {
-        in_time("GetItem", arn, within, pin!(self.fetch(arn))).await
+        self.tables.read(arn, within).await
     }
 
     /// Claims the right to start a job. False: somebody was faster, and the entry shows what they
@@ -103,114 +126,60 @@ impl Ledger {
             call: call.clone(),
         };
         let record = entry.record.claimed(claim);
-        let arn = entry.arn.clone();
-        let work = pin!(self.replace(entry, record));
-        in_time("PutItem", &arn, within, work).await
+        let key = entry.key.clone();
+        let work = pin!(self.tables.replace(entry, record));
+        in_time("PutItem", &key, within, work).await
     }
 
-    /// Records the job that a call started, and gives the claim back if it is still this call's.
-    pub async fn finish(
-        &self,
-        entry: &mut Entry,
-        call: &Call,
-        job: &Job,
-        to_be_announced: bool,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| Some(record.with(call, job, to_be_announced));
-        self.change(entry, within, change).await
-    }
-
-    /// Records the job that was found for a call that somebody left behind, unless it is settled
-    /// already.
-    pub async fn settle(
-        &self,
-        entry: &mut Entry,
-        call: &Call,
-        job: &Job,
-        to_be_announced: bool,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| {
-            record
-                .is_open(call.attempt)
-                .then(|| record.with(call, job, to_be_announced))
-        };
-        self.change(entry, within, change).await
-    }
-
-    /// Gives a claim back: no job was started.
-    pub async fn release(
-        &self,
-        entry: &mut Entry,
-        call: &Call,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| Some(record.without(call.attempt));
-        self.change(entry, within, change).await
-    }
-
-    /// Records that a call's outcome is unknown and no job was found for it, unless it is settled
-    /// already.
-    pub async fn doubt(
-        &self,
-        entry: &mut Entry,
-        call: &Call,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| record.is_open(call.attempt).then(|| record.doubting(call));
-        self.change(entry, within, change).await
-    }
-
-    /// Records that a job's start is announced.
-    pub async fn announced(
-        &self,
-        entry: &mut Entry,
-        started: &Started,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| Some(record.announced(started));
-        self.change(entry, within, change).await
-    }
-
-    /// Records that a job stands in the waiting line, to be followed.
-    pub async fn followed(
-        &self,
-        entry: &mut Entry,
-        started: &Started,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| Some(record.followed(&started.job.id));
-        self.change(entry, within, change).await
-    }
-
-    /// Records that a job's end is announced, under its id at Entity Resolution.
-    pub async fn ended(
-        &self,
-        entry: &mut Entry,
-        job: &Job,
-        job_id: &str,
-        failed: bool,
-        within: Duration,
-    ) -> Result<(), Error> {
-        let change = |record: &Record| Some(record.ended(job, job_id, failed));
-        self.change(entry, within, change).await
-    }
-
-    /// Applies a change, to what others have written meanwhile if need be. None: there is nothing
-    /// to be changed any more.
-    async fn change(
+    /// Applies a transition to a table's record, to what others have written meanwhile if need be.
+    pub async fn update(
         &self,
         entry: &mut Entry,
         within: Duration,
-        change: impl Fn(&Record) -> Option<Record>,
+        transition: impl Fn(&Record) -> Record,
     ) -> Result<(), Error> {
-        let arn = entry.arn.clone();
+        self.tables.update(entry, within, transition).await
+    }
+
+    /// Reads who waits for the slot, consistently.
+    pub async fn read_waiters(&self, within: Duration) -> Result<Entry<Waiters>, Error> {
+        self.slot.read(SLOT, within).await
+    }
+
+    /// Applies a transition to the requests that wait for the slot.
+    pub async fn update_waiters(
+        &self,
+        entry: &mut Entry<Waiters>,
+        within: Duration,
+        transition: impl Fn(&Waiters) -> Waiters,
+    ) -> Result<(), Error> {
+        self.slot.update(entry, within, transition).await
+    }
+}
+
+impl<R: Default + PartialEq + Serialize + DeserializeOwned> Store<R> {
+    fn in_memory() -> Self {
+        Self::Memory(Arc::new(Mutex::new(Memory {
+            entries: BTreeMap::new(),
+            ages: BTreeMap::new(),
+            writes: 0,
+        })))
+    }
+
+    async fn read(&self, key: &str, within: Duration) -> Result<Entry<R>, Error> {
+        in_time("GetItem", key, within, pin!(self.fetch(key))).await
+    }
+
+    async fn update(
+        &self,
+        entry: &mut Entry<R>,
+        within: Duration,
+        transition: impl Fn(&R) -> R,
+    ) -> Result<(), Error> {
+        let key = entry.key.clone();
         let work = pin!(async {
             for _ in 0..ATTEMPTS {
-                let Some(record) = change(&entry.record) else {
-                    return Ok(());
-                };
+                let record = transition(&entry.record);
                 if record == *entry.record || self.replace(entry, record).await? {
                     return Ok(());
                 }
@@ -219,70 +188,74 @@ impl Ledger {
                 "others changed the item {ATTEMPTS} times meanwhile"
             ))
         });
-        in_time("PutItem", &arn, within, work).await
+        in_time("PutItem", &key, within, work).await
     }
 
     // What DynamoDB needs is boxed: it is large, and part of whatever waits for it.
 
-    async fn fetch(&self, arn: &str) -> Result<Entry, String> {
-        match &self.store {
-            Store::Memory(memory) => {
-                let kept = lock(memory).entries.get(arn).cloned();
-                Ok(kept.unwrap_or_else(|| Entry::none(arn)))
+    async fn fetch(&self, key: &str) -> Result<Entry<R>, String> {
+        match self {
+            Self::Memory(memory) => {
+                let kept = lock(memory).entries.get(key).cloned();
+                Ok(kept.unwrap_or_else(|| Entry::none(key)))
             }
-            Store::DynamoDb { client, table } => Box::pin(get_item(client, table, arn)).await,
+            Self::DynamoDb { client, table } => Box::pin(get_item(client, table, key)).await,
         }
     }
 
     /// Writes a record in place of the entry's, if nobody changed it. Where somebody did, the entry
     /// becomes what stands there now.
-    async fn replace(&self, entry: &mut Entry, record: Record) -> Result<bool, String> {
-        match &self.store {
-            Store::Memory(memory) => Ok(lock(memory).replace(entry, record)),
-            Store::DynamoDb { client, table } => {
+    async fn replace(&self, entry: &mut Entry<R>, record: R) -> Result<bool, String> {
+        match self {
+            Self::Memory(memory) => Ok(lock(memory).replace(entry, record)),
+            Self::DynamoDb { client, table } => {
                 Box::pin(put_item(client, table, entry, record)).await
             }
         }
     }
 }
 
-impl Entry {
-    fn none(arn: &str) -> Self {
+impl<R: Default> Entry<R> {
+    fn none(key: &str) -> Self {
         Self {
-            arn: arn.into(),
+            key: key.into(),
             record: Arc::default(),
             revision: None,
         }
     }
 }
 
-async fn get_item(client: &Client, table: &str, arn: &str) -> Result<Entry, String> {
+async fn get_item<R: Default + DeserializeOwned>(
+    client: &Client,
+    table: &str,
+    key: &str,
+) -> Result<Entry<R>, String> {
     let answer = client
         .get_item()
         .table_name(table)
-        .key(KEY, AttributeValue::S(arn.to_owned()))
+        .key(KEY, AttributeValue::S(key.to_owned()))
         .consistent_read(true)
         .send()
         .await
         .map_err(|error| said(table, &error))?;
     match answer.item {
-        Some(item) => understood(arn, table, &item),
-        None => Ok(Entry::none(arn)),
+        Some(item) => understood(key, table, &item),
+        None => Ok(Entry::none(key)),
     }
 }
 
-async fn put_item(
+async fn put_item<R: Default + Serialize + DeserializeOwned>(
     client: &Client,
     table: &str,
-    entry: &mut Entry,
-    record: Record,
+    entry: &mut Entry<R>,
+    record: R,
 ) -> Result<bool, String> {
     let revision = Uuid::new_v4();
     let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
     let put = client
         .put_item()
         .table_name(table)
-        .item(KEY, AttributeValue::S(entry.arn.to_string()))
+        .item(KEY, AttributeValue::S(entry.key.to_string()))
         .item(REVISION, AttributeValue::S(revision.to_string()))
         .item(RECORD, AttributeValue::S(json))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -299,9 +272,9 @@ async fn put_item(
         Ok(_) => None,
         Err(error) => match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
-                Some(item) => Some(understood(&entry.arn, table, item)?),
+                Some(item) => Some(understood(&entry.key, table, item)?),
                 // An item that was there and is not any more, or a store that does not tell.
-                None => Some(get_item(client, table, &entry.arn).await?),
+                None => Some(get_item(client, table, &entry.key).await?),
             },
             _ => return Err(said(table, &error)),
         },
@@ -320,9 +293,9 @@ async fn put_item(
     }
 }
 
-impl Memory {
-    fn replace(&mut self, entry: &mut Entry, record: Record) -> bool {
-        if let Some(there) = self.entries.get(&entry.arn)
+impl<R> Memory<R> {
+    fn replace(&mut self, entry: &mut Entry<R>, record: R) -> bool {
+        if let Some(there) = self.entries.get(&entry.key)
             && there.revision != entry.revision
         {
             *entry = there.clone();
@@ -332,11 +305,11 @@ impl Memory {
         let revision = Uuid::from_u128(self.writes);
         entry.record = Arc::new(record);
         entry.revision = Some(revision);
-        let before = self.entries.insert(entry.arn.clone(), entry.clone());
+        let before = self.entries.insert(entry.key.clone(), entry.clone());
         if let Some(before) = before.and_then(|before| before.revision) {
             self.ages.remove(&before);
         }
-        self.ages.insert(revision, entry.arn.clone());
+        self.ages.insert(revision, entry.key.clone());
         if self.entries.len() > MAX_IN_MEMORY
             && let Some((_, oldest)) = self.ages.pop_first()
         {
@@ -346,21 +319,21 @@ impl Memory {
     }
 }
 
-fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+fn lock<R>(memory: &Mutex<Memory<R>>) -> MutexGuard<'_, Memory<R>> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn understood(
-    arn: &str,
+fn understood<R: DeserializeOwned>(
+    key: &str,
     table: &str,
     item: &HashMap<String, AttributeValue>,
-) -> Result<Entry, String> {
+) -> Result<Entry<R>, String> {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let record = text(RECORD).and_then(|json| serde_json::from_str(json).ok());
     let revision = text(REVISION).and_then(|text| Uuid::parse_str(text).ok());
     match (record, revision) {
         (Some(record), Some(revision)) => Ok(Entry {
-            arn: arn.into(),
+            key: key.into(),
             record: Arc::new(record),
             revision: Some(revision),
         }),
@@ -373,7 +346,7 @@ fn understood(
 
 async fn in_time<T>(
     operation: &str,
-    arn: &str,
+    key: &str,
     within: Duration,
     work: Pin<&mut impl Future<Output = Result<T, String>>>,
 ) -> Result<T, Error> {
@@ -383,7 +356,7 @@ async fn in_time<T>(
         .map_err(|cause| {
             Error::new(
                 ErrorType::LedgerUnavailable,
-                format!("{operation} of the ledger's item for {arn} failed: {cause}"),
+                format!("{operation} of the ledger's item for {key} failed: {cause}"),
             )
         })
 }

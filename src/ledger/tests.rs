@@ -26,6 +26,7 @@ fn request(name: &str, wish: &str, time: OffsetDateTime) -> Request {
         trigger: None,
         waiting_since: None,
         sent_at: None,
+        retry_interval: None,
     }
 }
 
@@ -50,8 +51,38 @@ fn job(id: &str, call: &Call) -> Job {
 /// A record in which this request started a job.
 fn started(name: &str, wish: &str, at: OffsetDateTime) -> Record {
     let call = call(request(name, wish, at), at);
-    Record::default().with(&call, &job(name, &call), false)
+    with_job(&Record::default(), &call, &job(name, &call))
 }
+
+/// A job that started some time ago, and whose start nobody is told.
+fn with_job(record: &Record, call: &Call, job: &Job) -> Record {
+    record.job_started(call, job, None, T0 + Duration::days(1))
+}
+
+/// A claim for a call that lasts for a minute.
+fn claim(call: &Call) -> Claim {
+    Claim {
+        until: call.called_at + Duration::minutes(1),
+        call: call.clone(),
+    }
+}
+
+/// A call whose outcome became unknown.
+fn with_unknown(record: &Record, call: &Call) -> Record {
+    record.claimed(claim(call)).outcome_unknown(call)
+}
+
+fn unknown(call: &Call, looked_for: bool) -> UnknownCall {
+    UnknownCall {
+        call: call.clone(),
+        looked_for,
+    }
+}
+
+const ALL_REPORTED: Reported = Reported {
+    announced: true,
+    tracked: true,
+};
 
 #[test]
 fn a_job_covers_what_its_type_covers() {
@@ -98,10 +129,10 @@ fn a_job_covers_news_from_one_second_before_its_start() {
 fn the_last_job_of_each_type_is_remembered_and_the_later_start_wins() {
     let mut record = started("batch", "BATCH", seconds(10));
     let incremental = call(request("incremental", "INCREMENTAL", T0), seconds(20));
-    record = record.with(&incremental, &job("incremental", &incremental), false);
+    record = with_job(&record, &incremental, &job("incremental", &incremental));
     // Whoever lost its claim comes late.
     let late = call(request("late", "INCREMENTAL", T0), seconds(5));
-    record = record.with(&late, &job("late", &late), false);
+    record = with_job(&record, &late, &job("late", &late));
     let verdict = |wish, time| record.verdict(&request("other", wish, time), seconds(30));
     let id = |id: &str| JobId::IdMappingJobId(id.to_owned());
     assert_eq!(
@@ -135,7 +166,7 @@ fn the_newest_64_keys_are_known() {
             request(&number.to_string(), "BATCH", seconds(number)),
             seconds(number),
         );
-        record = record.with(&call, &job("job", &call), false);
+        record = with_job(&record, &call, &job("job", &call));
     }
     let known = |number: i64| {
         let repeat = request(&number.to_string(), "BATCH", seconds(100));
@@ -145,49 +176,70 @@ fn the_newest_64_keys_are_known() {
 }
 
 #[test]
-fn a_claim_is_live_until_a_second_after_the_deadline_and_then_in_doubt() {
+fn a_claim_is_live_until_a_second_after_the_deadline_and_then_its_outcome_is_unknown() {
     let theirs = call(request("theirs", "BATCH", T0), T0);
-    let claim = Claim {
-        until: seconds(60),
-        call: theirs.clone(),
-    };
-    let record = Record::default().claimed(claim);
+    let record = Record::default().claimed(claim(&theirs));
     let verdict = |now| record.verdict(&request("ours", "BATCH", T0), now);
     assert_eq!(verdict(seconds(61)), Verdict::Claimed(seconds(60)));
-    let doubtful = Verdict::Doubtful {
-        call: Box::new(theirs.clone()),
-        looked_for: false,
-    };
-    assert_eq!(verdict(seconds(61) + Duration::milliseconds(1)), doubtful);
-    assert_eq!(record.without(theirs.attempt), Record::default());
-    assert_eq!(
-        record.without(Uuid::new_v4()),
-        record,
-        "somebody else's claim"
-    );
+    let over = verdict(seconds(61) + Duration::milliseconds(1));
+    assert_eq!(over, Verdict::Unknown(vec![unknown(&theirs, false)]));
+    assert_eq!(record.claim_released(theirs.attempt), Record::default());
+    let other = record.claim_released(Uuid::new_v4());
+    assert_eq!(other, record, "somebody else's claim");
 
-    let unknown = record.doubting(&theirs);
-    let doubtful = Verdict::Doubtful {
-        call: Box::new(theirs.clone()),
-        looked_for: true,
-    };
-    assert_eq!(unknown.verdict(&request("ours", "BATCH", T0), T0), doubtful);
-    assert!(unknown.is_open(theirs.attempt));
-    let settled = unknown.with(&theirs, &job("found", &theirs), false);
-    assert!(!settled.is_open(theirs.attempt));
-    assert!(matches!(
-        settled.verdict(&theirs.request, T0),
-        Verdict::Known(_)
-    ));
+    let doubted = record.outcome_unknown(&theirs);
+    let verdict = doubted.verdict(&request("ours", "BATCH", T0), T0);
+    assert_eq!(verdict, Verdict::Unknown(vec![unknown(&theirs, true)]));
+    let found = doubted.job_found(&theirs, &job("found", &theirs), None, seconds(2));
+    assert!(found.open_calls().next().is_none());
+    let verdict = found.verdict(&theirs.request, T0);
+    assert!(matches!(verdict, Verdict::Known(_)));
+}
+
+#[test]
+fn what_is_settled_is_not_settled_again() {
+    let lost = call(request("lost", "BATCH", T0), T0);
+    let record = with_unknown(&Record::default(), &lost);
+    let settled = record.claim_released(lost.attempt);
+    assert_eq!(settled.outcome_unknown(&lost), settled);
+    let found = settled.job_found(&lost, &job("found", &lost), None, seconds(2));
+    assert_eq!(found, settled);
+}
+
+#[test]
+fn several_unknown_calls_are_remembered_oldest_first_and_four_at_most() {
+    let calls: Vec<Call> = (0..6)
+        .map(|number| {
+            call(
+                request(&number.to_string(), "BATCH", T0),
+                seconds(number * 100),
+            )
+        })
+        .collect();
+    let record = calls.iter().fold(Record::default(), |record, call| {
+        with_unknown(&record, call)
+    });
+    let verdict =
+        |record: &Record| record.verdict(&request("other", "BATCH", seconds(900)), seconds(901));
+    let expected: Vec<UnknownCall> = calls[2..].iter().map(|call| unknown(call, true)).collect();
+    assert_eq!(verdict(&record), Verdict::Unknown(expected.clone()));
+    // A claim that was left behind is one of them.
+    let left = call(request("left", "BATCH", T0), seconds(600));
+    let mut with_left = expected.clone();
+    with_left.push(unknown(&left, false));
+    assert_eq!(
+        verdict(&record.claimed(claim(&left))),
+        Verdict::Unknown(with_left)
+    );
+    // A job that is found for one settles those before it, whose jobs would have held the slot.
+    let found = record.job_found(&calls[4], &job("found", &calls[4]), None, seconds(902));
+    assert_eq!(verdict(&found), Verdict::Unknown(expected[3..].to_vec()));
 }
 
 #[test]
 fn what_covers_goes_before_what_is_claimed() {
     let theirs = call(request("theirs", "BATCH", T0), seconds(20));
-    let record = started("first", "BATCH", seconds(10)).claimed(Claim {
-        until: seconds(60),
-        call: theirs,
-    });
+    let record = started("first", "BATCH", seconds(10)).claimed(claim(&theirs));
     let covered = request("second", "BATCH", T0);
     assert!(matches!(
         record.verdict(&covered, seconds(21)),
@@ -201,48 +253,92 @@ fn what_covers_goes_before_what_is_claimed() {
 }
 
 #[test]
-fn a_start_is_to_be_announced_until_it_is() {
+fn a_start_is_reported_by_its_starter_or_its_repeat_and_by_others_after_the_deadline() {
     let first = call(request("first", "BATCH", T0), T0);
     let second = call(request("second", "BATCH", T0), seconds(10));
-    let record = Record::default()
-        .with(&first, &job("1", &first), true)
-        .with(&second, &job("2", &second), true);
+    let record = Record::default();
+    let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
+    let record = record.job_started(&second, &job("2", &second), Some(seconds(90)), T0);
     let other = request("other", "BATCH", T0);
-    let all = record.unannounced(&other);
-    let [one, two] = &all[..] else { panic!() };
-    assert_eq!((one.job.id.as_str(), two.job.id.as_str()), ("1", "2"));
-    assert_eq!(record.unannounced(&first.request), all, "each once");
-    let record = record.announced(one);
-    assert_eq!(
-        record.unannounced(&first.request),
-        std::slice::from_ref(two)
-    );
-}
-
-#[test]
-fn of_many_unannounced_starts_the_oldest_wait_for_their_own_repeat() {
-    let mut record = Record::default();
-    let calls: Vec<Call> = (0..6)
-        .map(|number| call(request(&number.to_string(), "BATCH", T0), seconds(number)))
-        .collect();
-    for (number, call) in calls.iter().enumerate() {
-        record = record.with(call, &job(&number.to_string(), call), true);
-    }
-    let ids = |record: &Record, request: &Request| -> Vec<String> {
-        let all = record.unannounced(request);
+    let ids = |record: &Record, request: &Request, now| -> Vec<String> {
+        let all = record.unreported(request, now);
         all.iter()
             .map(|started| started.job.id.as_str().to_owned())
             .collect()
     };
     assert_eq!(
-        ids(&record, &request("other", "BATCH", T0)),
-        ["2", "3", "4", "5"]
+        ids(&record, &other, seconds(61)),
+        [""; 0],
+        "within a clock's difference"
     );
+    assert_eq!(
+        ids(&record, &first.request, T0),
+        ["1"],
+        "its own, each once"
+    );
+    assert_eq!(ids(&record, &other, seconds(62)), ["1"]);
+    assert_eq!(ids(&record, &other, seconds(92)), ["1", "2"]);
+    let one = JobId::IdMappingJobId("1".to_owned());
+    assert!(record.is_unannounced(&one));
+    let record = record.start_reported(&one, ALL_REPORTED);
+    assert!(!record.is_unannounced(&one));
+    assert_eq!(ids(&record, &first.request, seconds(92)), ["2"]);
+}
+
+#[test]
+fn announced_and_tracked_are_remembered_each_by_itself() {
+    let first = call(request("first", "BATCH", T0), T0);
+    let id = JobId::IdMappingJobId("1".to_owned());
+    let record = Record::default();
+    let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
+    let announced = Reported {
+        announced: true,
+        tracked: false,
+    };
+    let tracked = Reported {
+        announced: false,
+        tracked: true,
+    };
+    for (one, other) in [(announced, tracked), (tracked, announced)] {
+        let half = record.start_reported(&id, one);
+        assert_eq!(half.reported(&id), one);
+        assert_eq!(half.is_unannounced(&id), !one.announced);
+        assert_eq!(
+            half.unreported(&first.request, T0).len(),
+            1,
+            "half is to be done"
+        );
+        let whole = half.start_reported(&id, other);
+        assert_eq!(whole.reported(&id), ALL_REPORTED);
+        assert!(whole.unreported(&first.request, T0).is_empty());
+    }
+    let other = JobId::IdMappingJobId("other".to_owned());
+    assert_eq!(record.start_reported(&other, ALL_REPORTED), record);
+}
+
+#[test]
+fn of_many_unreported_starts_the_oldest_wait_for_their_own_repeat() {
+    let mut record = Record::default();
+    let calls: Vec<Call> = (0..6)
+        .map(|number| call(request(&number.to_string(), "BATCH", T0), seconds(number)))
+        .collect();
+    for (number, call) in calls.iter().enumerate() {
+        let job = job(&number.to_string(), call);
+        record = record.job_started(call, &job, Some(seconds(60)), T0);
+    }
+    let ids = |record: &Record, request: &Request| -> Vec<String> {
+        let all = record.unreported(request, seconds(62));
+        all.iter()
+            .map(|started| started.job.id.as_str().to_owned())
+            .collect()
+    };
+    let other = request("other", "BATCH", T0);
+    assert_eq!(ids(&record, &other), ["2", "3", "4", "5"]);
     let first = &calls[0];
     assert_eq!(ids(&record, &first.request), ["2", "3", "4", "5", "0"]);
-    let own = record.unannounced(&first.request).pop().unwrap();
+    let own = record.unreported(&first.request, T0).pop().unwrap();
     assert_eq!((&own.request, &own.choice), (&first.request, &first.choice));
-    let record = record.announced(&own);
+    let record = record.start_reported(&own.job.id, ALL_REPORTED);
     assert_eq!(ids(&record, &first.request), ["2", "3", "4", "5"]);
 }
 
@@ -250,23 +346,61 @@ fn of_many_unannounced_starts_the_oldest_wait_for_their_own_repeat() {
 fn a_call_that_was_given_up_is_remembered_until_a_job_starts() {
     let lost = call(request("lost", "BATCH", T0), T0);
     let next = call(request("next", "BATCH", T0), seconds(600));
-    let claim = Claim {
-        until: seconds(660),
-        call: next.clone(),
-    };
-    let record = Record::default().doubting(&lost).claimed(claim);
+    let doubted = with_unknown(&Record::default(), &lost);
+    let record = doubted.claimed(claim(&next));
     let verdict =
         |record: &Record| record.verdict(&request("third", "BATCH", seconds(601)), seconds(602));
     assert_eq!(verdict(&record), Verdict::Claimed(seconds(660)));
-    let busy = record.without(next.attempt);
-    assert_eq!(busy, Record::default().doubting(&lost));
-    let started = record.with(&next, &job("next", &next), false);
+    assert_eq!(
+        record.claim_released(next.attempt),
+        doubted,
+        "the slot was busy"
+    );
+    let started = with_job(&record, &next, &job("next", &next));
     assert_eq!(verdict(&started), Verdict::Free);
     // Whoever lost its claim and comes late knows nothing of a later call.
     let later = call(request("later", "BATCH", T0), seconds(700));
-    let record = record.without(next.attempt).doubting(&later);
-    let late = record.with(&next, &job("next", &next), false);
-    assert!(late.is_open(later.attempt));
+    let record = with_unknown(&record.claim_released(next.attempt), &later);
+    let late = with_job(&record, &next, &job("next", &next));
+    assert!(late.open_calls().any(|call| call.attempt == later.attempt));
+}
+
+#[test]
+fn the_key_is_what_the_request_itself_asks_for() {
+    let mut by_default = request("name", "INCREMENTAL", T0);
+    by_default.wished_by = WishedBy::Setting;
+    let first = call(by_default.clone(), T0);
+    let record = with_job(&Record::default(), &first, &job("1", &first));
+    // The default is another one when it is delivered again.
+    for (wish, wished_by) in [
+        ("BATCH", WishedBy::Setting),
+        ("DELETE_ONLY", WishedBy::DeleteRequest),
+    ] {
+        let mut again = request("name", wish, seconds(60));
+        again.wished_by = wished_by;
+        assert_eq!(again.key(), by_default.key());
+        let verdict = record.verdict(&again, seconds(61));
+        assert!(matches!(verdict, Verdict::Known(_)), "{wish}");
+    }
+    let explicit = request("name", "INCREMENTAL", seconds(60));
+    assert_ne!(explicit.key(), by_default.key());
+    assert_eq!(record.verdict(&explicit, seconds(61)), Verdict::Free);
+}
+
+#[test]
+fn a_start_in_the_future_covers_nothing_and_makes_way_for_the_next() {
+    let ahead = call(request("ahead", "BATCH", T0), seconds(600));
+    let record = with_job(&Record::default(), &ahead, &job("ahead", &ahead));
+    let verdict = |record: &Record, now| record.verdict(&request("other", "BATCH", T0), now);
+    assert!(matches!(
+        verdict(&record, seconds(599)),
+        Verdict::Covered(_)
+    ));
+    assert_eq!(verdict(&record, seconds(598)), Verdict::Free);
+    let next = call(request("next", "BATCH", T0), seconds(100));
+    let record = record.job_started(&next, &job("next", &next), None, seconds(101));
+    let id = JobId::IdMappingJobId("next".to_owned());
+    assert_eq!(verdict(&record, seconds(102)), Verdict::Covered(id));
 }
 
 #[test]
@@ -274,12 +408,14 @@ fn a_job_that_failed_covers_nothing_and_what_succeeded_before_does_again() {
     let [first, second] = [(10, "first"), (20, "second")]
         .map(|(at, name)| call(request(name, "BATCH", T0), seconds(at)));
     let (one, two) = (job("one", &first), job("two", &second));
-    let record = Record::default()
-        .with(&first, &one, false)
-        .ended(&one, "er-one", false)
-        .with(&second, &two, false);
+    let record = with_job(&Record::default(), &first, &one);
+    let record = record.job_ended(&one, "er-one", JobEnd::Succeeded, seconds(15));
+    let record = with_job(&record, &second, &two);
     assert_eq!(record.last_batch(), Some(seconds(20)));
-    let record = record.ended(&two, "er-two", true);
+    let untold = record.job_failed(&two, "er-two", seconds(25));
+    assert_eq!(untold.last_batch(), Some(seconds(10)));
+    assert!(!untold.is_ended("two"), "its end is still to be announced");
+    let record = record.job_ended(&two, "er-two", JobEnd::Failed, seconds(25));
     assert_eq!(record.last_batch(), Some(seconds(10)));
     let verdict = |name, time| record.verdict(&request(name, "BATCH", time), seconds(30));
     let id = JobId::IdMappingJobId("one".to_owned());
@@ -296,11 +432,26 @@ fn a_job_that_failed_covers_nothing_and_what_succeeded_before_does_again() {
     assert!(!record.is_ended("three"));
     // A failure that is learned of late takes nothing from a later job.
     let third = call(request("third", "BATCH", T0), seconds(40));
-    let record = record.with(&third, &job("three", &third), false);
-    assert_eq!(
-        record.ended(&two, "er-two", true).last_batch(),
-        Some(seconds(40))
-    );
+    let record = with_job(&record, &third, &job("three", &third));
+    let late = record.job_ended(&two, "er-two", JobEnd::Failed, seconds(50));
+    assert_eq!(late.last_batch(), Some(seconds(40)));
+}
+
+#[test]
+fn a_job_that_succeeded_covers_again_when_it_was_forgotten() {
+    let first = call(request("first", "BATCH", T0), seconds(10));
+    let one = job("one", &first);
+    // Its start could not be recorded; its end is.
+    let record = Record::default().job_ended(&one, "er-one", JobEnd::Succeeded, seconds(20));
+    let verdict = record.verdict(&request("other", "BATCH", T0), seconds(30));
+    assert_eq!(verdict, Verdict::Covered(one.id.clone()));
+    // A later failure leaves it.
+    let second = call(request("second", "BATCH", T0), seconds(40));
+    let two = job("two", &second);
+    let record = with_job(&record, &second, &two);
+    let record = record.job_ended(&two, "er-two", JobEnd::Failed, seconds(50));
+    let verdict = record.verdict(&request("other", "BATCH", T0), seconds(60));
+    assert_eq!(verdict, Verdict::Covered(one.id));
 }
 
 #[test]
@@ -317,19 +468,20 @@ fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     for number in 0..100 {
         let call = call(request.clone(), seconds(number));
         let job = job(&"j".repeat(128), &call);
-        record = record
-            .with(&call, &job, true)
-            .ended(&job, &"e".repeat(128), false);
+        record = record.job_started(&call, &job, Some(seconds(300)), seconds(400));
+        record = record.job_ended(&job, &"e".repeat(128), JobEnd::Succeeded, seconds(400));
     }
-    let open = call(request, seconds(200));
-    record = record.doubting(&open).claimed(Claim {
-        until: seconds(300),
-        call: open,
-    });
+    for number in 200..210 {
+        record = with_unknown(&record, &call(request.clone(), seconds(number)));
+    }
+    record = record.claimed(claim(&call(request, seconds(300))));
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
     assert!(json.len() < 390_000, "{}", json.len());
-    assert_eq!(record.unannounced.len(), MAX_UNANNOUNCED);
+    assert_eq!(
+        (record.unreported.len(), record.open_calls().count()),
+        (3, 3)
+    );
 }
 
 #[test]
@@ -354,7 +506,7 @@ proptest! {
         let mut record = Record::default();
         for (number, (start, sent)) in starts.iter().enumerate() {
             let call = call(request(&format!("job {number}"), WISHES[*sent], at(*start)), at(*start));
-            record = record.with(&call, &job("job", &call), false);
+            record = with_job(&record, &call, &job("job", &call));
         }
         let covers = |sent: usize| sent == wish || (sent == 0 && wish != 3);
         let expected = starts.iter().any(|(start, sent)| *start >= news + 1_000 && covers(*sent));

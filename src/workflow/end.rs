@@ -10,8 +10,8 @@ use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::lost::{CLOCK_DIFFERENCE, NotFound, candidates};
-use super::{Workflows, moment, unclear};
+use super::lost::{CLOCK_DIFFERENCE, NotFound, candidates, only_one};
+use super::{Listed, Workflows, moment, unclear};
 use crate::ledger::{Job, JobId, Record};
 use crate::target::Target;
 
@@ -84,16 +84,19 @@ impl Workflows {
         // One that began while the call was under way goes before one that was queued, and one whose
         // end is announced is this one only if there is no other: under another name.
         let during = job.started_at - CLOCK_DIFFERENCE..=job.answered_at + CLOCK_DIFFERENCE;
-        if began.iter().any(|listed| during.contains(&listed.began)) {
-            began.retain(|listed| during.contains(&listed.began));
+        let is_during = |listed: &Listed| listed.began.is_some_and(|began| during.contains(&began));
+        if began.iter().any(is_during) {
+            began.retain(is_during);
         } else {
             began.retain(|listed| !record.is_ended(&listed.id));
         }
         if began.iter().any(|listed| !record.is_ended(&listed.id)) {
             began.retain(|listed| !record.is_ended(&listed.id));
         }
-        let found = self.only_one(&table.workflow, began, job.job_type).await?;
-        end(&found, IdentifiedBy::StartTime)
+        let ours = self
+            .may_be_ours(&table.workflow, began, job.job_type)
+            .await?;
+        end(&only_one(ours)?, IdentifiedBy::StartTime)
     }
 }
 

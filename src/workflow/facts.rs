@@ -141,7 +141,17 @@ impl Workflows {
         }))
     }
 
-    async fn table(&self, target: &Target, now: OffsetDateTime) -> Result<Read<Table>, Unread> {
+    /// Forgets what was kept of a table.
+    pub fn forget(&self, target: &Target) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(target);
+    }
+
+    pub(super) async fn table(
+        &self,
+        target: &Target,
+        now: OffsetDateTime,
+    ) -> Result<Read<Table>, Unread> {
         if let Some(kept) = self.kept(target, now, |facets| &facets.table) {
             return Ok(kept);
         }
@@ -202,13 +212,15 @@ impl Workflows {
             return Ok(kept);
         }
         let mut jobs = self.list_jobs(workflow).await?;
-        jobs.retain(|job| job.began >= since && job.status != JobStatus::Failed);
-        jobs.sort_by_key(|job| Reverse(job.began));
+        // A queued job without a start begins later.
+        let began = |job: &Listed| job.began.unwrap_or(now);
+        jobs.retain(|job| began(job) >= since && job.status != JobStatus::Failed);
+        jobs.sort_by_key(|job| Reverse(began(job)));
         let mut value = None;
-        for Listed { id, began, .. } in jobs.into_iter().take(MAX_RECENT_JOBS) {
-            let job = self.get_job(workflow, &id).await?;
+        for listed in jobs.into_iter().take(MAX_RECENT_JOBS) {
+            let job = self.get_job(workflow, &listed.id).await?;
             if is_batch(&job) && !is_foreign(&job) {
-                value = Some(began);
+                value = Some(began(&listed));
                 break;
             }
         }

@@ -7,12 +7,16 @@ use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutp
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::{Listed, Unread, Workflows, may_be_ours, unclear};
+use super::{Listed, Unread, Workflows, may_be_ours, moment, unclear};
 use crate::job_type::JobType;
 use crate::ledger::{Call, Job, JobId, Record};
+use crate::target::Target;
 
-/// How far the clocks of Entity Resolution and of the function may differ.
-pub(super) const CLOCK_DIFFERENCE: Duration = Duration::seconds(2);
+/// How far the clocks of Entity Resolution and of the function may differ, and whole seconds.
+pub(super) const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
+
+/// How long ago a job may have started that the list shows as queued, without a start.
+const LONGEST_QUEUED: Duration = Duration::days(1);
 
 /// A call's job starts while the call is under way, or is queued a little later. One that starts
 /// later than this was started by somebody else, perhaps for another table with the same workflow.
@@ -25,6 +29,54 @@ const LONGEST_FAILURE: Duration = Duration::hours(1);
 /// Jobs that may be the call's and are looked at one by one at most.
 const MAX_CANDIDATES: usize = 5;
 
+/// A call's job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It runs, or ran well.
+    Started(JobId),
+    /// It ran and failed, under this name at Entity Resolution.
+    Failed(String),
+}
+
+/// The jobs that the ledger, or this invocation, knows of another table.
+#[derive(Clone, Debug)]
+pub struct KnownJobs {
+    /// The table.
+    pub target: Target,
+    /// Its jobs.
+    pub jobs: Vec<Job>,
+    /// Its calls whose outcome is not known, or not yet.
+    pub calls: Vec<Call>,
+}
+
+impl KnownJobs {
+    /// Whether a job that began when this call was made may be one of theirs.
+    fn are_near(&self, call: &Call) -> bool {
+        let (first, last) = window(call);
+        let near = |job: &Job| {
+            job.started_at - CLOCK_DIFFERENCE <= last && first <= job.answered_at + CLOCK_DIFFERENCE
+        };
+        self.jobs.iter().any(near) || self.has_call_near(call)
+    }
+
+    fn has_call_near(&self, call: &Call) -> bool {
+        let (first, last) = window(call);
+        let near = |other: &Call| {
+            let (other_first, other_last) = window(other);
+            other_first <= last && first <= other_last
+        };
+        self.calls.iter().any(near)
+    }
+}
+
+/// When the job of a call begins, first and last moment.
+fn window(call: &Call) -> (OffsetDateTime, OffsetDateTime) {
+    (
+        call.called_at - CLOCK_DIFFERENCE,
+        call.called_at + LATEST_START,
+    )
+}
+
 /// Why no job was found for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFound {
@@ -32,6 +84,8 @@ pub enum NotFound {
     None,
     /// So many jobs did.
     Several(usize),
+    /// One did, and it may be of a call for this table, which has the same workflow.
+    Shared(Target),
     /// It could not be looked for.
     Unread(Unread),
 }
@@ -50,7 +104,7 @@ impl NotFound {
     /// Whether it will be the same the next time: no read failed by itself.
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::None | Self::Several(_) => true,
+            Self::None | Self::Several(_) | Self::Shared(_) => true,
             Self::Unread(unread) => unread.permission.is_some() || unread.absent,
         }
     }
@@ -80,6 +134,10 @@ impl std::fmt::Display for NotFound {
             Self::Several(count) => {
                 write!(f, "Entity Resolution has {count} jobs that began then")
             }
+            Self::Shared(target) => write!(
+                f,
+                "the job that began then may be of a call for {target}, which has the same workflow"
+            ),
             Self::Unread(unread) => write!(f, "its job could not be looked for: {unread}"),
         }
     }
@@ -87,15 +145,20 @@ impl std::fmt::Display for NotFound {
 
 impl Workflows {
     /// Looks for the job that a call started: one of the table's workflow that began when the call
-    /// was made and did not fail, that no other call of the ledger started, that has the type that was
-    /// sent, and no output of its own, as jobs have that were started at Entity Resolution itself.
+    /// was made, that no other call started of which the ledger or this invocation knows, for whichever
+    /// table, that has the type that was sent, and no output of its own, as jobs have that were started
+    /// at Entity Resolution itself.
+    ///
+    /// `others` tells what is known of other tables. It is asked only where a job may be the call's.
     pub async fn find_job(
         &self,
         call: &Call,
         record: &Record,
+        others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
+        now: OffsetDateTime,
         within: std::time::Duration,
-    ) -> Result<JobId, NotFound> {
-        let looked = self.look(call, record);
+    ) -> Result<Found, NotFound> {
+        let looked = self.look(call, record, others, now);
         tokio::time::timeout(within, looked)
             .await
             .unwrap_or_else(|_| {
@@ -104,49 +167,95 @@ impl Workflows {
             })
     }
 
-    async fn look(&self, call: &Call, record: &Record) -> Result<JobId, NotFound> {
-        let table = self.get_table(&call.request.target).await?;
-        let workflow = &table.workflow;
-        let mut candidates = candidates(
-            self.list_jobs(workflow).await?,
-            call.called_at,
-            record.recent(),
-        );
-        candidates.retain(|job| job.status != JobStatus::Failed);
-        let found = self
-            .only_one(workflow, candidates, call.choice.job_type)
+    async fn look(
+        &self,
+        call: &Call,
+        record: &Record,
+        others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
+        now: OffsetDateTime,
+    ) -> Result<Found, NotFound> {
+        let target = &call.request.target;
+        let workflow = &self.get_table(target).await?.workflow;
+        let mut listed = self.list_jobs(workflow).await?;
+        listed.retain(|job| !record.is_ended(&job.id));
+        let running = record
+            .recent()
+            .filter(|job| !record.is_ended(job.id.as_str()));
+        let mut began = candidates(listed, call.called_at, running);
+        let mut shared = None;
+        if !began.is_empty() {
+            let mut others = others().await.map_err(unclear)?;
+            others.retain(|other| other.target != *target && other.are_near(call));
+            for other in &others {
+                if self.table(&other.target, now).await?.value.workflow == *workflow {
+                    began = candidates(began, call.called_at, other.jobs.iter());
+                    shared = shared.or(other.has_call_near(call).then_some(&other.target).cloned());
+                }
+            }
+        }
+        let mut ours = self
+            .may_be_ours(workflow, began, call.choice.job_type)
             .await?;
-        Ok(JobId::EntityResolutionJobId(found.job_id))
+        if let (Some(target), false) = (shared, ours.is_empty()) {
+            return Err(NotFound::Shared(target));
+        }
+        ours.sort_by_key(|job| {
+            let began = moment(job.start_time());
+            began.map_or(Duration::MAX, |began| (began - call.called_at).abs())
+        });
+        // A job that failed and began nearer to the call than any other is the call's: it ran.
+        if let Some(nearest) = ours.first()
+            && *nearest.status() == JobStatus::Failed
+        {
+            return Ok(Found::Failed(nearest.job_id.clone()));
+        }
+        ours.retain(|job| *job.status() != JobStatus::Failed);
+        let found = only_one(ours)?;
+        Ok(Found::Started(JobId::EntityResolutionJobId(found.job_id)))
     }
 
-    /// The one of these jobs that may be one that was sent with this type, or none.
-    pub(super) async fn only_one(
+    /// Those of these jobs that may be one that was sent with this type, or none.
+    pub(super) async fn may_be_ours(
         &self,
         workflow: &str,
         candidates: Vec<Listed>,
         sent: Option<JobType>,
-    ) -> Result<GetIdMappingJobOutput, NotFound> {
+    ) -> Result<Vec<GetIdMappingJobOutput>, NotFound> {
         if candidates.len() > MAX_CANDIDATES {
             return Err(NotFound::Several(candidates.len()));
         }
         let mut ours = Vec::new();
         for Listed { id, .. } in candidates {
-            let found = self.get_job(workflow, &id).await?;
+            let found = self
+                .get_job(workflow, &id)
+                .await
+                // The list has it: it is there, and will be found another time.
+                .map_err(|unread| Unread {
+                    absent: false,
+                    ..unread
+                })?;
             if may_be_ours(&found, sent) {
                 ours.push(found);
             }
         }
-        match (ours.pop(), ours.len()) {
-            (None, _) => Err(NotFound::None),
-            (Some(found), 0) => Ok(found),
-            (Some(_), others) => Err(NotFound::Several(others + 1)),
-        }
+        Ok(ours)
     }
 }
 
-/// The jobs that a call of that moment may have started: they began then, and are none of those that
-/// are known. Each known job is one of the list: the one that bears its id, or began nearest to its
-/// call.
+/// The only one of these jobs.
+pub(super) fn only_one(
+    mut ours: Vec<GetIdMappingJobOutput>,
+) -> Result<GetIdMappingJobOutput, NotFound> {
+    match (ours.pop(), ours.len()) {
+        (None, _) => Err(NotFound::None),
+        (Some(found), 0) => Ok(found),
+        (Some(_), others) => Err(NotFound::Several(others + 1)),
+    }
+}
+
+/// The jobs that a call of that moment may have started: they began then, or are queued without a start,
+/// and are none of those that are known. Each known job is one of the list: the one that bears its id,
+/// or began nearest to its call, or is queued.
 pub(super) fn candidates<'a>(
     mut listed: Vec<Listed>,
     called_at: OffsetDateTime,
@@ -156,19 +265,27 @@ pub(super) fn candidates<'a>(
         let window = known.started_at - CLOCK_DIFFERENCE..=known.answered_at + CLOCK_DIFFERENCE;
         let same = listed.iter().position(|job| bears(&job.id, &known.id));
         let nearest = || {
-            let near = listed
-                .iter()
-                .enumerate()
-                .filter(|(_, job)| window.contains(&job.began));
-            near.min_by_key(|(_, job)| (job.began - known.started_at).abs())
+            let near = listed.iter().enumerate().filter_map(|(index, job)| {
+                let began = job.began.filter(|began| window.contains(began))?;
+                Some((index, (began - known.started_at).abs()))
+            });
+            near.min_by_key(|(_, distance)| *distance)
                 .map(|(index, _)| index)
         };
-        if let Some(index) = same.or_else(nearest) {
+        let queued = || {
+            (known.started_at + LONGEST_QUEUED > called_at)
+                .then(|| listed.iter().position(|job| job.began.is_none()))
+                .flatten()
+        };
+        if let Some(index) = same.or_else(nearest).or_else(queued) {
             listed.remove(index);
         }
     }
     let began = called_at - CLOCK_DIFFERENCE..=called_at + LATEST_START;
-    listed.retain(|job| began.contains(&job.began));
+    listed.retain(|job| match job.began {
+        Some(moment) => began.contains(&moment),
+        None => matches!(job.status, JobStatus::Queued | JobStatus::Running),
+    });
     listed
 }
 

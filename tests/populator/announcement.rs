@@ -260,3 +260,25 @@ async fn the_trace_goes_on_in_events_and_messages() {
         assert_eq!(of_messages(&lab), [passed_on]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_published_again_from_a_dead_letter_is_the_same_event() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    // Published, but the answer is lost.
+    lab.aws
+        .fail_next(Operation::PutEvents, Fault::AcceptAndHang);
+    lab.deliver(0, &request_for(T1)).await;
+    // It is moved back from the dead-letter queue, as Lambda's record.
+    let delivery = lab.repeats.pop().unwrap();
+    let record = json!({
+        "version": "1.0", "timestamp": "2026-11-23T02:00:00.000Z",
+        "requestContext": { "requestId": delivery.request_id, "condition": "RetriesExhausted" },
+        "requestPayload": delivery.payload,
+    });
+    lab.aws.send("waiting", &record.to_string());
+    lab.pass(Duration::from_secs(60));
+    lab.poll(0).await;
+    assert_eq!(lab.announced(), ["STARTED", "STARTED"]);
+    assert_eq!(lab.details()[0], lab.details()[1]);
+    assert_eq!(lab.details()[0].get("requestId"), None);
+}

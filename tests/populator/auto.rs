@@ -594,3 +594,34 @@ async fn missing_permissions_and_settings_are_warned_of_in_the_log() {
     );
     assert_eq!(lines[2]["rule"], "FACTS_UNAVAILABLE");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_choice_by_kept_facts_that_is_refused_is_made_anew() {
+    let refused = |lab: &Lab| {
+        lab.aws.fail_next(
+            Operation::PopulateIdMappingTable,
+            Fault::Refuse(Exception::validation("INVALID_CONFIGURATION")),
+        );
+    };
+    let mut lab = lab_with(TABLE, &[]).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.aws.set_table(
+        T1,
+        Table {
+            incremental: false,
+            ..TABLE
+        },
+    );
+    lab.pass(Duration::from_secs(60));
+    refused(&lab);
+    assert_eq!(lab.outcomes(&news("b", 30)).await, ["STARTED"]);
+    let rule = lab.details().last().unwrap()["decision"]["rule"].clone();
+    assert_eq!(rule, "NOT_INCREMENTAL");
+    // Where what is read anew says the same, it is not tried again.
+    lab.pass(Duration::from_secs(60));
+    refused(&lab);
+    lab.failure(&news("c", 100)).await;
+    assert_eq!(lab.announced().last().unwrap(), "REJECTED RequestRefused");
+    let calls = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    assert_eq!(calls, 4);
+}

@@ -656,3 +656,99 @@ async fn without_the_setting_nothing_is_followed() {
     round(&mut lab).await;
     assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_names_of_a_tracked_jobs_events_do_not_depend_on_the_default() {
+    let aws = FakeAws::in_process();
+    let settings = |default| [("DEFAULT_JOB_TYPE", default), TRACK];
+    let mut lab = Lab::with(aws.clone(), Slot::Conflict, &settings("INCREMENTAL")).await;
+    let mut event = news("a", -10);
+    event["detail"].as_object_mut().unwrap().remove("jobType");
+    // It is published, but its answer is lost.
+    lab.aws
+        .fail_next(Operation::PutEvents, Fault::AcceptAndHang);
+    assert_eq!(lab.failure(&event).await.0, "NotAnnounced");
+    let queues = aws.state().queues.clone();
+    let now = lab.now();
+    let mut lab = Lab::with(aws.clone(), Slot::Conflict, &settings("BATCH")).await;
+    aws.state().queues = queues;
+    lab.set_now(now + time::Duration::hours(1));
+    lab.aws.end_job(Status::Succeeded);
+    lab.poll(0).await;
+    assert_eq!(lab.announced(), ["STARTED", "STARTED", "SUCCEEDED"]);
+    assert_eq!(lab.details()[0], lab.details()[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_between_a_start_and_its_announcement_announces_and_tracks_it_once() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.aws.fail_by(|_, operation| {
+        Some(Fault::Slow(Duration::from_millis(match operation {
+            Operation::PutEvents | Operation::SendMessage => 80,
+            _ => 10,
+        })))
+    });
+    let tasks = tokio::task::LocalSet::new();
+    for number in 0..40_u64 {
+        let event = news(&format!("news-{number}"), -10);
+        let lab = lab.clone();
+        tasks.spawn_local(async move {
+            if number > 0 {
+                tokio::time::sleep(Duration::from_millis(60 + number)).await;
+            }
+            lab.invoke(0, &format!("r{number}"), &event).await
+        });
+    }
+    tasks.await;
+    let started = |lab: &Lab| {
+        let announced = lab.announced();
+        announced
+            .iter()
+            .filter(|outcome| *outcome == "STARTED")
+            .count()
+    };
+    assert_eq!((started(&lab), watches(&lab).len()), (1, 1));
+    lab.aws.end_job(Status::Succeeded);
+    round(&mut lab).await;
+    assert_eq!(started(&lab), 1);
+    assert_eq!(lab.announced().last().unwrap(), "SUCCEEDED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_announced_is_not_announced_again_for_want_of_a_queue() {
+    let mut lab = tracking(Slot::Conflict).await;
+    let refused = Fault::Refuse(Exception::access_denied());
+    lab.aws.fail_always(Operation::SendMessage, refused);
+    assert_eq!(lab.failure(&news("a", -10)).await.0, "QueueUnavailable");
+    for number in 0..20 {
+        lab.pass(Duration::from_secs(60));
+        lab.outcomes(&news(&format!("n{number}"), -10)).await;
+    }
+    let announced = lab.announced();
+    let started = announced.iter().filter(|outcome| *outcome == "STARTED");
+    assert_eq!(started.count(), 1);
+    // The queue works again: whoever comes next has the job tracked.
+    lab.aws.repair(Operation::SendMessage);
+    lab.outcomes(&news("next", -10)).await;
+    lab.outcomes(&news("after", -10)).await;
+    assert_eq!(watches(&lab).len(), 1);
+    assert_eq!(lab.announced().len(), 23, "{:?}", lab.announced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_cannot_be_published_covers_nothing_all_the_same() {
+    let mut lab = tracking(Slot::Conflict).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.aws.end_job(Status::Failed);
+    let refused = Fault::Refuse(Exception::access_denied());
+    lab.aws.fail_always(Operation::PutEvents, refused);
+    round(&mut lab).await;
+    lab.aws.repair(Operation::PutEvents);
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["STARTED"]);
+    round(&mut lab).await;
+    let announced = lab.announced();
+    let failed = announced
+        .iter()
+        .filter(|outcome| outcome.starts_with("FAILED"));
+    assert_eq!(failed.count(), 1, "{announced:?}");
+}

@@ -45,7 +45,7 @@ async fn a_repeat_is_covered_by_its_own_job_however_late_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_started_job_costs_one_read_and_three_writes_and_a_covered_request_one_read() {
+async fn a_started_job_costs_two_reads_and_three_writes_and_a_covered_request_one_read() {
     let mut lab = Lab::new(Slot::Unlimited).await;
     lab.outcomes(&news("a", -10)).await;
     assert_eq!(
@@ -53,7 +53,7 @@ async fn a_started_job_costs_one_read_and_three_writes_and_a_covered_request_one
             count(&lab, Operation::GetItem),
             count(&lab, Operation::PutItem)
         ),
-        (1, 3)
+        (2, 3)
     );
     lab.outcomes(&news("b", -10)).await;
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_started_job_costs_one_read_and_three_writes_and_a_covered_request_one
             count(&lab, Operation::GetItem),
             count(&lab, Operation::PutItem)
         ),
-        (2, 3)
+        (3, 3)
     );
     let read = &lab.aws.calls_of(Operation::GetItem)[0].body;
     assert_eq!(read["ConsistentRead"], true);
@@ -79,7 +79,7 @@ async fn a_started_job_costs_one_read_and_three_writes_and_a_covered_request_one
             count(&lab, Operation::GetItem),
             count(&lab, Operation::PutItem)
         ),
-        (1, 2)
+        (2, 2)
     );
 }
 
@@ -185,6 +185,11 @@ async fn whoever_meets_an_unannounced_start_announces_it_first() {
     let refused = Fault::FailEntries("MalformedDetail".to_owned());
     lab.aws.fail_next(Operation::PutEvents, refused);
     lab.failure(&news("a", -10)).await;
+    // Its starter may be about to announce it.
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
+    assert_eq!(lab.announced(), ["COVERED"]);
+    lab.aws.state().events.clear();
+    lab.pass(TIMEOUT + Duration::from_secs(2));
     assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
     assert_eq!(lab.announced(), ["STARTED", "COVERED"]);
     assert_eq!(lab.details()[0]["requestId"], "a");
@@ -470,4 +475,34 @@ async fn both_stand_ins_for_dynamodb_tell_the_same() {
         told.push(all);
     }
     assert_eq!(told[0], told[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_after_the_default_changed_starts_nothing() {
+    let aws = FakeAws::in_process();
+    let with_default = async |default| {
+        let settings = [("DEFAULT_JOB_TYPE", default)];
+        Lab::with(aws.clone(), Slot::Unlimited, &settings).await
+    };
+    let mut lab = with_default("INCREMENTAL").await;
+    let mut event = news("a", -10);
+    event["detail"].as_object_mut().unwrap().remove("jobType");
+    assert_eq!(lab.outcomes(&event).await, ["STARTED"]);
+    let now = lab.now();
+    for default in ["BATCH", "AUTO", "SERVICE_DEFAULT", "DELETE_ONLY"] {
+        let mut lab = with_default(default).await;
+        lab.set_now(now + time::Duration::minutes(1));
+        assert_eq!(lab.outcomes(&event).await, ["COVERED"], "{default}");
+        assert_eq!(lab.aws.jobs().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_covers_no_change() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.set_now(BEGIN + time::Duration::minutes(10));
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.set_now(BEGIN + time::Duration::minutes(2));
+    assert_eq!(lab.outcomes(&news("b", 60)).await, ["STARTED"]);
+    assert_eq!(lab.outcomes(&news("c", 60)).await, ["COVERED"]);
 }

@@ -162,10 +162,10 @@ async fn a_batch_answers_with_the_messages_that_stay() {
     assert_eq!(answer, stays);
     assert_eq!(
         world.populated_tables(),
-        // The oldest news first.
+        // In the order in which they were sent.
         [
-            (T3.to_owned(), Value::Null),
-            (T1.to_owned(), json!("INCREMENTAL"))
+            (T1.to_owned(), json!("INCREMENTAL")),
+            (T3.to_owned(), Value::Null)
         ]
     );
     assert_eq!(world.announced().len(), 2);

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use fake_aws::{Exception, Fault, Operation, Slot, Status};
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
 use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
 use crate::promises::News;
-use crate::world::{T1, event_file, request_for};
+use crate::world::{M, T1, T2, event_file, request_for, request_for_all, table_arn};
 
 fn news(id: &str, seconds: i64) -> Value {
     News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
@@ -247,7 +247,7 @@ async fn only_a_job_that_can_be_the_calls_own_is_taken() {
     );
 
     // One that began before the call, and one that began long after it.
-    for seconds in [-3, 301] {
+    for seconds in [-6, 301] {
         let mut lab = Lab::new(Slot::Unlimited).await;
         lab.aws.start_foreign_job(T1);
         lab.aws.state().jobs[0].foreign = false;
@@ -461,4 +461,271 @@ async fn a_job_that_shows_only_when_its_call_was_given_up_is_known_after_all() {
     assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
     assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 1));
     assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_shows_late_is_found_though_the_next_calls_answer_was_lost_too() {
+    for second in [
+        Fault::Refuse(Exception::internal_server()),
+        Fault::Crash,
+        Fault::Drop,
+    ] {
+        let mut lab = unknown().await;
+        lab.pass(VISIBILITY);
+        // It is given up. The slot is busy with its job, and the next answer is lost too.
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, second.clone());
+        lab.poll(0).await;
+        lab.aws.hide_jobs(0);
+        for _ in 0..2 {
+            lab.pass(VISIBILITY);
+            lab.poll(0).await;
+        }
+        assert_eq!(lab.announced().last().unwrap(), "STARTED", "{second:?}");
+        lab.aws.end_job(Status::Succeeded);
+        lab.pass(VISIBILITY);
+        lab.poll(0).await;
+        assert!(lab.aws.messages("waiting").is_empty());
+        assert_eq!(lab.aws.jobs().len(), 1, "{second:?}");
+    }
+}
+
+/// Tables with one workflow, whose jobs stand in one list.
+async fn with_one_workflow(slot: Slot, settings: &[(&str, &str)]) -> Lab {
+    let lab = Lab::with(FakeAws::in_process(), slot, settings).await;
+    lab.aws.state().shared_workflow = true;
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_this_invocation_started_for_another_table_is_not_taken() {
+    let mut lab = with_one_workflow(Slot::Conflict, &[]).await;
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Slow(Duration::ZERO),
+    );
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::internal_server()),
+    );
+    let mut both = request_for_all(&[T1, T2]);
+    both["jobType"] = json!("INCREMENTAL");
+    assert_eq!(
+        lab.outcomes(&both).await,
+        ["STARTED", "WAITING OutcomeUnknown"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let mut lab = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
+    let other = |id| News::new(id, T2, BEGIN - time::Duration::seconds(10)).event;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(2));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(lab.outcomes(&other("b")).await, ["WAITING OutcomeUnknown"]);
+    // Where that cannot be looked at, nothing is taken either.
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.pass(Duration::from_secs(60));
+    let now = News::new("c", T2, lab.now() - time::Duration::seconds(2)).event;
+    let fails = Fault::Refuse(Exception::access_denied());
+    for fault in [
+        Fault::Slow(Duration::ZERO),
+        Fault::Slow(Duration::ZERO),
+        fails,
+    ] {
+        lab.aws.fail_next(Operation::GetItem, fault);
+    }
+    lab.timeout = Duration::from_secs(3);
+    assert_eq!(lab.outcomes(&now).await, ["WAITING OutcomeUnknown"]);
+    let said = lab.details().last().unwrap()["error"]["message"].to_string();
+    assert!(said.contains("GetItem of the ledger's item"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tables_with_workflows_of_their_own_do_not_share_jobs() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
+    let mut lab = Lab::with(FakeAws::in_process(), Slot::Queue, &settings).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(1));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    let other = News::new("b", T2, BEGIN - time::Duration::seconds(10)).event;
+    assert_eq!(lab.outcomes(&other).await, ["STARTED"]);
+    assert_eq!(
+        lab.details()[1]["entityResolutionJobId"],
+        lab.aws.jobs()[1].entity_resolution_id
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_may_be_another_tables_lost_call_is_nobodys() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let mut lab = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
+    lab.aws.hide_jobs(100);
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    let other = News::new("b", T2, BEGIN - time::Duration::seconds(10)).event;
+    assert_eq!(lab.outcomes(&other).await, ["WAITING OutcomeUnknown"]);
+    lab.aws.hide_jobs(0);
+    lab.pass(Duration::from_secs(60));
+    assert_eq!(
+        lab.outcomes(&news("c", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    let said = lab.details().last().unwrap()["error"]["message"].to_string();
+    let shared = format!("may be of a call for membership/{M}/idmappingtable/{T2}");
+    assert!(said.contains(&shared), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_call_whose_job_failed_ran_and_is_not_taken_for_a_later_job() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+    lab.deliver(0, &news("a", -10)).await;
+    lab.pass(Duration::from_secs(30));
+    lab.aws.end_job(Status::Failed);
+    lab.pass(Duration::from_secs(30));
+    assert!(lab.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
+    lab.pass(Duration::from_secs(200));
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["WAITING SlotBusy"], "it is started anew");
+    lab.aws.end_job(Status::Succeeded);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    assert_eq!(lab.aws.jobs().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_call_whose_job_failed_at_once_is_started_anew_at_the_next_try() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.state().fails_at_once = true;
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    let said = lab.details()[0]["error"]["message"].to_string();
+    assert!(
+        said.contains("which failed; the request needs another job"),
+        "{said}"
+    );
+    lab.aws.state().fails_at_once = false;
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_was_not_read_to_its_end_does_not_tell_that_no_job_runs() {
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws.state().oldest_first = true;
+    for _ in 0..501 {
+        lab.aws.start_foreign_job(T1);
+        lab.aws.end_job(Status::Succeeded);
+    }
+    lab.pass(Duration::from_secs(24 * 60 * 60));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    let change = News::new("a", T1, lab.now() - time::Duration::seconds(10));
+    // It is found on the 21st page.
+    assert_eq!(lab.outcomes(&change.event).await, ["STARTED"]);
+
+    // Where there is no time to read so far, nothing is known.
+    lab.pass(Duration::from_secs(60 * 60));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.fail_always(
+        Operation::ListIdMappingJobs,
+        Fault::Slow(Duration::from_secs(1)),
+    );
+    let change = News::new("b", T1, lab.now() - time::Duration::seconds(10));
+    assert_eq!(
+        lab.outcomes(&change.event).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    for _ in 0..2 {
+        lab.pass(VISIBILITY);
+        lab.poll(0).await;
+    }
+    assert_eq!(lab.announced().last().unwrap(), "WAITING OutcomeUnknown");
+    lab.aws.repair(Operation::ListIdMappingJobs);
+    lab.pass(VISIBILITY);
+    lab.poll(0).await;
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    let own = lab.aws.jobs().iter().filter(|job| !job.foreign).count();
+    assert_eq!(own, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_cannot_be_read_yet_is_not_given_up_after_five_minutes() {
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.aws.fail_always(
+        Operation::GetIdMappingJob,
+        Fault::Refuse(Exception::not_found()),
+    );
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(calls(&lab), 1);
+    lab.aws.repair(Operation::GetIdMappingJob);
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws.start_foreign_job(T1);
+    lab.aws.state().queued_have_no_start = true;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    assert_eq!(
+        lab.details()[0]["entityResolutionJobId"],
+        lab.aws.jobs()[1].entity_resolution_id
+    );
+    // It is known now: the next lost call started none.
+    lab.pass(Duration::from_secs(60));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("b", 30)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+
+    // Also under a name of its own.
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws.start_foreign_job(T1);
+    lab.pass(Duration::from_secs(20));
+    lab.aws.state().queued_have_no_start = true;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(60));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    assert_eq!(
+        lab.outcomes(&news("b", 30)).await,
+        ["WAITING OutcomeUnknown"]
+    );
 }

@@ -141,20 +141,22 @@ async fn a_line_costs_two_calls_a_batch_and_then_one_job_a_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_news_goes_first_and_of_one_table_the_widest_type() {
+async fn what_has_waited_longest_goes_first_or_a_wider_type_that_covers_it() {
     let mut lab = Lab::new(Slot::Unlimited).await;
-    let request = |table: &str, job_type: &str, seconds: i64| {
-        let news = News::new("n", table, BEGIN - time::Duration::seconds(seconds));
+    // Whatever time a request claims.
+    for (table, job_type, claimed) in [
+        (T2, "DELETE_ONLY", "2026-11-23T01:59:30Z"),
+        (T1, "INCREMENTAL", "2026-11-23T01:00:00Z"),
+        (T1, "INCREMENTAL", "2026-11-23T01:59:50Z"),
+        (T2, "INCREMENTAL", "0001-01-01T00:00:00Z"),
+        (T1, "BATCH", "2026-11-23T01:59:55Z"),
+    ] {
         let mut request = request_for(table);
         request["jobType"] = json!(job_type);
-        request["time"] = news.event["time"].clone();
-        request.to_string()
-    };
-    lab.aws.send("waiting", &request(T1, "INCREMENTAL", 10));
-    lab.aws.send("waiting", &request(T2, "DELETE_ONLY", 30));
-    lab.aws.send("waiting", &request(T1, "INCREMENTAL", 90));
-    lab.aws.send("waiting", &request(T2, "INCREMENTAL", 20));
-    lab.aws.send("waiting", &request(T1, "BATCH", 5));
+        request["time"] = json!(claimed);
+        lab.aws.send("waiting", &request.to_string());
+        lab.pass(Duration::from_secs(1));
+    }
     assert!(lab.poll(0).await);
     let jobs: Vec<(String, String)> = lab
         .aws
@@ -166,12 +168,11 @@ async fn the_oldest_news_goes_first_and_of_one_table_the_widest_type() {
     assert_eq!(
         jobs,
         [
-            pair(T1, "BATCH"),
+            pair(T2, "DELETE_ONLY"),
             pair(T2, "INCREMENTAL"),
-            pair(T2, "DELETE_ONLY")
+            pair(T1, "BATCH"),
         ]
     );
-    assert!(lab.aws.messages("waiting").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -656,9 +657,11 @@ async fn what_is_put_in_line_after_a_failure_is_announced_when_it_has_to_wait() 
     let mut both = request_for_all(&[T1, T2]);
     both["requestId"] = json!("both");
     lab.aws.send("waiting", &both.to_string());
-    // The ledger fails for the second table.
-    lab.aws
-        .fail_next(Operation::GetItem, Fault::Slow(Duration::ZERO));
+    // The ledger fails for the second table, after the first one and those that wait were read.
+    for _ in 0..2 {
+        lab.aws
+            .fail_next(Operation::GetItem, Fault::Slow(Duration::ZERO));
+    }
     lab.aws.fail_next(
         Operation::GetItem,
         Fault::Refuse(Exception::access_denied()),
@@ -763,4 +766,148 @@ async fn a_hundred_tables_are_never_cut_off_by_the_time_out() {
             "{slow} ms"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_of_the_largest_size_goes_to_the_dead_letter_queue() {
+    // Beside the largest body there is room for the error's type, and a part of its message.
+    for (spare, attributes) in [
+        (0, &[][..]),
+        (40, &["errorType"]),
+        (100, &["errorMessage", "errorType"]),
+        (5_000, &["errorMessage", "errorType"]),
+    ] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        let envelope = json!({ "membershipId": "" }).to_string().len();
+        let text = "x".repeat(1_048_576 - envelope - spare);
+        let body = json!({ "membershipId": text }).to_string();
+        lab.aws.send("waiting", &body);
+        assert!(lab.poll(0).await);
+        assert!(lab.aws.messages("waiting").is_empty());
+        let dead = lab.aws.messages("dead").remove(0);
+        assert_eq!(dead.body.len(), body.len());
+        let names: Vec<&String> = dead.attributes.as_object().unwrap().keys().collect();
+        assert_eq!(names, attributes, "{spare}");
+        let said = dead.attributes["errorMessage"]["StringValue"].as_str();
+        assert!(
+            said.is_none_or(|said| said.starts_with("the payload")),
+            "{said:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_takes_less_than_sqs_does_gets_a_large_message_without_attributes() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    let body = json!({ "membershipId": "x".repeat(100_000) }).to_string();
+    lab.aws.fail_next(
+        Operation::SendMessage,
+        Fault::Refuse(Exception::validation("")),
+    );
+    lab.aws.send("waiting", &body);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.messages("dead")[0].attributes, Value::Null);
+    assert!(lab.aws.messages("waiting").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_many_targets_for_which_there_is_no_time_stay_and_do_not_multiply() {
+    for (timeout, messages, pace) in [(10, 3, 40), (120, 10, 65)] {
+        let mut lab = busy(Slot::QuotaExceeded).await;
+        lab.timeout = Duration::from_secs(timeout);
+        for number in 0..messages {
+            let tables: Vec<String> = (0..100)
+                .map(|table| format!("bbbbbbbb-{table:04}-4000-8000-{number:012}"))
+                .collect();
+            let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+            let mut request = request_for_all(&tables);
+            request["requestId"] = json!(format!("message-{number}"));
+            lab.aws.send("waiting", &request.to_string());
+        }
+        lab.aws.fail_by(move |_, operation| {
+            Some(Fault::Slow(Duration::from_millis(match operation {
+                Operation::SendMessage | Operation::PutEvents => pace,
+                _ => 15,
+            })))
+        });
+        for _ in 0..6 {
+            lab.pass(VISIBILITY);
+            while lab.poll(0).await {}
+            let count = lab.aws.messages("waiting").len();
+            assert!(count <= 100 * messages, "{count}");
+            lab.aws.state().calls.clear();
+        }
+        // With enough time each target is in a message of its own.
+        if timeout == 120 {
+            assert_eq!(lab.aws.messages("waiting").len(), 1_000);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_stays_for_want_of_time_leaves_after_max_wait() {
+    let mut lab = busy(Slot::QuotaExceeded).await;
+    lab.timeout = Duration::from_secs(5);
+    let tables: Vec<String> = (0..100).map(table).collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    lab.aws
+        .send("waiting", &request_for_all(&tables).to_string());
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.messages("waiting").len(), 1);
+    lab.pass(Duration::from_secs(72 * 60 * 60));
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.aws.messages("dead").len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_throttles_is_left_alone_by_the_rest_of_an_invocation() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws.fail_always(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::throttling()),
+    );
+    let tables: Vec<String> = (0..100).map(table).collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let outcomes = lab.outcomes(&request_for_all(&tables)).await;
+    assert_eq!(outcomes, ["WAITING ServiceUnavailable"; 100]);
+    // Two requests, with three tries each.
+    assert_eq!(calls(&lab), 6);
+
+    // One that works in between begins the count anew.
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws.fail_by({
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        move |_, operation| {
+            let call = operation == Operation::PopulateIdMappingTable;
+            let number = || count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let delayed = Exception::validation("IAM_SYNCHRONIZATION_DELAY");
+            (call && number() % 2 == 0).then(|| Fault::Refuse(delayed))
+        }
+    });
+    let outcomes = lab.outcomes(&request_for_all(&tables[..6])).await;
+    let started = outcomes.iter().filter(|outcome| *outcome == "STARTED");
+    assert_eq!(started.count(), 3, "{outcomes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_moved_back_and_rejected_again_is_another_rejection() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.outcomes(&request_for(T1)).await;
+    for _ in 0..2 {
+        lab.pass(Duration::from_secs(73 * 60 * 60));
+        lab.poll(0).await;
+        lab.aws.move_messages("dead", "waiting");
+        lab.poll(0).await;
+    }
+    let names: Vec<Value> = lab
+        .details()
+        .iter()
+        .filter(|detail| detail["outcome"] == "REJECTED")
+        .map(|detail| detail["eventId"].clone())
+        .collect();
+    assert_eq!(names.len(), 2);
+    assert_ne!(names[0], names[1]);
 }

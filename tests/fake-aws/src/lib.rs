@@ -165,6 +165,8 @@ pub struct State {
     pub queued_have_no_start: bool,
     /// Whether all tables have one workflow.
     pub shared_workflow: bool,
+    /// Whether each job that is started through Clean Rooms fails at once.
+    pub fails_at_once: bool,
     /// What a second job gets.
     pub slot: Slot,
     /// The events that EventBridge took, as it would deliver them.
@@ -447,6 +449,9 @@ impl FakeAws {
                     clean_rooms::populate(request, state.slot, &state.tables, &mut state.jobs, now);
                 if let Some(job) = state.jobs.last_mut().filter(|_| state.same_ids) {
                     job.entity_resolution_id = job.id.replace('-', "");
+                }
+                if state.fails_at_once {
+                    clean_rooms::end_job(&mut state.jobs, Status::Failed, now);
                 }
                 reply
             }
