@@ -138,15 +138,17 @@ impl Processes {
         last: Option<(Point, Answer)>,
         state: &State,
     ) -> Point {
-        // Before the SDK would allow no retry any more.
-        if self.executions % 16 == 0 {
-            self.lab.renew_environments().await;
-        }
+        // It must not depend on what was read, or retried, in another one.
+        self.lab.renew_environment(start.environment).await;
         self.executions += 1;
         let mut answers: Vec<Answer> = Vec::new();
+        let mut expected: Vec<Rc<Pending>> = Vec::new();
         let mut before = last.clone();
         while let Some((point, answer)) = before {
             answers.push(answer);
+            if let Next::Call(pending) = &self.known[point].next {
+                expected.push(Rc::clone(pending));
+            }
             before = self.known[point].before.clone();
         }
         answers.reverse();
@@ -179,6 +181,13 @@ impl Processes {
         let ended_at = self.lab.now();
 
         let mut execution = execution.lock().unwrap();
+        for (call, expected) in execution.calls.iter().zip(expected.iter().rev()) {
+            let same = call.at == expected.at && call.request.body == expected.request.body;
+            assert!(
+                same,
+                "{start:?} is not deterministic: {call:?}, not {expected:?}"
+            );
+        }
         let mut nexts: Vec<Next> = execution
             .calls
             .drain(..)
