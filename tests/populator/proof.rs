@@ -480,7 +480,7 @@ async fn one_table_first_the_older_news() {
         slot: Slot::Conflict,
         shown_after: time::Duration::ZERO,
         track: false,
-        faults: budget(2),
+        faults: budget(1),
         first: Some(0),
     })
     .await;
@@ -495,7 +495,7 @@ async fn one_table_the_newer_news_first() {
         slot: Slot::Queue,
         shown_after: time::Duration::MINUTE,
         track: false,
-        faults: budget(2),
+        faults: budget(1),
         first: Some(1),
     })
     .await;
