@@ -265,15 +265,15 @@ impl Search {
         // What the function compares a moment with: the changes; and the present, by its age: seconds decide
         // whether clocks differ, a minute whether a job shows, five minutes and an hour whether a call is
         // given up, half an hour whether somebody still waits. Time passes here by seconds in an act and by
-        // a quarter of an hour between rounds. So of an age below two minutes its seconds decide what it
-        // will be compared to, and of a greater one its minutes.
+        // a quarter of an hour between rounds, so ages lie within two minutes of a multiple of that: below
+        // two minutes its tens of seconds decide what an age will be compared to, beyond them its minutes.
         let moment = |moment: OffsetDateTime| {
             let second = time::Duration::seconds(1);
             let after = self.news.iter().map(|news| moment >= news.time + second);
             let after: Vec<bool> = after.collect();
             let age = node.now - moment;
             let age = match age < time::Duration::minutes(2) {
-                true => (age.whole_seconds(), 0),
+                true => (age.whole_seconds() / 10, 0),
                 false => (0, age.whole_minutes()),
             };
             format!("{after:?}{age:?}{}", moment > node.now)
