@@ -192,3 +192,6 @@ impl Waiters {
         waiters
     }
 }
+
+#[cfg(test)]
+mod tests;
