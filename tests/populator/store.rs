@@ -86,10 +86,14 @@ async fn ledgers() -> Vec<(Ledger, Option<FakeAws>)> {
     ledgers
 }
 
-type Transition = Box<dyn Fn(&Record) -> Record>;
+type Transition = (
+    &'static str,
+    Box<dyn Fn(&Record) -> Record>,
+    fn(&Record) -> bool,
+);
 
-/// Each transition, and what holds after it.
-fn transitions() -> Vec<(&'static str, Transition, fn(&Record) -> bool)> {
+/// Each transition's name, the transition, and what holds after it.
+fn transitions() -> Vec<Transition> {
     let lost = call("lost", seconds(0));
     let found = lost.clone();
     let unknown = lost.clone();
