@@ -13,8 +13,8 @@
 //! faults are tried too. That a schedule has so many faults does not disturb this: which call of which
 //! environment has which fault may be thought of as chosen before, and then each call is what it is.
 //!
-//! Each environment has a clock of its own, which moves with its own calls and timers only: so moments
-//! commute as calls do. An environment may be ahead of the other one's next call by one second, which is
+//! Each environment has a clock of its own, which moves with its own calls and timers, and on to the
+//! moment of what it reads: so moments commute as calls do, and causes come before effects. An environment may be ahead of the other one's next call by one second, which is
 //! what two clocks may differ by; beyond that the one that is behind goes first. So while one waits for an
 //! answer that does not come, the other goes on. The services note moments by the clock of who calls.
 //!
