@@ -69,11 +69,11 @@ fn in_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
     let mut since = HashMap::new();
     for Placed { request, .. } in &all {
         let place = since.len();
-        let (oldest, _) = since.entry(request.target.clone()).or_insert((
-            OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT),
-            place,
-        ));
-        *oldest = request.waits_since(now).min(*oldest);
+        let waits_since = request.waits_since(now);
+        let (oldest, _) = since
+            .entry(request.target.clone())
+            .or_insert((waits_since, place));
+        *oldest = waits_since.min(*oldest);
     }
     let mut tables: BTreeMap<(OffsetDateTime, usize), Vec<Placed>> = BTreeMap::new();
     for placed in all {
