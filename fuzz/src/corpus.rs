@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use id_mapping_populator::input::{Content, Delivery};
-use id_mapping_populator::ledger::{Record, Started, Verdict};
+use id_mapping_populator::ledger::{Call, JobEnd, Record, Started, Waiter, Waiters};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::function::{NOW, WITHOUT_TABLES};
 use crate::round_trip;
@@ -84,36 +85,26 @@ pub fn messages() -> Vec<String> {
     inputs
 }
 
-/// For [`crate::record`]: an empty one, and one that has something in each of its members.
-///
-/// # Panics
-///
-/// If the second is not what this version of the function reads.
+/// For [`crate::record`]: an empty one, one that has something in each of its members, and the item of the
+/// slot.
 pub fn records() -> Vec<String> {
     let started = samples().iter().find_map(watched);
     let started = started.expect("a sample is a job that is followed");
-    let call = json!({
-        "attempt": "0c0ffee0-0000-4000-8000-000000000001", "calledAt": 1_795_399_203_120_i64,
-        "request": started.request, "choice": started.choice,
-    });
-    let known = json!({
-        // The digest of the request's key, which the ledger makes.
-        "key": "5fb2296f-b37a-5465-9abf-d46f4148537b",
-        "job": started.job, "unannounced": started.choice, "followed": true,
-    });
-    let record = json!({
-        "jobs": [started.job], "succeeded": [started.job], "keys": [known],
-        "ended": [{ "id": started.job.id.as_str(), "entityResolutionJobId": "job" }],
-        "claim": { "until": 1_795_399_300_000_i64, "call": call }, "unknown": call,
-        "unannounced": [started],
-    })
-    .to_string();
-    let read: Record = serde_json::from_str(&record).expect("the record can be read");
-    assert_eq!(
-        read.verdict(&started.request, NOW),
-        Verdict::Known(started.job.id.clone())
-    );
-    vec!["{}".to_owned(), record]
+    let call = Call {
+        attempt: Uuid::from_u128(1),
+        called_at: NOW,
+        request: started.request.clone(),
+        choice: started.choice.clone(),
+    };
+    let record = Record::default()
+        .job_started(&call, &started.job, Some(NOW), NOW)
+        .job_ended(&started.job, "job", JobEnd::Succeeded, NOW);
+    let mut record = serde_json::to_value(record).expect("a record can be written");
+    record["claim"] = json!({ "until": 1_795_399_300_000_i64, "call": call });
+    record["unknown"] = json!([call]);
+    let waiters = Waiters::default().joined(&Waiter::new(&started.request, NOW));
+    let waiters = serde_json::to_string(&waiters).expect("those who wait can be written");
+    vec!["{}".to_owned(), record.to_string(), waiters]
 }
 
 /// Each JSON document of `events/`.

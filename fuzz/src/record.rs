@@ -1,9 +1,11 @@
-//! The record in a ledger item: what the function, or another version of it, wrote of a table.
+//! The record in a ledger item: what the function, or another version of it, wrote of a table, or of the
+//! requests that wait for the slot.
 
 use std::sync::LazyLock;
 
 use id_mapping_populator::input::{Content, Delivery, Payload, Request};
-use id_mapping_populator::ledger::{Record, Started, Verdict};
+use id_mapping_populator::job_type::JobType;
+use id_mapping_populator::ledger::{JobEnd, Record, Reported, Started, Verdict, Waiter, Waiters};
 use id_mapping_populator::waiting;
 use serde_json::json;
 
@@ -25,6 +27,9 @@ static REQUESTS: LazyLock<Vec<Request>> = LazyLock::new(|| {
 
 /// Checks a record.
 pub fn check(bytes: &[u8]) {
+    if let Ok(waiters) = serde_json::from_slice::<Waiters>(bytes) {
+        check_waiters(&waiters);
+    }
     let Ok(record) = serde_json::from_slice::<Record>(bytes) else {
         return;
     };
@@ -37,16 +42,30 @@ pub fn check(bytes: &[u8]) {
     jobs.dedup();
     for id in jobs {
         record.is_ended(id.as_str());
-        record.is_followed(id);
+        record.reported(id);
         record.is_unannounced(id);
+        record.start_reported(id, Reported::default());
+    }
+    for job in record.recent() {
+        record.job_ended(job, "other", JobEnd::Failed, NOW);
+        record.job_ended(job, "other", JobEnd::Succeeded, NOW);
+    }
+    for call in record.open_calls() {
+        let released = record.claim_released(call.attempt);
+        assert!(
+            released
+                .open_calls()
+                .all(|open| open.attempt != call.attempt)
+        );
+        record.outcome_unknown(call);
     }
     record.last_batch();
     for request in REQUESTS.iter() {
         check_rules(&record, request);
     }
-    let unannounced = record.unannounced(&REQUESTS[0]);
+    let unreported = record.unreported(&REQUESTS[0], NOW);
     // The function keeps four, and this request's own may be one more.
-    for started in unannounced.iter().rev().take(5) {
+    for started in unreported.iter().rev().take(5) {
         check_rules(&record, &started.request);
         check_message(started);
     }
@@ -61,6 +80,26 @@ fn check_rules(record: &Record, request: &Request) {
     }
     if let Verdict::Known(id) = &verdict {
         assert!(record.recent().any(|job| job.id == *id));
+    }
+}
+
+/// Whatever stands in the item of the slot, a request that waits is entered once, and leaves when it is served.
+fn check_waiters(waiters: &Waiters) {
+    let json = |waiters: &Waiters| serde_json::to_string(waiters).expect("it can be written");
+    let again: Waiters = serde_json::from_str(&json(waiters)).expect("what is written can be read");
+    assert_eq!(json(&again), json(waiters));
+    for request in REQUESTS.iter() {
+        waiters.ahead_of(request, NOW, |_| false);
+        let of_it = |waiter: &&Waiter| *waiter.target() == request.target;
+        let joined = waiters.living(NOW).joined(&Waiter::new(request, NOW));
+        assert!(joined.live(NOW).any(|waiter| of_it(&waiter)));
+        for waiter in joined.live(NOW).filter_map(Waiter::request) {
+            assert!(waiter.waiting_since.is_some());
+        }
+        let left = joined.left(request);
+        assert!(left.live(NOW).filter(of_it).count() < joined.live(NOW).filter(of_it).count());
+        joined.served(&request.target, Some(JobType::Batch));
+        joined.refused_alone(&request.target);
     }
 }
 
