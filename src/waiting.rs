@@ -271,8 +271,12 @@ struct RequestObject<'a> {
     dry_run: bool,
 }
 
-/// The message of a request; `crate::input` reads it.
-fn message(request: &Request, since: Option<OffsetDateTime>, watch: Option<&Started>) -> String {
+/// The message of a request, or of its job that is to be followed; `crate::input` reads it.
+pub fn message(
+    request: &Request,
+    since: Option<OffsetDateTime>,
+    watch: Option<&Started>,
+) -> String {
     let message = Message {
         version: 1,
         request: RequestObject {

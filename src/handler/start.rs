@@ -321,26 +321,27 @@ impl Work<'_> {
     /// Looks for the job of a call whose answer was lost just now.
     async fn find_unanswered(&mut self, entry: &mut Entry, call: &Call, error: Error) -> Finding {
         let target = &call.request.target;
-        let (transition, said): (Box<dyn Fn(&Record) -> Record + '_>, _) =
-            match self.search(call, entry).await {
-                Ok(Found::Started(id)) => return self.record(entry, call, id).await,
-                Ok(Found::Failed(id)) => {
-                    let said = failed_unanswered(call, &id);
-                    tracing::warn!("{said}");
-                    (Box::new(|record| record.claim_released(call.attempt)), said)
-                }
-                Err(not_found) => {
-                    self.looks.push(Look {
-                        attempt: call.attempt,
-                        first: true,
-                        not_found: not_found.clone(),
-                    });
-                    (
-                        Box::new(|record| record.outcome_unknown(call)),
-                        not_found.to_string(),
-                    )
-                }
-            };
+        let (may_run, said) = match self.search(call, entry).await {
+            Ok(Found::Started(id)) => return self.record(entry, call, id).await,
+            Ok(Found::Failed(id)) => {
+                let said = failed_unanswered(call, &id);
+                tracing::warn!("{said}");
+                (false, said)
+            }
+            Err(not_found) => {
+                let said = not_found.to_string();
+                self.looks.push(Look {
+                    attempt: call.attempt,
+                    first: true,
+                    not_found,
+                });
+                (true, said)
+            }
+        };
+        let transition = |record: &Record| match may_run {
+            true => record.outcome_unknown(call),
+            false => record.claim_released(call.attempt),
+        };
         let ledger = &self.populator.ledger;
         // If this fails, the claim stays, and is looked after when it is over.
         if let Err(error) = ledger.update(entry, self.budget(), transition).await {

@@ -13,7 +13,7 @@ use crate::ledger::{Call, Job, JobId, Record};
 use crate::target::Target;
 
 /// How far the clocks of Entity Resolution and of the function may differ, and whole seconds.
-pub(super) const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
+const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
 
 /// How long ago a job may have started that the list shows as queued, without a start.
 const LONGEST_QUEUED: Duration = Duration::days(1);
@@ -52,28 +52,37 @@ pub struct KnownJobs {
 impl KnownJobs {
     /// Whether a job that began when this call was made may be one of theirs.
     fn are_near(&self, call: &Call) -> bool {
-        let (first, last) = window(call);
+        let (first, last) = window(call.called_at);
         let near = |job: &Job| {
-            job.started_at - CLOCK_DIFFERENCE <= last && first <= job.answered_at + CLOCK_DIFFERENCE
+            let (began, answered) = moments(job);
+            began <= last && first <= answered
         };
         self.jobs.iter().any(near) || self.has_call_near(call)
     }
 
     fn has_call_near(&self, call: &Call) -> bool {
-        let (first, last) = window(call);
+        let (first, last) = window(call.called_at);
         let near = |other: &Call| {
-            let (other_first, other_last) = window(other);
+            let (other_first, other_last) = window(other.called_at);
             other_first <= last && first <= other_last
         };
         self.calls.iter().any(near)
     }
 }
 
-/// When the job of a call begins, first and last moment.
-fn window(call: &Call) -> (OffsetDateTime, OffsetDateTime) {
+/// Between which moments Entity Resolution says that a job began whose start is known.
+pub(super) fn moments(job: &Job) -> (OffsetDateTime, OffsetDateTime) {
     (
-        call.called_at - CLOCK_DIFFERENCE,
-        call.called_at + LATEST_START,
+        job.started_at.saturating_sub(CLOCK_DIFFERENCE),
+        job.answered_at.saturating_add(CLOCK_DIFFERENCE),
+    )
+}
+
+/// Between which moments the job of a call of that moment begins.
+fn window(called_at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
+    (
+        called_at.saturating_sub(CLOCK_DIFFERENCE),
+        called_at.saturating_add(LATEST_START),
     )
 }
 
@@ -262,7 +271,8 @@ pub(super) fn candidates<'a>(
     known: impl Iterator<Item = &'a Job>,
 ) -> Vec<Listed> {
     for known in known {
-        let window = known.started_at - CLOCK_DIFFERENCE..=known.answered_at + CLOCK_DIFFERENCE;
+        let (first, last) = moments(known);
+        let window = first..=last;
         let same = listed.iter().position(|job| bears(&job.id, &known.id));
         let nearest = || {
             let near = listed.iter().enumerate().filter_map(|(index, job)| {
@@ -273,7 +283,7 @@ pub(super) fn candidates<'a>(
                 .map(|(index, _)| index)
         };
         let queued = || {
-            (known.started_at + LONGEST_QUEUED > called_at)
+            (called_at - known.started_at < LONGEST_QUEUED)
                 .then(|| listed.iter().position(|job| job.began.is_none()))
                 .flatten()
         };
@@ -281,7 +291,8 @@ pub(super) fn candidates<'a>(
             listed.remove(index);
         }
     }
-    let began = called_at - CLOCK_DIFFERENCE..=called_at + LATEST_START;
+    let (first, last) = window(called_at);
+    let began = first..=last;
     listed.retain(|job| match job.began {
         Some(moment) => began.contains(&moment),
         None => matches!(job.status, JobStatus::Queued | JobStatus::Running),

@@ -32,6 +32,7 @@ mod proof;
 mod rules;
 mod schemas;
 mod settings;
+mod store;
 mod targets;
 mod unknown;
 mod waiting;

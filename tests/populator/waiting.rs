@@ -883,7 +883,7 @@ async fn a_service_that_throttles_is_left_alone_by_the_rest_of_an_invocation() {
             let call = operation == Operation::PopulateIdMappingTable;
             let number = || count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let delayed = Exception::validation("IAM_SYNCHRONIZATION_DELAY");
-            (call && number() % 2 == 0).then(|| Fault::Refuse(delayed))
+            (call && number() % 2 == 0).then_some(Fault::Refuse(delayed))
         }
     });
     let outcomes = lab.outcomes(&request_for_all(&tables[..6])).await;

@@ -1,0 +1,176 @@
+use time::macros::datetime;
+
+use super::*;
+use crate::job_type::WishedBy;
+use crate::target::Identifier;
+
+const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
+
+fn seconds(count: i64) -> OffsetDateTime {
+    T0 + Duration::seconds(count)
+}
+
+fn target(number: usize) -> Target {
+    Target {
+        membership: Identifier::parse("11111111-2222-4333-8444-555555555555").unwrap(),
+        table: Identifier::parse(&format!("aaaaaaaa-{number:04}-4000-8000-000000000001")).unwrap(),
+    }
+}
+
+/// A request for a table that waits since a moment.
+fn request(table: usize, wish: &str, since: i64) -> Request {
+    Request {
+        target: target(table),
+        wish: Wish::parse(wish).unwrap(),
+        wished_by: WishedBy::Request,
+        name: "name".to_owned(),
+        named: true,
+        time: T0,
+        dry_run: false,
+        trigger: None,
+        waiting_since: Some(seconds(since)),
+        sent_at: None,
+        retry_interval: Some(Duration::minutes(10)),
+    }
+}
+
+fn waiting(requests: &[Request], now: OffsetDateTime) -> Waiters {
+    requests.iter().fold(Waiters::default(), |all, one| {
+        all.joined(&Waiter::new(one, now))
+    })
+}
+
+const NOBODY: fn(&Target) -> bool = |_| false;
+
+#[test]
+fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
+    let waiters = waiting(
+        &[request(1, "INCREMENTAL", 10), request(2, "DELETE_ONLY", 20)],
+        seconds(60),
+    );
+    for (table, wish, since, ahead) in [
+        (3, "BATCH", 5, None),
+        (3, "BATCH", 10, None),
+        (3, "BATCH", 15, Some(1)),
+        (3, "BATCH", 30, Some(1)),
+        // Its own table's turn, by a job that covers what waits.
+        (1, "INCREMENTAL", 60, None),
+        (1, "BATCH", 60, None),
+        (1, "AUTO", 60, Some(1)),
+        (1, "SERVICE_DEFAULT", 60, Some(1)),
+        (1, "DELETE_ONLY", 60, Some(1)),
+        // Its turn comes after that of the first table.
+        (2, "DELETE_ONLY", 60, Some(1)),
+        (2, "BATCH", 60, Some(1)),
+    ] {
+        let request = request(table, wish, since);
+        let found = waiters.ahead_of(&request, seconds(60), NOBODY);
+        let expected = ahead.map(target);
+        assert_eq!(
+            found.map(Waiter::target),
+            expected.as_ref(),
+            "{wish} of {table} since {since}"
+        );
+    }
+    // Who was refused in this invocation is not waited for.
+    let later = request(3, "BATCH", 30);
+    let found = waiters.ahead_of(&later, seconds(60), |table| *table == target(1));
+    assert_eq!(found.map(Waiter::target), Some(&target(2)));
+    let refused = waiters.refused_alone(&target(1)).refused_alone(&target(2));
+    assert_eq!(refused.ahead_of(&later, seconds(60), NOBODY), None);
+}
+
+#[test]
+fn who_is_not_seen_for_two_retry_intervals_is_gone() {
+    let waiters = waiting(&[request(1, "BATCH", 0)], seconds(100));
+    let later = request(2, "BATCH", 50);
+    let is_let_pass = |now| waiters.ahead_of(&later, now, NOBODY).is_some();
+    assert!(is_let_pass(seconds(100 + 1_201)));
+    assert!(!is_let_pass(seconds(100 + 1_202)));
+    assert!(is_let_pass(seconds(99)), "within a clock's difference");
+    assert!(!is_let_pass(seconds(98)), "a clock was ahead");
+    assert_eq!(waiters.living(seconds(1_301)), waiters);
+    assert_eq!(waiters.living(seconds(1_302)), Waiters::default());
+    // Of one that was received once the interval is not known.
+    let mut once = request(1, "BATCH", 0);
+    once.retry_interval = None;
+    let waiters = waiting(&[once.clone()], seconds(100));
+    assert!(
+        waiters
+            .ahead_of(&later, seconds(100 + 2_401), NOBODY)
+            .is_some()
+    );
+    assert!(
+        waiters
+            .ahead_of(&later, seconds(100 + 2_402), NOBODY)
+            .is_none()
+    );
+    // It is learned, and not forgotten.
+    let waiters = waiters.joined(&Waiter::new(&request(1, "BATCH", 0), seconds(200)));
+    let waiters = waiters.joined(&Waiter::new(&once, seconds(300)));
+    assert!(
+        waiters
+            .ahead_of(&later, seconds(300 + 1_202), NOBODY)
+            .is_none()
+    );
+}
+
+#[test]
+fn requests_of_one_table_for_one_type_wait_as_the_oldest_of_them() {
+    let waiters = waiting(
+        &[
+            request(1, "BATCH", 30),
+            request(2, "BATCH", 20),
+            request(1, "BATCH", 10),
+            request(1, "BATCH", 40),
+        ],
+        seconds(60),
+    );
+    let since: Vec<OffsetDateTime> = waiters.waiting.iter().map(|waiter| waiter.since).collect();
+    assert_eq!(since, [seconds(10), seconds(20)]);
+    let oldest = waiters.waiting[0].request().unwrap();
+    assert_eq!(oldest.waiting_since, Some(seconds(10)));
+}
+
+#[test]
+fn a_job_serves_those_whose_type_it_covers_and_a_rejection_only_its_own() {
+    let all = [
+        request(1, "BATCH", 1),
+        request(1, "INCREMENTAL", 2),
+        request(1, "DELETE_ONLY", 3),
+        request(2, "INCREMENTAL", 4),
+    ];
+    let waiters = waiting(&all, seconds(60));
+    let left = |waiters: Waiters| -> Vec<i64> {
+        let since = waiters.waiting.iter().map(|waiter| waiter.since - T0);
+        since.map(Duration::whole_seconds).collect()
+    };
+    assert_eq!(
+        left(waiters.served(&target(1), Some(JobType::Batch))),
+        [3, 4]
+    );
+    assert_eq!(
+        left(waiters.served(&target(1), Some(JobType::Incremental))),
+        [1, 3, 4]
+    );
+    assert_eq!(left(waiters.served(&target(1), None)), [1, 2, 3, 4]);
+    assert_eq!(left(waiters.left(&all[1])), [1, 3, 4]);
+}
+
+#[test]
+fn the_oldest_200_are_kept_and_no_long_request_is() {
+    let all: Vec<Request> = (0..201)
+        .map(|number| request(number, "BATCH", 1_000 - number as i64))
+        .collect();
+    let waiters = waiting(&all, seconds(2_000));
+    assert_eq!(waiters.waiting.len(), 200);
+    assert_eq!(waiters.waiting[0].target, target(200));
+    assert_eq!(waiters.waiting[199].target, target(1));
+    let json = serde_json::to_string(&waiters).unwrap();
+    assert!(json.len() < 390_000, "{}", json.len());
+    let read: Waiters = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    let mut long = request(1, "BATCH", 1);
+    long.name = "n".repeat(MAX_REQUEST);
+    assert_eq!(Waiter::new(&long, T0).request(), None);
+}

@@ -1,0 +1,267 @@
+//! The ledger's store, through the real client: each transition on an item that somebody else changed since it was
+//! read.
+
+use std::time::Duration;
+
+use aws_sdk_cleanrooms::config::Credentials;
+use fake_aws::{FakeAws, LEDGER_TABLE, Operation};
+use id_mapping_populator::clients;
+use id_mapping_populator::input::Request;
+use id_mapping_populator::job_type::{JobType, Wish, WishedBy, by_wish};
+use id_mapping_populator::ledger::{
+    Call, Entry, Job, JobEnd, JobId, Ledger, Record, Reported, Verdict, Waiter, Waiters,
+};
+use id_mapping_populator::target::{Identifier, Target};
+use time::OffsetDateTime;
+
+use crate::lab::BEGIN;
+use crate::world::{M, T1, table_arn};
+
+const WITHIN: Duration = Duration::from_secs(5);
+const ATTEMPT: uuid::Uuid = uuid::Uuid::from_u128(7);
+
+fn request(name: &str) -> Request {
+    Request {
+        target: Target {
+            membership: Identifier::parse(M).unwrap(),
+            table: Identifier::parse(T1).unwrap(),
+        },
+        wish: Wish::Exactly(JobType::Incremental),
+        wished_by: WishedBy::Request,
+        name: name.to_owned(),
+        named: true,
+        time: BEGIN,
+        dry_run: false,
+        trigger: None,
+        waiting_since: None,
+        sent_at: None,
+        retry_interval: None,
+    }
+}
+
+fn seconds(count: i64) -> OffsetDateTime {
+    BEGIN + time::Duration::seconds(count)
+}
+
+fn call(name: &str, called_at: OffsetDateTime) -> Call {
+    let request = request(name);
+    Call {
+        attempt: ATTEMPT,
+        called_at,
+        choice: by_wish(request.wish, request.wished_by).unwrap(),
+        request,
+    }
+}
+
+fn job(id: &str, started_at: OffsetDateTime) -> Job {
+    Job {
+        id: JobId::IdMappingJobId(id.to_owned()),
+        job_type: Some(JobType::Incremental),
+        started_at,
+        answered_at: started_at,
+    }
+}
+
+/// A ledger in each of its stores.
+async fn ledgers() -> Vec<(Ledger, Option<FakeAws>)> {
+    let mut ledgers = vec![(Ledger::in_memory(), None)];
+    for aws in [
+        FakeAws::in_process(),
+        FakeAws::in_process_with_database().unwrap(),
+    ] {
+        let config = clients::config_loader("eu-west-1")
+            .http_client(aws.http_client(0))
+            .endpoint_url("http://services")
+            .credentials_provider(Credentials::new(
+                "AKIDEXAMPLE",
+                "secret",
+                None,
+                None,
+                "tests",
+            ))
+            .load()
+            .await;
+        ledgers.push((Ledger::in_dynamodb(&config, LEDGER_TABLE), Some(aws)));
+    }
+    ledgers
+}
+
+type Transition = (
+    &'static str,
+    Box<dyn Fn(&Record) -> Record>,
+    fn(&Record) -> bool,
+);
+
+/// Each transition's name, the transition, and what holds after it.
+fn transitions() -> Vec<Transition> {
+    let lost = call("lost", seconds(0));
+    let found = lost.clone();
+    let unknown = lost.clone();
+    vec![
+        (
+            "claim released",
+            Box::new(move |record| record.claim_released(ATTEMPT)),
+            |record| record.open_calls().next().is_none(),
+        ),
+        (
+            "job started",
+            Box::new(move |record| {
+                record.job_started(&lost, &job("own", seconds(0)), None, seconds(9))
+            }),
+            |record| record.recent().any(|job| job.id.as_str() == "own"),
+        ),
+        (
+            "job found",
+            Box::new(move |record| {
+                record.job_found(&found, &job("found", seconds(0)), None, seconds(9))
+            }),
+            |record| record.recent().any(|job| job.id.as_str() == "found"),
+        ),
+        (
+            "outcome unknown",
+            Box::new(move |record| record.outcome_unknown(&unknown)),
+            |record| {
+                let verdict = record.verdict(&request("later"), seconds(1));
+                let Verdict::Unknown(calls) = verdict else {
+                    return false;
+                };
+                calls.iter().all(|unknown| unknown.looked_for)
+            },
+        ),
+        (
+            "start reported",
+            Box::new(|record| {
+                let all = Reported {
+                    announced: true,
+                    tracked: true,
+                };
+                record.start_reported(&job("theirs", seconds(0)).id, all)
+            }),
+            |record| {
+                let theirs = job("theirs", seconds(0)).id;
+                let unreported = record.unreported(&request("x"), seconds(999));
+                !record.is_unannounced(&theirs) && unreported.iter().all(|one| one.job.id != theirs)
+            },
+        ),
+        (
+            "job failed",
+            Box::new(|record| record.job_failed(&job("theirs", seconds(0)), "er", seconds(9))),
+            |record| record.recent().all(|job| job.id.as_str() != "theirs"),
+        ),
+        (
+            "job ended",
+            Box::new(|record| {
+                record.job_ended(
+                    &job("theirs", seconds(0)),
+                    "er",
+                    JobEnd::Succeeded,
+                    seconds(9),
+                )
+            }),
+            |record| record.is_ended("theirs") && record.is_ended("er"),
+        ),
+    ]
+}
+
+/// An item with a claim of ours and a job of others, read before somebody recorded one more job in it.
+async fn stale(ledger: &Ledger) -> Entry {
+    let arn = table_arn(T1);
+    let mut entry = ledger.read(&arn, WITHIN).await.unwrap();
+    let claim = call("lost", seconds(0));
+    let begun = ledger.begin(&mut entry, &claim, seconds(60), WITHIN).await;
+    assert!(begun.unwrap());
+    for (number, name) in [(8, "theirs"), (9, "third")] {
+        let mut current = ledger.read(&arn, WITHIN).await.unwrap();
+        entry = current.clone();
+        let other = Call {
+            attempt: uuid::Uuid::from_u128(number),
+            ..call(name, seconds(0))
+        };
+        let recorded = |record: &Record| {
+            record.job_started(
+                &other,
+                &job(name, seconds(0)),
+                Some(seconds(60)),
+                seconds(9),
+            )
+        };
+        ledger.update(&mut current, WITHIN, recorded).await.unwrap();
+    }
+    entry
+}
+
+#[tokio::test]
+async fn each_transition_is_applied_to_what_others_have_written_meanwhile() {
+    for (name, transition, holds) in transitions() {
+        for (ledger, _) in ledgers().await {
+            let mut entry = stale(&ledger).await;
+            let has = |record: &Record, id: &str| record.recent().any(|job| job.id.as_str() == id);
+            assert!(!has(&entry.record, "third"), "it is stale");
+            let updated = ledger.update(&mut entry, WITHIN, &transition).await;
+            updated.unwrap();
+            let stored = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
+            assert!(holds(&stored.record), "{name}");
+            assert_eq!(stored.record, entry.record, "{name}");
+            assert!(
+                has(&stored.record, "third"),
+                "{name} loses what was written meanwhile"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_on_a_stale_item_is_not_had() {
+    for (ledger, _) in ledgers().await {
+        let arn = table_arn(T1);
+        let mut first = ledger.read(&arn, WITHIN).await.unwrap();
+        let mut second = ledger.read(&arn, WITHIN).await.unwrap();
+        let claim = call("a", seconds(0));
+        let begin = async |entry: &mut Entry| {
+            ledger
+                .begin(entry, &claim, seconds(60), WITHIN)
+                .await
+                .unwrap()
+        };
+        assert!(begin(&mut first).await);
+        assert!(!begin(&mut second).await);
+        assert_eq!(
+            second.record, first.record,
+            "it shows what the other one did"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_not_written() {
+    for (ledger, aws) in ledgers().await {
+        let mut entry = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
+        let released = |record: &Record| record.claim_released(ATTEMPT);
+        ledger.update(&mut entry, WITHIN, released).await.unwrap();
+        let written = aws.map_or(0, |aws| aws.calls_of(Operation::PutItem).len());
+        assert_eq!(written, 0);
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
+    for (ledger, _) in ledgers().await {
+        let mut first = ledger.read_waiters(WITHIN).await.unwrap();
+        let mut second = first.clone();
+        let waiter = |table: &str| {
+            let mut request = request("a");
+            request.target.table = Identifier::parse(table).unwrap();
+            Waiter::new(&request, BEGIN)
+        };
+        let tables = [T1, crate::world::T2];
+        for (entry, table) in [&mut first, &mut second].into_iter().zip(tables) {
+            let joined = |waiters: &Waiters| waiters.joined(&waiter(table));
+            ledger.update_waiters(entry, WITHIN, joined).await.unwrap();
+        }
+        let stored = ledger.read_waiters(WITHIN).await.unwrap();
+        assert_eq!(stored.record.live(BEGIN).count(), 2);
+        // The item of the slot is none of a table.
+        let other = ledger.read("slot-of-nobody", WITHIN).await.unwrap();
+        assert_eq!(*other.record, Record::default());
+    }
+}
