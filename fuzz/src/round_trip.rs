@@ -37,17 +37,15 @@ pub fn of_a_request(function: &Function, request: &Request) {
     let [again] = &read[..] else {
         panic!("a request is read again as {} requests: {body}", read.len());
     };
-    // The name is written as the request's own: in the queue it has no other place.
     let expected = Request {
         time: in_milliseconds(request.time),
         waiting_since: Some(in_milliseconds(since)),
         sent_at: Some(NOW),
-        named: true,
         ..request.clone()
     };
     assert_eq!(*again, expected);
     assert_eq!(again.key(), request.key());
-    assert_eq!(again.request_id(), Some(request.name.as_str()));
+    assert_eq!(again.request_id(), request.request_id());
     // From now on it does not change, however often it goes through the queue.
     assert_eq!(message(again, again.waiting_since, None), body);
 }
