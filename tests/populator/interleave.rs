@@ -107,7 +107,7 @@ fn report<'a>(name: &'a str, found: &'a Found) -> impl Iterator<Item = String> +
 
 #[tokio::test(start_paused = true)]
 async fn two_deliveries_at_once() {
-    search(Way::Empty, &[0]).await;
+    search(Way::Empty, &[0, 3]).await;
 }
 
 #[tokio::test(start_paused = true)]
