@@ -269,7 +269,7 @@ pub(super) fn only_one(
 
 /// The jobs that a call of that moment may have started: they began then, or are queued without a start,
 /// and are none of those that are known. Each known job is one of the list: the one that bears its id,
-/// or began nearest to its call, or one that is queued.
+/// or began about when it was started, or one that is queued.
 pub(super) fn candidates<'a>(
     mut listed: Vec<Listed>,
     called_at: OffsetDateTime,
@@ -280,17 +280,21 @@ pub(super) fn candidates<'a>(
     for known in known {
         let (first, last) = moments(known);
         let same = listed.iter().position(|job| bears(&job.id, &known.id));
-        let nearest = || {
+        let before = known.started_at <= called_at;
+        let likeliest = || {
             let near = listed.iter().enumerate().filter_map(|(index, job)| {
                 let began = job
                     .began
                     .filter(|began| first <= *began && *began <= last)?;
-                Some((index, (began - known.started_at).abs()))
+                // A job begins between its call and the answer. Where Entity Resolution's clock says
+                // otherwise, jobs begin in the order of their calls.
+                let outside = began < known.started_at || known.answered_at < began;
+                let order = (began - called_at) * if before { 1 } else { -1 };
+                Some((outside, order, index))
             });
-            near.min_by_key(|(_, distance)| *distance)
-                .map(|(index, _)| index)
+            near.min().map(|(.., index)| index)
         };
-        match same.or_else(nearest) {
+        match same.or_else(likeliest) {
             Some(index) => {
                 listed.remove(index);
             }
