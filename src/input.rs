@@ -249,7 +249,7 @@ impl Reader<'_> {
                 .ok_or_else(|| {
                     refused(
                         path.member("messageId"),
-                        format!("is no string of 1 to {MAX_NAME} characters: send the record as SQS delivers it"),
+                        format!("must be a string of 1 to {MAX_NAME} characters: send the record as SQS delivers it"),
                     )
                 })?;
             let body = record.get("body").and_then(Value::as_str);

@@ -49,9 +49,9 @@ fn every_refusal_names_path_fault_and_remedy() {
         (json!({ "targets": many }), "$.targets ", "names 101 ID mapping tables and may name 100: split"),
         (with(event("x", json!({})), "resources", json!(vec![arn(T); 101])), "$.resources ", "names 101 ID mapping tables"),
         // requestId, dryRun, time
-        (bare(json!({ "requestId": "" })), "$.requestId ", "is no string of 1 to 4096 characters: write"),
-        (bare(json!({ "requestId": long })), "$.requestId ", "is no string of 1 to 4096 characters"),
-        (bare(json!({ "requestId": 7 })), "$.requestId ", "is no string of 1 to 4096 characters"),
+        (bare(json!({ "requestId": "" })), "$.requestId ", "must be a string of 1 to 4096 characters: write"),
+        (bare(json!({ "requestId": long })), "$.requestId ", "must be a string of 1 to 4096 characters"),
+        (bare(json!({ "requestId": 7 })), "$.requestId ", "must be a string of 1 to 4096 characters"),
         (bare(json!({ "dryRun": "true" })), "$.dryRun ", "is no boolean: write true or false"),
         (bare(json!({ "dryRun": 0 })), "$.dryRun ", "is no boolean"),
         (bare(json!({ "time": "2026-11-23" })), "$.time ", "is no RFC 3339 time: write one such as"),
@@ -100,10 +100,10 @@ fn every_refusal_names_path_fault_and_remedy() {
         (with(event("x", bare(json!({}))), "detail-type", json!([])), "$['detail-type'] ", "is no string of at most"),
         (with(event("x", bare(json!({}))), "resources", json!("x")), "$.resources ", "is no list: write a list of ARNs"),
         // SQS records without what SQS gives them
-        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs" }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters: send the record as SQS delivers it"),
-        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": "" }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters"),
-        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": long }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters"),
-        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "body": 1 }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters: send the record as SQS delivers it"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs" }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters: send the record as SQS delivers it"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": "" }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": long }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "body": 1 }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters: send the record as SQS delivers it"),
     ] {
         let message = refusal(&payload);
         assert!(
