@@ -244,7 +244,7 @@ fn request_id(object: &Map<String, Value>, path: Path<'_>) -> Result<Option<Stri
         Some(Value::String(text)) if is_name(text) => Ok(Some(text.clone())),
         Some(_) => Err(refused(
             path.member("requestId"),
-            format!("is no string of 1 to {MAX_NAME} characters: write the request's own name"),
+            format!("must be a string of 1 to {MAX_NAME} characters: write the request's own name"),
         )),
     }
 }
