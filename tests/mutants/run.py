@@ -267,24 +267,25 @@ class Tests:
         def one(indexed):
             index, test = indexed
             file = record / str(index)
-            begun = time.monotonic()
-            passed, output = self.run([test], {"MUTANT_RECORD": str(file)}, 600)
-            if not passed:
-                # Once more: a busy machine may be the reason.
-                passed, output = self.run([test], {"MUTANT_RECORD": str(file)}, 600)
+            for _ in range(2):
+                begun = time.monotonic()
+                passed, output = self.run([test], {"MUTANT_RECORD": str(file)}, LONGEST)
+                if passed is None:
+                    say(f"left out, since it takes longer than {LONGEST:.0f} s: {test.name}")
+                    return test, set()
+                if passed:
+                    break
             test.seconds = time.monotonic() - begun
-            if not passed and test.is_search:
-                say(f"{test.name} fails without a mutant, and is left out")
+            if passed:
+                return test, {int(line) for line in file.read_text().split()} if file.exists() else set()
+            if test.is_search:
+                say(f"left out, since it fails without a mutant: {test.name}")
                 return test, set()
-            if not passed:
-                sys.exit(f"{test.name} fails without a mutant:\n{output}")
-            return test, {int(line) for line in file.read_text().split()} if file.exists() else set()
+            # Not the machine's fault: it failed twice.
+            sys.exit(f"{test.name} fails without a mutant:\n{output}")
 
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as workers:
             for test, reached in workers.map(one, enumerate(self.all)):
-                if test.seconds > LONGEST:
-                    say(f"{test.name} takes {test.seconds:.0f} s, and is left out")
-                    continue
                 for number in reached:
                     self.reaching[number].append(test)
 
@@ -416,6 +417,8 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as workers:
         for trial in workers.map(lambda mutant: try_one(mutant, tests, order, keys), mutants):
             trials.append(trial)
+            if trial.by is None:
+                say(f"survives: {trial.mutant}")
             if len(trials) % 50 == 0:
                 say(f"{len(trials)} tried, {sum(trial.by is None for trial in trials)} survive")
     Path(options.out).write_text(
