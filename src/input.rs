@@ -245,10 +245,11 @@ impl Reader<'_> {
             let id = record
                 .get("messageId")
                 .and_then(Value::as_str)
+                .filter(|id| is_name(id))
                 .ok_or_else(|| {
                     refused(
                         path.member("messageId"),
-                        "is no string: send the record as SQS delivers it",
+                        format!("is no string of 1 to {MAX_NAME} characters: send the record as SQS delivers it"),
                     )
                 })?;
             let body = record.get("body").and_then(Value::as_str);

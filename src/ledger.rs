@@ -227,7 +227,7 @@ impl Record {
             return Verdict::Known(known.job.id.clone());
         }
         let covers = |job: &&Job| {
-            job.started_at >= request.time + ROUNDING
+            job.started_at >= request.time.saturating_add(ROUNDING)
                 // A clock was ahead: nobody knows when that job really started.
                 && !is_in_the_future(job, now)
                 && request.wish.is_covered_by(job.job_type)
@@ -236,7 +236,7 @@ impl Record {
             return Verdict::Covered(job.id.clone());
         }
         if let Some(claim) = &self.claim
-            && now <= claim.until + CLOCK_DIFFERENCE
+            && now <= claim.until.saturating_add(CLOCK_DIFFERENCE)
         {
             return Verdict::Claimed(claim.until);
         }
@@ -264,7 +264,7 @@ impl Record {
             .unreported
             .iter()
             .filter(|unreported| {
-                now > unreported.reported_until + CLOCK_DIFFERENCE
+                now > unreported.reported_until.saturating_add(CLOCK_DIFFERENCE)
                     || unreported.started.request.key() == key
             })
             .map(|unreported| unreported.started.clone())
@@ -511,7 +511,7 @@ fn keep_later(jobs: &mut Vec<Job>, job: &Job, now: OffsetDateTime) {
 
 /// Whether a job's start is later than the clocks of two execution environments may differ.
 fn is_in_the_future(job: &Job, now: OffsetDateTime) -> bool {
-    job.started_at > now + CLOCK_DIFFERENCE
+    job.started_at > now.saturating_add(CLOCK_DIFFERENCE)
 }
 
 fn keep_newest<T>(items: &mut Vec<T>, most: usize) {

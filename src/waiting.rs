@@ -240,6 +240,9 @@ struct Message<'a> {
     waiting_since: Option<String>,
     /// The job that is to be followed to its end.
     watch: Option<Watch<'a>>,
+    /// Whether the request's name is its own; outcome events have no other. True where it is left out.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    request_id_given: bool,
 }
 
 /// A job to be followed, as it is read again.
@@ -253,8 +256,6 @@ struct Watch<'a> {
     decision: &'a Decision,
     started_at: String,
     answered_at: String,
-    /// Whether the request's name is its own: else outcome events have none.
-    named: bool,
 }
 
 /// The request object of one target, with its name and time.
@@ -271,8 +272,12 @@ struct RequestObject<'a> {
     dry_run: bool,
 }
 
-/// The message of a request; `crate::input` reads it.
-fn message(request: &Request, since: Option<OffsetDateTime>, watch: Option<&Started>) -> String {
+/// The message of a request, or of its job that is to be followed; `crate::input` reads it.
+pub fn message(
+    request: &Request,
+    since: Option<OffsetDateTime>,
+    watch: Option<&Started>,
+) -> String {
     let message = Message {
         version: 1,
         request: RequestObject {
@@ -285,8 +290,8 @@ fn message(request: &Request, since: Option<OffsetDateTime>, watch: Option<&Star
         },
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),
+        request_id_given: request.named,
         watch: watch.map(|Started { choice, job, .. }| Watch {
-            named: request.named,
             id: &job.id,
             job_type: job.job_type,
             decision: &choice.decision,

@@ -69,11 +69,11 @@ fn in_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
     let mut since = HashMap::new();
     for Placed { request, .. } in &all {
         let place = since.len();
-        let (oldest, _) = since.entry(request.target.clone()).or_insert((
-            OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT),
-            place,
-        ));
-        *oldest = request.waits_since(now).min(*oldest);
+        let waits_since = request.waits_since(now);
+        let (oldest, _) = since
+            .entry(request.target.clone())
+            .or_insert((waits_since, place));
+        *oldest = waits_since.min(*oldest);
     }
     let mut tables: BTreeMap<(OffsetDateTime, usize), Vec<Placed>> = BTreeMap::new();
     for placed in all {
@@ -151,4 +151,116 @@ pub(super) fn chance(request_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     request_id.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::job_type::WishedBy;
+    use crate::target::Identifier;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
+
+    fn placed(place: usize, table: usize, wish: &str, age: i64) -> Placed {
+        let identifier = |text: &str| Identifier::parse(text).unwrap();
+        Placed {
+            message: 0,
+            place,
+            request: Request {
+                target: Target {
+                    membership: identifier("11111111-2222-4333-8444-555555555555"),
+                    table: identifier(&format!("aaaaaaaa-{table:04}-4000-8000-000000000001")),
+                },
+                wish: Wish::parse(wish).unwrap(),
+                wished_by: WishedBy::Request,
+                name: place.to_string(),
+                named: true,
+                // What somebody claims does not matter.
+                time: NOW - Duration::days(place as i64),
+                dry_run: false,
+                trigger: None,
+                waiting_since: Some(NOW - Duration::seconds(age)),
+                sent_at: None,
+                retry_interval: None,
+            },
+        }
+    }
+
+    /// The places in the order in which these requests (table, requested type, seconds of waiting) are done.
+    fn order(requests: &[(usize, &str, i64)]) -> Vec<usize> {
+        let all = requests.iter().enumerate();
+        let all = all.map(|(place, (table, wish, age))| placed(place, *table, wish, *age));
+        let ordered = in_order(all.collect(), NOW);
+        ordered.iter().map(|placed| placed.place).collect()
+    }
+
+    #[test]
+    fn what_has_waited_longest_goes_first_or_a_wider_one_that_covers_it() {
+        for (requests, expected) in [
+            (&[][..], &[][..]),
+            // Tables by their oldest request, each by itself; equal ones keep their order.
+            (
+                &[(1, "BATCH", 5), (2, "BATCH", 9), (1, "BATCH", 7)],
+                &[1, 2, 0],
+            ),
+            (
+                &[(1, "BATCH", 5), (2, "BATCH", 5), (1, "BATCH", 5)],
+                &[0, 2, 1],
+            ),
+            (
+                &[(2, "BATCH", 1), (1, "BATCH", 9), (2, "BATCH", 8)],
+                &[1, 2, 0],
+            ),
+            // A wider type goes before what it covers.
+            (&[(1, "INCREMENTAL", 9), (1, "BATCH", 1)], &[1, 0]),
+            (
+                &[
+                    (1, "AUTO", 9),
+                    (1, "INCREMENTAL", 5),
+                    (1, "SERVICE_DEFAULT", 1),
+                ],
+                &[2, 1, 0],
+            ),
+            (&[(1, "AUTO", 9), (1, "INCREMENTAL", 1)], &[1, 0]),
+            // And not before what it does not cover.
+            (
+                &[
+                    (1, "DELETE_ONLY", 9),
+                    (1, "BATCH", 5),
+                    (1, "INCREMENTAL", 7),
+                ],
+                &[0, 1, 2],
+            ),
+            (&[(1, "INCREMENTAL", 9), (1, "SERVICE_DEFAULT", 5)], &[0, 1]),
+            (&[(1, "INCREMENTAL", 9), (1, "AUTO", 5)], &[0, 1]),
+            (&[(1, "SERVICE_DEFAULT", 9), (1, "INCREMENTAL", 5)], &[0, 1]),
+            // Of one type the oldest.
+            (
+                &[(1, "BATCH", 1), (1, "BATCH", 3), (1, "BATCH", 2)],
+                &[1, 2, 0],
+            ),
+        ] {
+            assert_eq!(order(requests), expected, "{requests:?}");
+        }
+    }
+
+    #[test]
+    fn each_request_is_there_once_however_many_there_are() {
+        let types = [
+            "BATCH",
+            "AUTO",
+            "DELETE_ONLY",
+            "SERVICE_DEFAULT",
+            "INCREMENTAL",
+        ];
+        let requests: Vec<(usize, &str, i64)> = (0..5_000)
+            .map(|number| (number % 7, types[number % 5], (number * 37 % 101) as i64))
+            .collect();
+        let mut places = order(&requests);
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..5_000));
+    }
 }

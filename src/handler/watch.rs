@@ -83,19 +83,15 @@ impl Work<'_> {
         let now = self.now();
         let ran = end.ended_at.map(|ended_at| ended_at - end.started_at);
         let outcome = Outcome::ended(started, end, self.now());
-        if let Err(unpublished) = self.publish(&outcome, request).await {
-            if ended == JobEnd::Failed {
-                // Nothing is covered by it, whether or not that can be told.
-                let transition = |record: &Record| record.job_failed(job, &job_id, now);
-                let recorded = ledger.update(&mut entry, self.last_budget(), transition);
-                if let Err(error) = recorded.await {
-                    warn(
-                        &request.target,
-                        "a failed job still covers requests",
-                        &error,
-                    );
-                }
+        if ended == JobEnd::Failed {
+            // Before anybody learns of it: nothing is covered by a job whose failure is published.
+            let transition = |record: &Record| record.job_failed(job, &job_id, now);
+            let recorded = ledger.update(&mut entry, self.budget(), transition);
+            if let Err(error) = recorded.await {
+                return Seen::Follow(Some(error));
             }
+        }
+        if let Err(unpublished) = self.publish(&outcome, request).await {
             return Seen::Ended(Box::new(outcome), Some(unpublished));
         }
         if let Some(ran) = ran.and_then(|ran| Duration::try_from(ran).ok()) {

@@ -174,6 +174,10 @@ impl<'a> Work<'a> {
 
     /// Logs what became of a request, counts it, and remembers whose turn it is.
     pub(super) async fn conclude(&mut self, done: &mut Done) {
+        let waits = |outcome: &Outcome| outcome.outcome == OutcomeKind::Waiting;
+        if done.request.waiting_since.is_none() || done.outcome.as_deref().is_some_and(waits) {
+            self.unqueued = self.unqueued.saturating_sub(1);
+        }
         log(done);
         self.measure(done);
         self.turns.note(done);

@@ -1,4 +1,5 @@
-//! Messages of the waiting line (contract section 6), as `crate::waiting` writes them.
+//! Messages of the waiting line (contract section 6), as `crate::waiting` writes them. Members that this version
+//! does not know are accepted: a newer one may have written them.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,8 +13,6 @@ use crate::error::Error;
 use crate::job_type::{Choice, Decision, JobType, Wish, WishedBy};
 use crate::ledger::{Job, JobId, Started};
 
-const MEMBERS: [&str; 5] = ["version", "request", "trigger", "waitingSince", "watch"];
-
 /// A bare request has neither of these members.
 pub(super) fn is_message(members: &Map<String, Value>) -> bool {
     members.contains_key("request") && members.contains_key("waitingSince")
@@ -25,18 +24,6 @@ impl Reader<'_> {
         members: &Map<String, Value>,
         path: Path<'_>,
     ) -> Result<Content, Error> {
-        if let Some(name) = members
-            .keys()
-            .find(|name| !MEMBERS.contains(&name.as_str()))
-        {
-            return Err(refused(
-                path.member(name),
-                format!(
-                    "is not known in a message of the waiting line: it has {}",
-                    MEMBERS.join(", ")
-                ),
-            ));
-        }
         if member(members, "version").and_then(Value::as_u64) != Some(1) {
             return Err(refused(
                 path.member("version"),
@@ -63,6 +50,16 @@ impl Reader<'_> {
                 return Err(refused(
                     path.member("trigger"),
                     "is neither null nor an object: write the event's source and detailType in one",
+                ));
+            }
+        };
+        let named = match member(members, "requestIdGiven") {
+            None => true,
+            Some(Value::Bool(given)) => *given,
+            Some(_) => {
+                return Err(refused(
+                    path.member("requestIdGiven"),
+                    "must be a boolean: leave it out where the request has a requestId of its own",
                 ));
             }
         };
@@ -97,8 +94,8 @@ impl Reader<'_> {
             {
                 request.wished_by = WishedBy::DeleteRequest;
             }
-            if let Some((choice, job, named)) = watch {
-                request.named = named;
+            request.named = named;
+            if let Some((choice, job)) = watch {
                 return Ok(Content::Watch(Box::new(Started {
                     request: request.clone(),
                     choice,
@@ -135,7 +132,7 @@ fn read_watch(
     watch: &Value,
     path: Path<'_>,
     arrival: OffsetDateTime,
-) -> Result<(Choice, Job, bool), Error> {
+) -> Result<(Choice, Job), Error> {
     let strange = || {
         refused(
             path,
@@ -163,8 +160,5 @@ fn read_watch(
         started_at: moment("startedAt")?,
         answered_at: moment("answeredAt")?,
     };
-    let named = member(members, "named")
-        .and_then(Value::as_bool)
-        .ok_or_else(strange)?;
-    Ok((choice, job, named))
+    Ok((choice, job))
 }

@@ -485,6 +485,27 @@ fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
 }
 
 #[test]
+fn the_last_moment_that_can_be_written_is_a_moment_like_any_other() {
+    let last = datetime!(9999-12-31 23:59:59.999 UTC);
+    let record = started("first", "BATCH", T0);
+    let late = request("late", "BATCH", last);
+    assert_eq!(record.verdict(&late, T0), Verdict::Free);
+    let claim = Claim {
+        until: last,
+        call: call(late.clone(), T0),
+    };
+    let verdict = record.claimed(claim).verdict(&late, T0);
+    assert_eq!(verdict, Verdict::Claimed(last));
+    let first = call(late.clone(), T0);
+    let record = record.job_started(&first, &job("2", &first), Some(last), last);
+    assert!(
+        record
+            .unreported(&request("other", "BATCH", T0), T0)
+            .is_empty()
+    );
+}
+
+#[test]
 fn a_record_of_an_older_version_lacks_what_is_new() {
     assert_eq!(
         serde_json::from_str::<Record>("{}").unwrap(),

@@ -95,7 +95,7 @@ impl Waiter {
         let interval = interval.unwrap_or(DEFAULT_RETRY_INTERVAL);
         let longest = interval.saturating_add(interval);
         let age = now - self.seen_at;
-        -CLOCK_DIFFERENCE <= age && age <= longest + CLOCK_DIFFERENCE
+        -CLOCK_DIFFERENCE <= age && age <= longest.saturating_add(CLOCK_DIFFERENCE)
     }
 
     /// Whether a job of this table that was sent with this type does what it asks for.

@@ -10,7 +10,7 @@ use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::lost::{CLOCK_DIFFERENCE, NotFound, candidates, only_one};
+use super::lost::{NotFound, candidates, moments, only_one};
 use super::{Listed, Workflows, moment, unclear};
 use crate::ledger::{Job, JobId, Record};
 use crate::target::Target;
@@ -83,7 +83,8 @@ impl Workflows {
         let mut began = candidates(listed, job.started_at, known);
         // One that began while the call was under way goes before one that was queued, and one whose
         // end is announced is this one only if there is no other: under another name.
-        let during = job.started_at - CLOCK_DIFFERENCE..=job.answered_at + CLOCK_DIFFERENCE;
+        let (first, last) = moments(job);
+        let during = first..=last;
         let is_during = |listed: &Listed| listed.began.is_some_and(|began| during.contains(&began));
         if began.iter().any(is_during) {
             began.retain(is_during);

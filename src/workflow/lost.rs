@@ -13,7 +13,7 @@ use crate::ledger::{Call, Job, JobId, Record};
 use crate::target::Target;
 
 /// How far the clocks of Entity Resolution and of the function may differ, and whole seconds.
-pub(super) const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
+const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
 
 /// How long ago a job may have started that the list shows as queued, without a start.
 const LONGEST_QUEUED: Duration = Duration::days(1);
@@ -52,28 +52,37 @@ pub struct KnownJobs {
 impl KnownJobs {
     /// Whether a job that began when this call was made may be one of theirs.
     fn are_near(&self, call: &Call) -> bool {
-        let (first, last) = window(call);
+        let (first, last) = window(call.called_at);
         let near = |job: &Job| {
-            job.started_at - CLOCK_DIFFERENCE <= last && first <= job.answered_at + CLOCK_DIFFERENCE
+            let (began, answered) = moments(job);
+            began <= last && first <= answered
         };
         self.jobs.iter().any(near) || self.has_call_near(call)
     }
 
     fn has_call_near(&self, call: &Call) -> bool {
-        let (first, last) = window(call);
+        let (first, last) = window(call.called_at);
         let near = |other: &Call| {
-            let (other_first, other_last) = window(other);
+            let (other_first, other_last) = window(other.called_at);
             other_first <= last && first <= other_last
         };
         self.calls.iter().any(near)
     }
 }
 
-/// When the job of a call begins, first and last moment.
-fn window(call: &Call) -> (OffsetDateTime, OffsetDateTime) {
+/// Between which moments Entity Resolution says that a job began whose start is known.
+pub(super) fn moments(job: &Job) -> (OffsetDateTime, OffsetDateTime) {
     (
-        call.called_at - CLOCK_DIFFERENCE,
-        call.called_at + LATEST_START,
+        job.started_at.saturating_sub(CLOCK_DIFFERENCE),
+        job.answered_at.saturating_add(CLOCK_DIFFERENCE),
+    )
+}
+
+/// Between which moments the job of a call of that moment begins.
+fn window(called_at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
+    (
+        called_at.saturating_sub(CLOCK_DIFFERENCE),
+        called_at.saturating_add(LATEST_START),
     )
 }
 
@@ -84,6 +93,8 @@ pub enum NotFound {
     None,
     /// So many jobs did.
     Several(usize),
+    /// So many are queued, or began then; which is the call's may show when they have begun.
+    Queued(usize),
     /// One did, and it may be of a call for this table, which has the same workflow.
     Shared(Target),
     /// It could not be looked for.
@@ -105,6 +116,7 @@ impl NotFound {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::None | Self::Several(_) | Self::Shared(_) => true,
+            Self::Queued(_) => false,
             Self::Unread(unread) => unread.permission.is_some() || unread.absent,
         }
     }
@@ -134,6 +146,10 @@ impl std::fmt::Display for NotFound {
             Self::Several(count) => {
                 write!(f, "Entity Resolution has {count} jobs that began then")
             }
+            Self::Queued(count) => write!(
+                f,
+                "Entity Resolution has {count} jobs that are queued or began then"
+            ),
             Self::Shared(target) => write!(
                 f,
                 "the job that began then may be of a call for {target}, which has the same workflow"
@@ -176,12 +192,8 @@ impl Workflows {
     ) -> Result<Found, NotFound> {
         let target = &call.request.target;
         let workflow = &self.get_table(target).await?.workflow;
-        let mut listed = self.list_jobs(workflow).await?;
-        listed.retain(|job| !record.is_ended(&job.id));
-        let running = record
-            .recent()
-            .filter(|job| !record.is_ended(job.id.as_str()));
-        let mut began = candidates(listed, call.called_at, running);
+        let listed = self.list_jobs(workflow).await?;
+        let mut began = candidates(listed, call.called_at, record.recent());
         let mut shared = None;
         if !began.is_empty() {
             let mut others = others().await.map_err(unclear)?;
@@ -246,45 +258,55 @@ impl Workflows {
 pub(super) fn only_one(
     mut ours: Vec<GetIdMappingJobOutput>,
 ) -> Result<GetIdMappingJobOutput, NotFound> {
+    let queued = ours.iter().any(|job| *job.status() == JobStatus::Queued);
     match (ours.pop(), ours.len()) {
         (None, _) => Err(NotFound::None),
         (Some(found), 0) => Ok(found),
+        (Some(_), others) if queued => Err(NotFound::Queued(others + 1)),
         (Some(_), others) => Err(NotFound::Several(others + 1)),
     }
 }
 
 /// The jobs that a call of that moment may have started: they began then, or are queued without a start,
 /// and are none of those that are known. Each known job is one of the list: the one that bears its id,
-/// or began nearest to its call, or is queued.
+/// or began nearest to its call, or one that is queued.
 pub(super) fn candidates<'a>(
     mut listed: Vec<Listed>,
     called_at: OffsetDateTime,
     known: impl Iterator<Item = &'a Job>,
 ) -> Vec<Listed> {
+    // The known jobs that may be queued.
+    let mut queued = 0;
     for known in known {
-        let window = known.started_at - CLOCK_DIFFERENCE..=known.answered_at + CLOCK_DIFFERENCE;
+        let (first, last) = moments(known);
         let same = listed.iter().position(|job| bears(&job.id, &known.id));
         let nearest = || {
             let near = listed.iter().enumerate().filter_map(|(index, job)| {
-                let began = job.began.filter(|began| window.contains(began))?;
+                let began = job
+                    .began
+                    .filter(|began| first <= *began && *began <= last)?;
                 Some((index, (began - known.started_at).abs()))
             });
             near.min_by_key(|(_, distance)| *distance)
                 .map(|(index, _)| index)
         };
-        let queued = || {
-            (known.started_at + LONGEST_QUEUED > called_at)
-                .then(|| listed.iter().position(|job| job.began.is_none()))
-                .flatten()
-        };
-        if let Some(index) = same.or_else(nearest).or_else(queued) {
-            listed.remove(index);
+        match same.or_else(nearest) {
+            Some(index) => {
+                listed.remove(index);
+            }
+            None if called_at - known.started_at < LONGEST_QUEUED => queued += 1,
+            None => {}
         }
     }
-    let began = called_at - CLOCK_DIFFERENCE..=called_at + LATEST_START;
+    let is_queued = |job: &Listed| {
+        job.began.is_none() && matches!(job.status, JobStatus::Queued | JobStatus::Running)
+    };
+    // Which of the queued jobs are the known ones, the list does not tell.
+    let unknown = listed.iter().filter(|job| is_queued(job)).count() > queued;
+    let (first, last) = window(called_at);
     listed.retain(|job| match job.began {
-        Some(moment) => began.contains(&moment),
-        None => matches!(job.status, JobStatus::Queued | JobStatus::Running),
+        Some(began) => first <= began && began <= last,
+        None => unknown && is_queued(job),
     });
     listed
 }

@@ -627,7 +627,6 @@ async fn what_is_no_job_to_be_followed_is_put_aside() {
         ("jobType", json!("FULL")),
         ("startedAt", json!("yesterday")),
         ("answeredAt", Value::Null),
-        ("named", Value::Null),
     ] {
         let mut strange = message.clone();
         strange["watch"][member] = value;
@@ -638,6 +637,9 @@ async fn what_is_no_job_to_be_followed_is_put_aside() {
         &json!({ "watch": true, "version": 1, "request": request_for(T1), "waitingSince": null })
             .to_string(),
     );
+    let mut strange = message.clone();
+    strange["requestIdGiven"] = json!("yes");
+    lab.aws.send("waiting", &strange.to_string());
     assert!(lab.poll(0).await);
     assert_eq!(lab.aws.messages("dead").len(), 7);
     assert_eq!(lab.announced(), ["STARTED"]);

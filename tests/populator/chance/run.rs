@@ -159,24 +159,37 @@ impl<'a> Run<'a> {
             Some(0) | None => time::Duration::ZERO,
             Some(ahead) => time::Duration::milliseconds(ahead + 200),
         };
-        let by_hand = self.scenario.has_jobs_by_hand();
         Allowed {
             clocks,
-            // Whoever starts a job by hand in the seconds of a lost call makes it impossible to tell which
-            // of the two is whose.
-            unseen_jobs: world.blind || by_hand,
-            jobs_by_hand: by_hand,
+            unseen_jobs: world.blind || self.are_jobs_alike(),
+            jobs_by_hand: self.scenario.has_jobs_by_hand(),
         }
     }
 
-    /// A change has happened when it is delivered. `None`: it is not to be delivered (again).
-    fn happens(&mut self, which: usize) -> Option<Value> {
+    /// Whether nobody can tell from their starts which job is whose: two of one workflow were accepted
+    /// within seconds, or somebody started one by hand.
+    fn are_jobs_alike(&self) -> bool {
+        let jobs = self.lab.aws.jobs();
+        let shared = self.scenario.world.shared_workflow;
+        let alike = jobs.iter().enumerate().any(|(index, job)| {
+            jobs.iter().skip(index + 1).any(|other| {
+                let near = (job.started_at - other.started_at).abs() < time::Duration::seconds(10);
+                near && (shared || job.table == other.table) && !job.foreign && !other.foreign
+            })
+        });
+        alike || self.scenario.has_jobs_by_hand()
+    }
+
+    /// Whether a change is not to be delivered again: it would be another one.
+    fn is_over(&self, which: usize) -> bool {
+        !self.news[which].named && self.accepted.contains(&which)
+    }
+
+    /// A change has happened when it is delivered.
+    fn happens(&mut self, which: usize) -> Value {
         // Some arrive in the second in which they happened.
         let delay = time::Duration::seconds((which % 2) as i64);
         if !self.news[which].named {
-            if self.accepted.contains(&which) {
-                return None;
-            }
             self.news[which].time = self.lab.now();
         } else if self.lab.now() < self.news[which].time + delay {
             self.lab.set_now(self.news[which].time + delay);
@@ -185,20 +198,23 @@ impl<'a> Run<'a> {
             self.accepted.insert(other);
             self.history.delivered(&self.news[other]);
         }
-        Some(self.news[which].event.clone())
+        self.news[which].event.clone()
     }
 
     async fn act(&mut self, step: &Step) {
         match *step {
             Step::Deliver(which, environment) => {
-                if let Some(event) = self.happens(which) {
+                if !self.is_over(which) {
+                    let event = self.happens(which);
                     self.lab.deliver(environment, &event).await;
                 }
             }
             Step::DeliverBoth(one, other) => {
-                let (Some(one), Some(other)) = (self.happens(one), self.happens(other)) else {
+                if self.is_over(one) || self.is_over(other) || one == other && !self.news[one].named
+                {
                     return;
-                };
+                }
+                let (one, other) = (self.happens(one), self.happens(other));
                 let lab = &mut self.lab;
                 let one = lab.delivery(&one);
                 let other = lab.delivery(&other);
@@ -210,9 +226,10 @@ impl<'a> Run<'a> {
                 lab.keep(other, &second);
             }
             Step::PollAndDeliver(which) => {
-                let Some(event) = self.happens(which) else {
+                if self.is_over(which) {
                     return;
-                };
+                }
+                let event = self.happens(which);
                 let delivery = self.lab.delivery(&event);
                 let mut poller = self.lab.clone();
                 let (ended, _) = tokio::join!(
@@ -228,6 +245,8 @@ impl<'a> Run<'a> {
                 self.lab.poll(1 - environment).await;
             }
             Step::EndJob(status) => {
+                // None is over in less than a minute.
+                self.lab.pass(Duration::from_secs(60));
                 self.lab.aws.end_job(status);
             }
             Step::Pass(seconds) => self.lab.pass(Duration::from_secs(seconds)),
@@ -258,7 +277,6 @@ impl<'a> Run<'a> {
             .fail_by(|_, _| Some(Fault::Slow(Duration::from_millis(1))));
         self.lab.timeout = crate::lab::TIMEOUT;
         let most = 4 * self.scenario.news.len() + 12 + self.lab.aws.jobs().len().min(40);
-        let uncertain = self.scenario.world.blind || self.scenario.has_jobs_by_hand();
         let mut rounds = 0;
         while !(self.lab.repeats.is_empty() && self.lab.aws.messages("waiting").is_empty()) {
             self.lab.aws.end_job(Status::Succeeded);
@@ -272,7 +290,7 @@ impl<'a> Run<'a> {
             rounds += 1;
             if rounds > most {
                 // A job that cannot be told from others is tracked until MAX_WAIT is over.
-                if uncertain && Seen::of_lab(&self.lab).only_tracks() {
+                if self.allowed().unseen_jobs && Seen::of_lab(&self.lab).only_tracks() {
                     break;
                 }
                 return vec![format!("no end after {rounds} rounds")];
@@ -280,7 +298,7 @@ impl<'a> Run<'a> {
         }
         let seen = Seen::of_lab(&self.lab);
         let mut broken = Vec::new();
-        if !uncertain {
+        if !self.allowed().unseen_jobs {
             broken.extend(seen.broken_at_the_end());
             if self.scenario.tracks() {
                 broken.extend(seen.broken_ends());

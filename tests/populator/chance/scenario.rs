@@ -200,7 +200,7 @@ fn world(random: &mut Random) -> World {
         blind: random.once_in(4),
         shown_after: random.of(&[0, 0, 10, 100, 240]),
         entity_resolution_ahead: match random.once_in(3) {
-            true => offset(random, 4_900),
+            true => offset(random, 1_900),
             false => 0,
         },
         ahead: match random.once_in(3) {

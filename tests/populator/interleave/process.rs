@@ -2,8 +2,8 @@
 //! payload, the moment at which it began and the answers that it got.
 //!
 //! So it is executed once for each sequence of answers, and looked up from then on. Two sources of
-//! chance are taken out. Its clock moves 20 ms with each of its own calls, and while it waits for its
-//! own timers. And the random UUIDs that it makes (of claims and of writes) are replaced on the wire by
+//! chance are taken out. Its clock moves 20 ms with each of its own calls, while it waits for its own
+//! timers, and on to the moment of what it reads ([`Services`]). And the random UUIDs that it makes (of claims and of writes) are replaced on the wire by
 //! names that count them, which the answers that it gets are translated back from.
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +16,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::lab::{Ended, Lab, Time};
+use crate::world::{M, T1, T2};
 
 /// How long a call takes to reach its service.
 const PACE: Duration = Duration::from_millis(20);
@@ -62,7 +63,7 @@ pub type Point = usize;
 struct Known {
     start: Rc<Start>,
     /// The point before, and the answer that led here.
-    before: Option<(Point, Answer)>,
+    before: Option<(Point, Answered)>,
     next: Next,
     after: HashMap<String, Point>,
 }
@@ -70,8 +71,7 @@ struct Known {
 /// The invocations that were executed so far.
 pub struct Processes {
     lab: Lab,
-    services: FakeAws,
-    services_time: Time,
+    pub services: Services,
     known: Vec<Known>,
     roots: HashMap<String, Point>,
     pub executions: usize,
@@ -79,14 +79,9 @@ pub struct Processes {
 
 impl Processes {
     pub fn new(lab: &Lab) -> Self {
-        let services = FakeAws::in_process();
-        let services_time = Time::new();
-        let time = services_time.clone();
-        services.set_clock(move || time.now());
         Self {
             lab: lab.clone(),
-            services,
-            services_time,
+            services: Services::new(),
             known: Vec::new(),
             roots: HashMap::new(),
             executions: 0,
@@ -95,16 +90,6 @@ impl Processes {
 
     pub fn next(&self, point: Point) -> &Next {
         &self.known[point].next
-    }
-
-    /// The services as they are at a moment, to do something with them.
-    pub fn with_services<T>(
-        &self,
-        state: &mut State,
-        at: OffsetDateTime,
-        act: impl FnOnce(&FakeAws) -> T,
-    ) -> T {
-        with(&self.services, &self.services_time, state, at, act)
     }
 
     /// An invocation before its first answer. The services are as they were when it began.
@@ -122,8 +107,8 @@ impl Processes {
     }
 
     /// The same invocation after one answer more. The services are as this answer left them.
-    pub async fn answered(&mut self, point: Point, answer: Answer, state: &State) -> Point {
-        if let Some(after) = self.known[point].after.get(&key(&answer)) {
+    pub async fn answered(&mut self, point: Point, answer: Answered, state: &State) -> Point {
+        if let Some(after) = self.known[point].after.get(&answer.key()) {
             return *after;
         }
         let start = Rc::clone(&self.known[point].start);
@@ -135,18 +120,20 @@ impl Processes {
     async fn execute(
         &mut self,
         start: Rc<Start>,
-        last: Option<(Point, Answer)>,
+        last: Option<(Point, Answered)>,
         state: &State,
     ) -> Point {
-        // Before the SDK would allow no retry any more.
-        if self.executions % 16 == 0 {
-            self.lab.renew_environments().await;
-        }
+        // It must not depend on what was read, or retried, in another one.
+        self.lab.renew_environment(start.environment).await;
         self.executions += 1;
-        let mut answers: Vec<Answer> = Vec::new();
+        let mut answers: Vec<Answered> = Vec::new();
+        let mut expected: Vec<Rc<Pending>> = Vec::new();
         let mut before = last.clone();
         while let Some((point, answer)) = before {
             answers.push(answer);
+            if let Next::Call(pending) = &self.known[point].next {
+                expected.push(Rc::clone(pending));
+            }
             before = self.known[point].before.clone();
         }
         answers.reverse();
@@ -155,7 +142,6 @@ impl Processes {
         let execution = Execution {
             time: self.lab.time(),
             services: self.services.clone(),
-            services_time: self.services_time.clone(),
             state: state.clone(),
             answers,
             calls: Vec::new(),
@@ -179,6 +165,13 @@ impl Processes {
         let ended_at = self.lab.now();
 
         let mut execution = execution.lock().unwrap();
+        for (call, expected) in execution.calls.iter().zip(expected.iter().rev()) {
+            let same = call.at == expected.at && call.request.body == expected.request.body;
+            assert!(
+                same,
+                "{start:?} is not deterministic: {call:?}, not {expected:?}"
+            );
+        }
         let mut nexts: Vec<Next> = execution
             .calls
             .drain(..)
@@ -190,7 +183,7 @@ impl Processes {
         for (number, next) in nexts.into_iter().enumerate().skip(scripted) {
             let point = self.known.len();
             if let Some((before, answer)) = &before {
-                self.known[*before].after.insert(key(answer), point);
+                self.known[*before].after.insert(answer.key(), point);
             }
             self.known.push(Known {
                 start: Rc::clone(&start),
@@ -206,28 +199,72 @@ impl Processes {
     }
 }
 
-/// Serves one request as the services do at a moment.
-fn with<T>(
-    services: &FakeAws,
-    time: &Time,
-    state: &mut State,
-    at: OffsetDateTime,
-    act: impl FnOnce(&FakeAws) -> T,
-) -> T {
-    time.set(at);
-    std::mem::swap(&mut *services.state(), state);
-    let result = act(services);
-    std::mem::swap(&mut *services.state(), state);
-    result
+/// What a call is answered, and when.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub answer: Answer,
+    pub at: OffsetDateTime,
 }
 
-/// What a service answers without a fault. Ids that count what others did too, and that the function
-/// does not read, are left out: they would make calls depend on each other that do not.
-pub fn served(aws: &FakeAws, pending: &Pending) -> Reply {
-    let mut reply = aws.serve_now(&pending.request);
-    if reply.status == 200 {
-        match pending.operation {
-            Operation::PutEvents => {
+impl Answered {
+    fn key(&self) -> String {
+        match &self.answer {
+            Answer::Reply(Reply { status, body, .. }) => {
+                format!("{} {status} {}", self.at, String::from_utf8_lossy(body))
+            }
+            other => format!("{} {other:?}", self.at),
+        }
+    }
+}
+
+/// The services, for whatever state is handed to them.
+///
+/// A call is served by the clock of who calls, but not before what it reads was written: causes come
+/// before effects by any clock here, though clocks differ.
+#[derive(Clone)]
+pub struct Services {
+    aws: FakeAws,
+    time: Time,
+}
+
+impl Services {
+    fn new() -> Self {
+        let aws = FakeAws::in_process();
+        let time = Time::new();
+        let clock = time.clone();
+        aws.set_clock(move || clock.now());
+        Self { aws, time }
+    }
+
+    /// Something is done with them at a moment.
+    pub fn at<T>(
+        &self,
+        state: &mut State,
+        moment: OffsetDateTime,
+        act: impl FnOnce(&FakeAws) -> T,
+    ) -> T {
+        self.time.set(moment);
+        std::mem::swap(&mut *self.aws.state(), state);
+        let result = act(&self.aws);
+        std::mem::swap(&mut *self.aws.state(), state);
+        result
+    }
+
+    /// What they answer without a fault, and when. Ids that count what others did too, and that the
+    /// function does not read, are left out: they would make calls depend on each other that do not.
+    pub fn serve(&self, state: &mut State, pending: &Pending) -> (Reply, OffsetDateTime) {
+        let read = what_it_reads(pending);
+        let changed = read.as_ref().and_then(|what| state.changed.get(what));
+        let at = changed.map_or(pending.at, |changed| pending.at.max(*changed));
+        let mut reply = self.at(state, at, |aws| aws.serve_now(&pending.request));
+        if reply.status != 200 {
+            return (reply, at);
+        }
+        match (pending.operation, read) {
+            (Operation::PutItem | Operation::PopulateIdMappingTable, Some(what)) => {
+                state.changed.insert(what, at);
+            }
+            (Operation::PutEvents, _) => {
                 let mut answer: Value = serde_json::from_slice(&reply.body).unwrap();
                 for entry in answer["Entries"].as_array_mut().unwrap() {
                     if entry["EventId"].is_string() {
@@ -236,19 +273,32 @@ pub fn served(aws: &FakeAws, pending: &Pending) -> Reply {
                 }
                 reply.body = answer.to_string().into();
             }
-            Operation::SendMessage => reply.body = r#"{"MessageId":"message"}"#.into(),
+            (Operation::SendMessage, _) => reply.body = r#"{"MessageId":"message"}"#.into(),
             _ => {}
         }
+        (reply, at)
     }
-    reply
+}
+
+/// The name of the item, or of the jobs, that a call reads or changes.
+fn what_it_reads(pending: &Pending) -> Option<String> {
+    let body = || -> Value { serde_json::from_slice(&pending.request.body).unwrap() };
+    let key = match pending.operation {
+        Operation::GetItem => body()["Key"]["idMappingTableArn"]["S"].clone(),
+        Operation::PutItem => body()["Item"]["idMappingTableArn"]["S"].clone(),
+        Operation::PopulateIdMappingTable
+        | Operation::ListIdMappingJobs
+        | Operation::GetIdMappingJob => "jobs".into(),
+        _ => return None,
+    };
+    key.as_str().map(str::to_owned)
 }
 
 struct Execution {
     time: Time,
-    services: FakeAws,
-    services_time: Time,
+    services: Services,
     state: State,
-    answers: Vec<Answer>,
+    answers: Vec<Answered>,
     calls: Vec<Pending>,
     names: Names,
 }
@@ -267,12 +317,14 @@ impl Execution {
             at: self.time.now(),
         };
         if self.calls.len() == self.answers.len() {
-            let serve = |aws: &FakeAws| served(aws, &pending);
-            let (services, time) = (&self.services, &self.services_time);
-            let reply = with(services, time, &mut self.state, pending.at, serve);
-            self.answers.push(Answer::Reply(reply));
+            let (reply, at) = self.services.serve(&mut self.state, &pending);
+            let answer = Answer::Reply(reply);
+            self.answers.push(Answered { answer, at });
         }
-        let answer = self.answers[self.calls.len()].clone();
+        let Answered { answer, at } = self.answers[self.calls.len()].clone();
+        if at > pending.at {
+            self.time.set(at);
+        }
         self.calls.push(pending);
         match answer {
             Answer::Reply(reply) => Answer::Reply(Reply {
@@ -281,15 +333,6 @@ impl Execution {
             }),
             other => other,
         }
-    }
-}
-
-fn key(answer: &Answer) -> String {
-    match answer {
-        Answer::Reply(reply) => {
-            format!("{} {}", reply.status, String::from_utf8_lossy(&reply.body))
-        }
-        other => format!("{other:?}"),
     }
 }
 
@@ -306,7 +349,9 @@ impl Names {
     fn new(start: &Start) -> Self {
         Self {
             who: start.who,
+            // The settings name the tables too.
             given: uuids(&start.payload.to_string())
+                .chain([M, T1, T2])
                 .map(str::to_owned)
                 .collect(),
             made: Vec::new(),

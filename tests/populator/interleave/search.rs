@@ -8,7 +8,7 @@ use fake_aws::{Answer, Effect, Fault, Operation, State, Status};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
-use super::process::{End, Next, Pending, Point, Processes, Start, served};
+use super::process::{Answered, End, Next, Pending, Point, Processes, Start};
 use crate::chance::Random;
 use crate::lab::{Delivery, VISIBILITY, failure_record};
 use crate::promises::{Allowed, History, News, Seen, story};
@@ -237,25 +237,26 @@ impl<'a> Search<'a> {
             operation: pending.operation,
             fault: fault.clone(),
         }));
-        let serve = |state: &mut State| {
-            self.processes
-                .with_services(state, pending.at, |aws| served(aws, pending))
+        let services = &self.processes.services;
+        let mut at = pending.at;
+        let mut serve = || {
+            let (reply, served_at) = services.serve(&mut next.state, pending);
+            at = served_at;
+            reply
         };
-        let effect = match fault {
-            None => None,
+        let answer = match fault {
+            None => Answer::Reply(serve()),
             Some(fault) => {
+                let Effect { answer, crash, .. } = fault.apply(serve);
                 next.faults -= 1;
-                Some(fault.apply(|| serve(&mut next.state)))
+                if crash {
+                    next.at[environment] = At::Crashed(at);
+                    return next;
+                }
+                answer
             }
         };
-        let answer = match effect {
-            None => Answer::Reply(serve(&mut next.state)),
-            Some(Effect { crash: true, .. }) => {
-                next.at[environment] = At::Crashed(pending.at);
-                return next;
-            }
-            Some(Effect { answer, .. }) => answer,
-        };
+        let answer = Answered { answer, at };
         let after = self.processes.answered(point, answer, &next.state).await;
         next.at[environment] = At::Point(after);
         next
@@ -325,7 +326,8 @@ impl<'a> Search<'a> {
         } else {
             let record = failure_record(&delivery).to_string();
             self.processes
-                .with_services(&mut after.state, after.now, |aws| aws.send("dead", &record));
+                .services
+                .at(&mut after.state, after.now, |aws| aws.send("dead", &record));
         }
     }
 
@@ -333,7 +335,8 @@ impl<'a> Search<'a> {
     fn delete(&self, after: &mut After, batch: &Value, end: &End) {
         if let End::Response(answer) = end {
             self.processes
-                .with_services(&mut after.state, after.now, |aws| {
+                .services
+                .at(&mut after.state, after.now, |aws| {
                     aws.received("waiting", batch, Some(answer));
                 });
         }
@@ -348,7 +351,8 @@ impl<'a> Search<'a> {
             }
             let end_job = |aws: &fake_aws::FakeAws| aws.end_job(Status::Succeeded);
             self.processes
-                .with_services(&mut after.state, after.now, end_job);
+                .services
+                .at(&mut after.state, after.now, end_job);
             after.now += VISIBILITY;
             for delivery in std::mem::take(&mut after.retries) {
                 let end = self
@@ -359,7 +363,8 @@ impl<'a> Search<'a> {
             let receive = |aws: &fake_aws::FakeAws| aws.receive("waiting", 10);
             let batch = self
                 .processes
-                .with_services(&mut after.state, after.now, receive);
+                .services
+                .at(&mut after.state, after.now, receive);
             if let Some(batch) = batch {
                 let request_id = format!("round-{rounds}");
                 let end = self.invoke(after, &request_id, &batch).await;
@@ -398,11 +403,11 @@ impl<'a> Search<'a> {
                 }
                 Next::Call(pending) => Rc::clone(pending),
             };
-            let serve = |aws: &fake_aws::FakeAws| served(aws, &pending);
-            let reply = self
-                .processes
-                .with_services(&mut after.state, pending.at, serve);
-            let answer = Answer::Reply(reply);
+            let (reply, at) = self.processes.services.serve(&mut after.state, &pending);
+            let answer = Answered {
+                answer: Answer::Reply(reply),
+                at,
+            };
             point = self.processes.answered(point, answer, &after.state).await;
         }
     }
@@ -470,6 +475,7 @@ fn fingerprint(state: &State, hasher: &mut impl Hasher) {
         .collect();
     events.sort();
     events.hash(hasher);
+    state.changed.hash(hasher);
     for queue in state.queues.values() {
         let mut messages: Vec<String> = queue
             .messages

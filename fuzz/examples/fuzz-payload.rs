@@ -1,0 +1,13 @@
+//! The fuzz target of `fuzz_targets::payload`.
+#![no_main]
+
+use fuzz_targets::{corpus, mutation, payload};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
+
+fuzz_target!(init: corpus::write(&corpus::payloads()), |bytes: &[u8]| {
+    payload::check(bytes);
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
+    mutation::mutate(data, size, most, seed, fuzzer_mutate)
+});

@@ -1,0 +1,166 @@
+//! The inputs that each target begins with: the sample events of `events/`, in each shape in which
+//! they may arrive.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use id_mapping_populator::input::{Content, Delivery};
+use id_mapping_populator::ledger::{Call, JobEnd, Record, Started, Waiter, Waiters};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::function::{NOW, WITHOUT_TABLES};
+use crate::round_trip;
+
+/// Writes the inputs into the folder that the environment variable `SEEDS` names, if it is set.
+///
+/// # Panics
+///
+/// If a file cannot be written.
+pub fn write(inputs: &[String]) {
+    let Some(folder) = env::var_os("SEEDS").map(PathBuf::from) else {
+        return;
+    };
+    for (number, input) in inputs.iter().enumerate() {
+        let path = folder.join(format!("seed-{number:03}"));
+        fs::write(&path, input).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+    }
+}
+
+/// For [`crate::payload`]: each sample by itself, as the detail of an event, in a message, in a
+/// failure record, and as the message of a notification; and faults of the text itself.
+pub fn payloads() -> Vec<String> {
+    let mut inputs = Vec::new();
+    for sample in samples() {
+        let text = sample.to_string();
+        let event = |detail: Value| {
+            json!({
+                "version": "0", "id": "event", "source": "com.example", "account": "123456789012",
+                "detail-type": "ID Mapping Population Requested", "region": "eu-west-1",
+                "time": "2026-11-23T02:00:00Z", "resources": [], "detail": detail,
+            })
+        };
+        let failure = json!({
+            "version": "1.0", "timestamp": "2026-11-23T02:03:07.812Z",
+            "requestContext": {
+                "requestId": "0b9c2a0e-5c53-4b8e-bb6e-4a4b6a7d8e01", "condition": "RetriesExhausted",
+                "functionArn": "arn:aws:lambda:eu-west-1:123456789012:function:populator:$LATEST",
+            },
+            "requestPayload": sample,
+        });
+        let notification = json!({
+            "Type": "Notification", "MessageId": "notification", "Message": text,
+            "Timestamp": "2026-11-23T02:03:07.812Z",
+        });
+        inputs.extend([
+            event(sample.clone()).to_string(),
+            event(Value::String(text.clone())).to_string(),
+            in_a_batch(&text),
+            in_a_batch(&failure.to_string()),
+            failure.to_string(),
+            notification.to_string(),
+            format!("[{text},{text}]"),
+            text,
+        ]);
+    }
+    inputs.extend([100, 101].map(of_many_targets));
+    inputs.extend([
+        String::new(),
+        "{\"a\":\"\\ud83d\"}".to_owned(),
+        "\u{feff}{}".to_owned(),
+        format!("{}{}", "[".repeat(128), "]".repeat(128)),
+    ]);
+    inputs
+}
+
+/// For [`crate::message`]: what may stand in a body, and what the function writes itself.
+pub fn messages() -> Vec<String> {
+    let mut inputs = payloads();
+    inputs.extend(samples().iter().filter_map(|sample| {
+        let started = watched(sample)?;
+        let message = id_mapping_populator::waiting::message;
+        Some(message(&started.request, None, None))
+    }));
+    inputs
+}
+
+/// For [`crate::record`]: an empty one, one that has something in each of its members, and the item of the
+/// slot.
+pub fn records() -> Vec<String> {
+    let started = samples().iter().find_map(watched);
+    let started = started.expect("a sample is a job that is followed");
+    let call = Call {
+        attempt: Uuid::from_u128(1),
+        called_at: NOW,
+        request: started.request.clone(),
+        choice: started.choice.clone(),
+    };
+    let record = Record::default()
+        .job_started(&call, &started.job, Some(NOW), NOW)
+        .job_ended(&started.job, "job", JobEnd::Succeeded, NOW);
+    let mut record = serde_json::to_value(record).expect("a record can be written");
+    record["claim"] = json!({ "until": 1_795_399_300_000_i64, "call": call });
+    record["unknown"] = json!([call]);
+    let waiters = Waiters::default().joined(&Waiter::new(&started.request, NOW));
+    let waiters = serde_json::to_string(&waiters).expect("those who wait can be written");
+    vec!["{}".to_owned(), record.to_string(), waiters]
+}
+
+/// Each JSON document of `events/`.
+fn samples() -> Vec<Value> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")];
+    let mut samples = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).expect("the folder of the sample events can be read");
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                let text = fs::read_to_string(&path).expect("a sample can be read");
+                samples.push(serde_json::from_str(&text).expect("a sample is JSON"));
+            }
+        }
+    }
+    samples
+}
+
+/// A request for so many tables.
+fn of_many_targets(number: usize) -> String {
+    let target = |number| {
+        json!({
+            "membershipIdentifier": "11111111-2222-4333-8444-555555555555",
+            "idMappingTableIdentifier": format!("aaaaaaaa-0001-4000-8000-{number:012}"),
+        })
+    };
+    json!({ "targets": (0..number).map(target).collect::<Vec<_>>() }).to_string()
+}
+
+fn in_a_batch(body: &str) -> String {
+    let record = json!({
+        "messageId": "9f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b01", "receiptHandle": "AQEB", "body": body,
+        "attributes": { "SentTimestamp": "1795399200123", "ApproximateReceiveCount": "1" },
+        "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-west-1",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:waiting",
+    });
+    json!({ "Records": [record] }).to_string()
+}
+
+/// The job that a sample asks to follow, if it is one.
+fn watched(sample: &Value) -> Option<Started> {
+    let messages = match WITHOUT_TABLES.read(&round_trip::in_sqs(&sample.to_string())) {
+        Ok(Delivery::Batch(messages)) => messages,
+        _ => return None,
+    };
+    messages
+        .into_iter()
+        .find_map(|message| match message.content {
+            Ok(Content::Watch(started)) => Some(*started),
+            _ => None,
+        })
+}

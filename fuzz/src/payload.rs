@@ -1,0 +1,89 @@
+//! The payload of an invocation: any bytes are either accepted or refused, and always in the same way.
+
+use id_mapping_populator::error::Error;
+use id_mapping_populator::input::{Content, Delivery, Payload, Request};
+use lambda_runtime::{Context, LambdaInvocation};
+
+use crate::function::{Function, NOW, WITH_TABLE, WITHOUT_TABLES};
+use crate::{refusal, round_trip};
+
+const MAX_REQUESTS: usize = 100;
+const MAX_NAME: usize = 4_096;
+const MAX_ROUND_TRIPS: usize = 3;
+
+/// Checks a payload under each of the settings.
+pub fn check(bytes: &[u8]) {
+    let payload = arrived(bytes);
+    check_under(&WITHOUT_TABLES, &payload);
+    check_under(&WITH_TABLE, &payload);
+}
+
+/// The payload as the handler gets it, by way of `lambda_runtime`.
+fn arrived(bytes: &[u8]) -> Payload {
+    let invocation = LambdaInvocation {
+        parts: http::Response::new(()).into_parts().0,
+        body: bytes.to_vec().into(),
+        context: Context::default(),
+    };
+    serde_json::from_slice(&Payload::wrap(invocation).body)
+        .expect("what is wrapped is a JSON document")
+}
+
+fn check_under(function: &Function, payload: &Payload) {
+    let result = function.read(payload);
+    if result.is_ok() {
+        let again = function.read(payload);
+        assert_eq!(format!("{result:?}"), format!("{again:?}"));
+    }
+    match &result {
+        Err(error) => {
+            refusal::check(error);
+            refusal::starts_nothing(function, payload, error);
+        }
+        Ok(Delivery::Direct(content)) => check_content(function, content),
+        Ok(Delivery::Batch(messages)) => {
+            for message in messages {
+                check_result(function, message.content.as_ref());
+            }
+            if messages.iter().all(|message| message.content.is_err()) {
+                refusal::batch_starts_nothing(function, payload, messages);
+            }
+        }
+    }
+}
+
+/// Checks what a message holds, or why it is refused.
+pub fn check_result(function: &Function, content: Result<&Content, &Error>) {
+    match content {
+        Ok(content) => check_content(function, content),
+        Err(error) => refusal::check(error),
+    }
+}
+
+fn check_content(function: &Function, content: &Content) {
+    match content {
+        Content::Requests(requests) => {
+            assert!((1..=MAX_REQUESTS).contains(&requests.len()));
+            let mut keys: Vec<String> = requests.iter().map(Request::key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), requests.len(), "a request is there twice");
+            requests.iter().for_each(check_request);
+            // They differ only in target and job type, and a hundred round trips would take most of the time.
+            for request in requests.iter().take(MAX_ROUND_TRIPS) {
+                round_trip::of_a_request(function, request);
+            }
+        }
+        Content::Watch(started) => {
+            check_request(&started.request);
+            round_trip::of_a_job(function, started);
+        }
+        Content::Ignored(reason) => assert!(!reason.is_empty()),
+    }
+}
+
+fn check_request(request: &Request) {
+    assert!((1..=MAX_NAME).contains(&request.name.chars().count()));
+    assert!(request.time <= NOW);
+    assert!(request.waiting_since.is_none_or(|since| since <= NOW));
+}

@@ -1,0 +1,54 @@
+//! What a refusal promises.
+
+use id_mapping_populator::error::{Error, ErrorType};
+use id_mapping_populator::handler::Response;
+use id_mapping_populator::input::{Message, Payload};
+
+use crate::function::Function;
+
+/// It ends up in a log line, in Lambda's answer and in an attribute of a dead letter.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// A refusal names the path of the fault, and has no character that could break or reorder a log line.
+pub fn check(error: &Error) {
+    assert_eq!(error.error_type, ErrorType::InvalidRequest, "{error}");
+    let message = &error.message;
+    let names_a_path = message
+        .split_once(": ")
+        .is_some_and(|(_, fault)| fault.starts_with('$'));
+    assert!(names_a_path, "the refusal names no path: {message}");
+    assert!(message.len() <= MAX_BYTES, "{} bytes", message.len());
+    assert!(
+        !message.chars().any(must_be_escaped),
+        "a raw character in {message:?}"
+    );
+}
+
+/// An invocation whose payload is refused fails with that refusal, and calls nothing.
+pub fn starts_nothing(function: &Function, payload: &Payload, error: &Error) {
+    match function.handle(payload) {
+        Err(failure) => assert_eq!(failure, *error),
+        Ok(response) => panic!("a refused payload is answered with {response:?}"),
+    }
+}
+
+/// A batch of refused messages calls nothing, where no dead-letter queue is set: each is delivered again.
+pub fn batch_starts_nothing(function: &Function, payload: &Payload, messages: &[Message]) {
+    let Ok(Response::Batch(response)) = function.handle(payload) else {
+        panic!("a batch has another answer than its failures");
+    };
+    let failures = response.batch_item_failures.iter();
+    assert!(
+        failures
+            .map(|failure| &failure.item_identifier)
+            .eq(messages.iter().map(|message| &message.id)),
+        "other messages than the refused ones are delivered again"
+    );
+}
+
+/// Returns `true` for control characters, line separators, and invisible or bidirectional characters.
+fn must_be_escaped(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(character, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}

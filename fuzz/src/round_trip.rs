@@ -1,0 +1,89 @@
+//! What was accepted is accepted again out of the waiting queue, as the same request.
+
+use id_mapping_populator::input::{Content, Delivery, Payload, Request};
+use id_mapping_populator::ledger::Started;
+use id_mapping_populator::waiting::message;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::function::{Function, NOW};
+
+/// SQS takes this many bytes in a message.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// An SQS message with this body, sent now, in a batch by itself.
+pub fn in_sqs(body: &str) -> Payload {
+    let sent = NOW.unix_timestamp() * 1_000;
+    let batch = json!({ "Records": [{
+        "messageId": "9f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b01",
+        "receiptHandle": "AQEB",
+        "body": body,
+        "attributes": { "SentTimestamp": sent.to_string(), "ApproximateReceiveCount": "1" },
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:waiting",
+        "awsRegion": "eu-west-1",
+    }] });
+    Payload::from_text(&batch.to_string())
+}
+
+/// A request that waits is the same request when it comes out of the queue.
+pub fn of_a_request(function: &Function, request: &Request) {
+    let since = request.waiting_since.unwrap_or(NOW);
+    let body = message(request, Some(since), None);
+    let Content::Requests(read) = read_again(function, &body) else {
+        panic!("a request is read again as something else: {body}");
+    };
+    let [again] = &read[..] else {
+        panic!("a request is read again as {} requests: {body}", read.len());
+    };
+    let expected = Request {
+        time: in_milliseconds(request.time),
+        waiting_since: Some(in_milliseconds(since)),
+        sent_at: Some(NOW),
+        ..request.clone()
+    };
+    assert_eq!(*again, expected);
+    assert_eq!(again.key(), request.key());
+    assert_eq!(again.request_id(), request.request_id());
+    // From now on it does not change, however often it goes through the queue.
+    assert_eq!(message(again, again.waiting_since, None), body);
+}
+
+/// A job that is followed is the same job when it comes out of the queue.
+pub fn of_a_job(function: &Function, started: &Started) {
+    let since = started.request.waiting_since.unwrap_or(NOW);
+    let body = message(&started.request, Some(since), Some(started));
+    let Content::Watch(again) = read_again(function, &body) else {
+        panic!("a job is read again as something else: {body}");
+    };
+    assert_eq!(again.job.id, started.job.id);
+    assert_eq!(again.request.key(), started.request.key());
+    assert_eq!(again.request.request_id(), started.request.request_id());
+}
+
+fn read_again(function: &Function, body: &str) -> Content {
+    assert!(body.chars().all(is_taken_by_sqs), "{body:?}");
+    assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
+    let messages = match function.read(&in_sqs(body)) {
+        Ok(Delivery::Batch(messages)) => messages,
+        other => panic!("a message is read as {other:?}"),
+    };
+    let content = messages.into_iter().next().map(|message| message.content);
+    match content {
+        Some(Ok(content)) => content,
+        other => panic!("{body} is read again as {other:?}"),
+    }
+}
+
+/// The characters of a message in SQS's API reference.
+fn is_taken_by_sqs(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// As a message has it.
+fn in_milliseconds(time: OffsetDateTime) -> OffsetDateTime {
+    let millisecond = time.millisecond();
+    time.replace_millisecond(millisecond)
+        .expect("a time's own millisecond is one")
+}
