@@ -232,7 +232,6 @@ def blamed(fault, places):
         start, end = span["byte_start"], span["byte_end"]
         inside = [mutant for first, last, mutant in places.get(span["file_name"], []) if start <= first and last <= end]
         if inside:
-            say(f"blamed for {fault['message']}: {', '.join(map(str, inside))}")
             return inside
     return []
 

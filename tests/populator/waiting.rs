@@ -900,36 +900,43 @@ async fn an_errors_text_goes_to_the_dead_letter_queue_without_what_sqs_refuses()
 
 #[tokio::test(start_paused = true)]
 async fn messages_of_many_targets_for_which_there_is_no_time_stay_and_do_not_multiply() {
-    for (timeout, messages, pace) in [(10, 3, 40), (120, 10, 65)] {
-        let mut lab = busy(Slot::QuotaExceeded).await;
-        lab.timeout = Duration::from_secs(timeout);
-        for number in 0..messages {
-            let tables: Vec<String> = (0..100)
-                .map(|table| format!("bbbbbbbb-{table:04}-4000-8000-{number:012}"))
-                .collect();
-            let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-            let mut request = request_for_all(&tables);
-            request["requestId"] = json!(format!("message-{number}"));
-            lab.aws.send("waiting", &request.to_string());
-        }
-        lab.aws.fail_by(move |_, operation| {
-            Some(Fault::Slow(Duration::from_millis(match operation {
-                Operation::SendMessage | Operation::PutEvents => pace,
-                _ => 15,
-            })))
-        });
-        for _ in 0..6 {
-            lab.pass(VISIBILITY);
-            while lab.poll(0).await {}
-            let count = lab.aws.messages("waiting").len();
-            assert!(count <= 100 * messages, "{count}");
-            lab.aws.state().calls.clear();
-        }
-        // With enough time each target is in a message of its own.
-        if timeout == 120 {
-            assert_eq!(lab.aws.messages("waiting").len(), 1_000);
-        }
+    many_targets(10, 3, 40).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_many_targets_become_one_of_each_target_where_there_is_time() {
+    let lab = many_targets(120, 10, 65).await;
+    assert_eq!(lab.aws.messages("waiting").len(), 1_000);
+}
+
+/// So many messages of a hundred targets each wait for six rounds, with this time-out and this pace (ms) of
+/// messages and events.
+async fn many_targets(timeout: u64, messages: usize, pace: u64) -> Lab {
+    let mut lab = busy(Slot::QuotaExceeded).await;
+    lab.timeout = Duration::from_secs(timeout);
+    for number in 0..messages {
+        let tables: Vec<String> = (0..100)
+            .map(|table| format!("bbbbbbbb-{table:04}-4000-8000-{number:012}"))
+            .collect();
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let mut request = request_for_all(&tables);
+        request["requestId"] = json!(format!("message-{number}"));
+        lab.aws.send("waiting", &request.to_string());
     }
+    lab.aws.fail_by(move |_, operation| {
+        Some(Fault::Slow(Duration::from_millis(match operation {
+            Operation::SendMessage | Operation::PutEvents => pace,
+            _ => 15,
+        })))
+    });
+    for _ in 0..6 {
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+        let count = lab.aws.messages("waiting").len();
+        assert!(count <= 100 * messages, "{count}");
+        lab.aws.state().calls.clear();
+    }
+    lab
 }
 
 #[tokio::test(start_paused = true)]
