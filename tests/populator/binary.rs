@@ -340,9 +340,11 @@ async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
     let aws = FakeAws::start().await.unwrap();
     aws.set_slot(Slot::Conflict);
     let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
+    let dead = aws.create_queue("dead", time::Duration::ZERO, None);
     let settings = [
         ("EVENT_BUS_NAME", "default"),
         ("WAITING_QUEUE_URL", waiting.as_str()),
+        ("DEAD_LETTER_QUEUE_URL", dead.as_str()),
         ("TRACK_COMPLETION", "true"),
     ];
     let function = Function::on(&aws, Duration::from_secs(30), &settings).await;
@@ -399,6 +401,16 @@ async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
     aws.fail_next(Operation::PopulateIdMappingTable, refused);
     invoke(request_for(T1)).await;
     logged(&[("ERROR", "PopulateIdMappingTable of ")]);
+    // One that waited is put in the dead-letter queue.
+    aws.end_job(Status::Succeeded);
+    aws.send("waiting", &request_for(T1).to_string());
+    let refused = Fault::Refuse(Exception::not_found());
+    aws.fail_next(Operation::PopulateIdMappingTable, refused);
+    poll().await;
+    logged(&[
+        ("INFO", "still waits: "),
+        ("ERROR", "PopulateIdMappingTable of "),
+    ]);
     // A start that cannot be published, nor by its repeat.
     let mut repeated = request_for(T4);
     repeated["requestId"] = json!("repeated");
