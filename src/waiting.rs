@@ -306,3 +306,24 @@ pub fn message(
     text.replace('\u{fffe}', "\\ufffe")
         .replace('\u{ffff}', "\\uffff")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_take_the_room_that_there_is_and_no_more() {
+        let error = Error::new(ErrorType::SlotBusy, "é".repeat(100));
+        for room in 0..300 {
+            let all = attributes(&error, room);
+            let size = |(name, value): (&String, &MessageAttributeValue)| {
+                let text = value.string_value().unwrap_or_default();
+                name.len() + value.data_type().len() + text.len()
+            };
+            assert!(all.iter().map(size).sum::<usize>() <= room, "{room}");
+        }
+        for (most, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aé"), (9, "aé")] {
+            assert_eq!(attribute_value("aé", most), expected, "{most}");
+        }
+    }
+}

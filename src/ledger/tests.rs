@@ -438,6 +438,34 @@ fn a_job_that_failed_covers_nothing_and_what_succeeded_before_does_again() {
 }
 
 #[test]
+fn the_start_of_a_job_that_failed_is_reported_no_more_and_that_of_another_one_is() {
+    let [first, second] = [("first", 10), ("second", 20)]
+        .map(|(name, at)| call(request(name, "BATCH", T0), seconds(at)));
+    let (one, two) = (job("one", &first), job("two", &second));
+    let record = Record::default()
+        .job_started(&first, &one, Some(seconds(60)), seconds(11))
+        .job_started(&second, &two, Some(seconds(60)), seconds(21))
+        .job_failed(&one, "er-one", seconds(30));
+    let all = record.unreported(&request("other", "BATCH", T0), seconds(90));
+    let ids: Vec<&str> = all.iter().map(|started| started.job.id.as_str()).collect();
+    assert_eq!(ids, ["two"]);
+}
+
+#[test]
+fn what_does_not_fit_is_dropped_oldest_first_and_one_is_always_kept() {
+    // Of four bytes each in JSON.
+    let kept = |count, bytes| {
+        let mut items = vec!["aa", "bb", "cc"];
+        keep_newest_within(&mut items, Bound { count, bytes });
+        items
+    };
+    assert_eq!(kept(9, 12), ["aa", "bb", "cc"]);
+    assert_eq!(kept(9, 11), ["bb", "cc"]);
+    assert_eq!(kept(1, 99), ["cc"]);
+    assert_eq!(kept(9, 3), ["cc"]);
+}
+
+#[test]
 fn a_job_that_succeeded_covers_again_when_it_was_forgotten() {
     let first = call(request("first", "BATCH", T0), seconds(10));
     let one = job("one", &first);

@@ -74,7 +74,8 @@ BEGUN = time.monotonic()
 def catalogue():
     """The mutants of cargo-mutants, and those by hand, numbered."""
     globs = [arguments for module in MODULES for path in (f"src/{module}.rs", f"src/{module}/**") for arguments in ("-f", path)]
-    command = [CARGO_MUTANTS, "mutants", "--list", "--json", *globs]
+    excluded = [arguments for entry in read("equivalent.toml").get("excluded", []) for arguments in ("--exclude-re", entry["pattern"])]
+    command = [CARGO_MUTANTS, "mutants", "--list", "--json", *globs, *excluded]
     listed = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
     lines = {file: (ROOT / file).read_text().splitlines() for file in {entry["file"] for entry in listed}}
     mutants, seen = [], Counter()
@@ -109,22 +110,35 @@ def read(name):
 
 
 def copy_tree():
-    """The tracked files, in the copy."""
+    """Copies the tracked files, except the sources: those are written with their mutants. Names them."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout.decode()
     files = {Path(file) for file in listed.split("\0") if file and (ROOT / file).is_file()}
     for old in TREE.rglob("*"):
         if old.is_file() and old.relative_to(TREE) not in files and old.name != "mutant.rs":
             old.unlink()
-    for file in files:
-        if file.parts[0] != "src":
-            write(TREE / file, (ROOT / file).read_bytes())
-    # A function that runs as a process of its own must know which mutant is on.
-    for file in (TREE / "tests").rglob("*.rs"):
-        text = file.read_text()
-        given = '.env_clear().envs(std::env::vars().filter(|(name, _)| name.starts_with("MUTANT")))'
-        write(file, text.replace(".env_clear()", given).encode() if given not in text else text.encode())
+    sources = sorted(file for file in files if file.parts[0] == "src")
+    for file in files.difference(sources):
+        write(TREE / file, adapted(file, (ROOT / file).read_bytes()))
     write(TREE / "src/mutant.rs", (HERE / "mutant.rs").read_bytes())
-    return sorted(file for file in files if file.parts[0] == "src")
+    return sources
+
+
+def adapted(file, content):
+    """A file other than a source, as the copy needs it."""
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    own, copys = (f'version = "{text}"'.encode() for text in (version, f"{version}-mutants"))
+    # Cargo tells a package by its version and its place in the workspace: without another version it would take
+    # the copy's artifacts for the original's, in the same target directory.
+    if file == Path("Cargo.toml"):
+        return content.replace(own, copys, 1)
+    if file == Path("Cargo.lock"):
+        packages = content.split(b"\n\n")
+        return b"\n\n".join(text if b"source = " in text else text.replace(own, copys) for text in packages)
+    # A function that runs as a process of its own must know which mutant is on.
+    if file.parts[0] == "tests" and file.suffix == ".rs":
+        given = b'.env_clear().envs(std::env::vars().filter(|(name, _)| name.starts_with("MUTANT")))'
+        return content.replace(b".env_clear()", given)
+    return content
 
 
 def write(path, content):
@@ -218,7 +232,6 @@ def blamed(fault, places):
         start, end = span["byte_start"], span["byte_end"]
         inside = [mutant for first, last, mutant in places.get(span["file_name"], []) if start <= first and last <= end]
         if inside:
-            say(f"blamed for {fault['message']}: {', '.join(map(str, inside))}")
             return inside
     return []
 

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use fake_aws::{Exception, Fault, Operation, Slot};
+use id_mapping_populator::handler::Invocation;
 use serde_json::{Value, json};
 
-use crate::lab::Lab;
-use crate::world::{M, T1, T2, World, request_for, request_for_all, table_arn};
+use crate::lab::{BEGIN, Lab};
+use crate::world::{FUNCTION_ARN, M, T1, T2, World, request_for, request_for_all, table_arn};
 
 fn entries(world: &World) -> Vec<Value> {
     let calls = world.aws.calls_of(Operation::PutEvents);
@@ -259,6 +260,25 @@ async fn the_trace_goes_on_in_events_and_messages() {
         assert_eq!(of_events(&lab), vec![passed_on.clone(); 2]);
         assert_eq!(of_messages(&lab), [passed_on]);
     }
+}
+
+#[test]
+fn the_id_of_a_trace_is_the_headers_root() {
+    let id = |header: Option<&str>| {
+        let invocation = Invocation {
+            request_id: "request".to_owned(),
+            function_arn: FUNCTION_ARN.to_owned(),
+            deadline: BEGIN,
+            trace_header: header.map(str::to_owned),
+        };
+        invocation.trace_id().map(str::to_owned)
+    };
+    let root = "1-5759e988-bd862e3fe1be46a994272793";
+    let header = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
+    assert_eq!(id(Some(&header)).as_deref(), Some(root));
+    assert_eq!(id(Some("Sampled=1")), None);
+    assert_eq!(id(Some(&format!("{header};é"))), None);
+    assert_eq!(id(None), None);
 }
 
 #[tokio::test(start_paused = true)]

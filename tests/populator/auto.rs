@@ -80,6 +80,11 @@ async fn each_kind_of_table_has_its_job_type() {
         (PROVIDER, &[][..], "STARTED none PROVIDER_WORKFLOW"),
         (PROVIDER, &[FULL_REFRESH], "STARTED none PROVIDER_WORKFLOW"),
         (NOT_INCREMENTAL, &[], "STARTED BATCH NOT_INCREMENTAL"),
+        (
+            NOT_INCREMENTAL,
+            &[FULL_REFRESH],
+            "STARTED BATCH NOT_INCREMENTAL",
+        ),
         (NEVER_POPULATED, &[], "STARTED BATCH FIRST_POPULATION"),
         (
             NEVER_POPULATED,
@@ -92,6 +97,9 @@ async fn each_kind_of_table_has_its_job_type() {
         let mut lab = lab_with(table, settings).await;
         let (what, _) = chosen(&mut lab, &event_file("bare-auto.json")).await;
         assert_eq!(what, expected, "{table:?}");
+        // The jobs are asked only where a full refresh may be due.
+        let asks = table == TABLE && settings == [FULL_REFRESH];
+        assert_eq!(reads(&lab), [1, 1, 1, usize::from(asks), 0], "{table:?}");
     }
     // It is also what DEFAULT_JOB_TYPE may say.
     let mut lab = lab_with(NOT_INCREMENTAL, &[("DEFAULT_JOB_TYPE", "AUTO")]).await;
@@ -131,6 +139,9 @@ async fn cold_it_costs_three_reads_and_warm_none_for_a_while() {
     // Another table is another's fact.
     let other = News::with_wish("other", T2, "AUTO", BEGIN).event;
     chosen(&mut lab, &other).await;
+    assert_eq!(reads(&lab), [3, 3, 3, 0, 0]);
+    // And leaves the first one's.
+    chosen(&mut lab, &news("once more", 16 * 60)).await;
     assert_eq!(reads(&lab), [3, 3, 3, 0, 0]);
     // What needs no facts reads none.
     for wish in ["BATCH", "SERVICE_DEFAULT", "DELETE_ONLY"] {
@@ -364,19 +375,23 @@ async fn jobs_that_cannot_be_read_this_time_are_no_reason_for_a_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn what_others_started_meanwhile_is_chosen_by() {
-    let lab = lab_with(TABLE, &[FULL_REFRESH]).await;
-    lab.aws.fail_next(
-        Operation::ListIdMappingJobs,
-        Fault::Slow(Duration::from_millis(600)),
-    );
-    let (one, other) = (news("a", -10), news("b", 0));
-    let (_, _) = tokio::join!(lab.invoke(0, "first", &one), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        lab.invoke(1, "second", &other).await
-    });
-    let types: Vec<_> = lab.aws.jobs().into_iter().map(|job| job.job_type).collect();
-    let batches = types.iter().filter(|sent| sent.as_deref() == Some("BATCH"));
-    assert_eq!(batches.count(), 1, "{types:?}");
+    // A change that the other one's job covers, and one that it does not.
+    for (seconds, jobs) in [(-10, 1), (0, 2)] {
+        let lab = lab_with(TABLE, &[FULL_REFRESH]).await;
+        lab.aws.fail_next(
+            Operation::ListIdMappingJobs,
+            Fault::Slow(Duration::from_millis(600)),
+        );
+        let (one, other) = (news("a", seconds), news("b", 0));
+        let (_, _) = tokio::join!(lab.invoke(0, "first", &one), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            lab.invoke(1, "second", &other).await
+        });
+        let types: Vec<_> = lab.aws.jobs().into_iter().map(|job| job.job_type).collect();
+        let batches = types.iter().filter(|sent| sent.as_deref() == Some("BATCH"));
+        assert_eq!(batches.count(), 1, "{types:?}");
+        assert_eq!(types.len(), jobs, "{types:?}");
+    }
 }
 
 /// What is missing matters only where it could change the choice.
@@ -624,4 +639,92 @@ async fn a_choice_by_kept_facts_that_is_refused_is_made_anew() {
     assert_eq!(lab.announced().last().unwrap(), "REJECTED RequestRefused");
     let calls = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(calls, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_choice_is_made_anew_once() {
+    let mut lab = lab_with(TABLE, &[]).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.aws.set_table(T1, NOT_INCREMENTAL);
+    lab.pass(Duration::from_secs(60));
+    for _ in 0..2 {
+        lab.aws.fail_next(
+            Operation::PopulateIdMappingTable,
+            Fault::Refuse(Exception::validation("INVALID_CONFIGURATION")),
+        );
+    }
+    lab.failure(&news("b", 30)).await;
+    assert_eq!(lab.announced().last().unwrap(), "REJECTED RequestRefused");
+    assert_eq!(reads(&lab), [2, 2, 2, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_is_not_chosen_anew_nor_what_is_refused_for_another_reason() {
+    let invalid = Exception::validation("INVALID_CONFIGURATION");
+    for (wish, refusal, read) in [
+        ("INCREMENTAL", invalid, 0),
+        ("AUTO", Exception::access_denied(), 1),
+    ] {
+        let mut lab = lab_with(NOT_INCREMENTAL, &[]).await;
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::Refuse(refusal));
+        let event = News::with_wish("a", T1, wish, BEGIN - time::Duration::seconds(10)).event;
+        lab.failure(&event).await;
+        assert!(lab.announced()[0].starts_with("REJECTED"), "{wish}");
+        assert_eq!(reads(&lab), [read, read, read, 0, 0], "{wish}");
+        assert!(lab.aws.jobs().is_empty(), "{wish}");
+    }
+}
+
+/// A schema may be not ready for other reasons than that the table was never populated.
+#[tokio::test(start_paused = true)]
+async fn only_a_schema_that_says_so_is_of_a_table_that_was_never_populated() {
+    let never = "ID_MAPPING_TABLE_NOT_POPULATED";
+    for (status, code, expected) in [
+        ("NOT_READY", never, "STARTED BATCH FIRST_POPULATION"),
+        (
+            "NOT_READY",
+            "COLLABORATION_ANALYSIS_RULE_NOT_CONFIGURED",
+            "STARTED INCREMENTAL INCREMENTAL",
+        ),
+        ("READY", never, "STARTED INCREMENTAL INCREMENTAL"),
+    ] {
+        let mut lab = lab_with(TABLE, &[]).await;
+        let details = json!([{
+            "status": status,
+            "analysisType": "DIRECT_ANALYSIS",
+            "reasons": [{ "code": code, "message": "said" }],
+        }]);
+        let schema = json!({ "schema": { "name": "table", "schemaStatusDetails": details } });
+        lab.aws
+            .fail_next(Operation::GetSchema, Fault::Answer(schema.to_string()));
+        let (what, _) = chosen(&mut lab, &news("a", -10)).await;
+        assert_eq!(what, expected, "{status} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_of_a_thousand_tables_is_kept_and_with_one_more_all_begin_anew() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    let ask = |numbers: std::ops::Range<usize>| {
+        let targets: Vec<Value> = numbers
+            .map(|number| {
+                let mut target =
+                    request_for(&format!("bbbbbbbb-{number:04}-4000-8000-000000000001"));
+                target["jobType"] = json!("AUTO");
+                target
+            })
+            .collect();
+        json!({ "targets": targets, "dryRun": true })
+    };
+    for hundred in 0..10 {
+        lab.response(&ask(100 * hundred..100 * (hundred + 1))).await;
+    }
+    assert_eq!(reads(&lab)[..3], [1_000; 3]);
+    lab.response(&ask(0..1)).await;
+    lab.response(&ask(999..1_000)).await;
+    assert_eq!(reads(&lab)[..3], [1_000; 3]);
+    lab.response(&ask(1_000..1_001)).await;
+    lab.response(&ask(0..1)).await;
+    assert_eq!(reads(&lab)[..3], [1_002; 3]);
 }

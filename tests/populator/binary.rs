@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fake_aws::{Exception, FakeAws, Fault, Operation};
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
 
 use crate::function::{CREDENTIALS, Function, binary, error, response};
-use crate::world::{M, T1, event_file, request_for, request_for_all};
+use crate::world::{M, T1, T2, T3, T4, event_file, request_for, request_for_all};
 
 #[tokio::test]
 async fn good_and_bad_events_are_answered_and_logged_once() {
@@ -48,7 +48,7 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
     );
     let (error_type, _) = error(
         function
-            .invoke(request_for_all(&[T1, crate::world::T2]).to_string())
+            .invoke(request_for_all(&[T1, T2]).to_string())
             .await,
     );
     assert_eq!(error_type, "SlotBusy");
@@ -332,4 +332,79 @@ async fn outside_lambda_it_says_what_to_do() {
             && said.contains("cargo run --example local"),
         "{said}"
     );
+}
+
+/// One line says what became of a request or of a job, at the level that says whether somebody must act.
+#[tokio::test]
+async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
+    let aws = FakeAws::start().await.unwrap();
+    aws.set_slot(Slot::Conflict);
+    let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
+    let settings = [
+        ("EVENT_BUS_NAME", "default"),
+        ("WAITING_QUEUE_URL", waiting.as_str()),
+        ("TRACK_COMPLETION", "true"),
+    ];
+    let function = Function::on(&aws, Duration::from_secs(30), &settings).await;
+    let invoke = async |payload: serde_json::Value| {
+        function.invoke(payload.to_string()).await;
+    };
+    let poll = async || {
+        let batch = aws.receive("waiting", 10).unwrap();
+        let answer = response(function.invoke(batch.to_string()).await);
+        aws.received("waiting", &batch, Some(&answer));
+    };
+    let unpublished = || {
+        let fault = Fault::FailEntries("MalformedDetail".to_owned());
+        aws.fail_next(Operation::PutEvents, fault);
+    };
+    let read = AtomicUsize::new(0);
+    let logged = |expected: &[(&str, &str)]| {
+        let lines = function.lines();
+        let new = &lines[read.swap(lines.len(), Ordering::Relaxed)..];
+        let same = new.iter().zip(expected).all(|(line, (level, message))| {
+            line["level"] == *level && line["message"].as_str().unwrap().starts_with(message)
+        });
+        assert!(
+            same && new.len() == expected.len(),
+            "{expected:?}: {new:#?}"
+        );
+    };
+    invoke(request_for(T1)).await;
+    logged(&[("INFO", "job started")]);
+    unpublished();
+    invoke(request_for(T2)).await;
+    logged(&[
+        ("WARN", "it stands in the waiting line of "),
+        ("INFO", "waits: "),
+    ]);
+    poll().await;
+    logged(&[("INFO", "still waits: ")]);
+    aws.end_job(Status::Succeeded);
+    poll().await;
+    logged(&[("INFO", "job succeeded"), ("INFO", "job started")]);
+    aws.end_job(Status::Failed);
+    unpublished();
+    poll().await;
+    logged(&[("ERROR", "FAILED of ")]);
+    poll().await;
+    logged(&[("ERROR", "ID mapping job ")]);
+    // Somebody must look: a job may run, or a permission is missing.
+    let denied = Fault::Refuse(Exception::access_denied());
+    aws.fail_always(Operation::GetIdMappingTable, denied);
+    aws.fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    invoke(request_for(T3)).await;
+    logged(&[("WARN", "waits: ")]);
+    let refused = Fault::Refuse(Exception::not_found());
+    aws.fail_next(Operation::PopulateIdMappingTable, refused);
+    invoke(request_for(T1)).await;
+    logged(&[("ERROR", "PopulateIdMappingTable of ")]);
+    // A start that cannot be published, nor by its repeat.
+    let mut repeated = request_for(T4);
+    repeated["requestId"] = json!("repeated");
+    for _ in 0..2 {
+        unpublished();
+        invoke(repeated.clone()).await;
+        logged(&[("ERROR", "STARTED of ")]);
+    }
 }

@@ -315,19 +315,6 @@ async fn throttling_by_another_name_is_throttling_too() {
 }
 
 #[tokio::test]
-async fn a_time_out_between_two_throttled_tries_is_no_unknown_outcome() {
-    let mut world = World::new().await;
-    // Two seconds for the call; the third try comes after pauses of up to one and up to two.
-    world.left = time::Duration::milliseconds(2_200);
-    world.aws.fail_always(
-        PopulateIdMappingTable,
-        Fault::Refuse(Exception::throttling()),
-    );
-    let (error_type, message) = world.failure(&request_for(T1)).await;
-    assert_eq!(error_type, "ServiceUnavailable", "{message}");
-}
-
-#[tokio::test]
 async fn what_may_have_started_a_job_is_called_once() {
     for fault in [
         Fault::AcceptAndFail,

@@ -355,33 +355,58 @@ async fn the_round_that_learns_of_an_end_starts_the_next_job() {
 
 #[tokio::test(start_paused = true)]
 async fn reads_that_are_never_answered_do_not_hold_up_who_waits() {
-    let mut lab = tracking(Slot::Unlimited).await;
-    for number in 1..=8 {
-        let table = format!("aaaaaaaa-{number:04}-4000-8000-000000000001");
-        lab.outcomes(&request_for(&table)).await;
+    for seconds in [120, 30] {
+        let mut lab = tracking(Slot::Unlimited).await;
+        for number in 1..=8 {
+            let table = format!("aaaaaaaa-{number:04}-4000-8000-000000000001");
+            lab.outcomes(&request_for(&table)).await;
+        }
+        lab.aws
+            .fail_always(Operation::GetIdMappingTable, Fault::AcceptAndHang);
+        lab.aws.send(
+            "waiting",
+            &request_for(&T1.replace("0001", "0099")).to_string(),
+        );
+        lab.pass(VISIBILITY);
+        lab.timeout = Duration::from_secs(seconds);
+        let began = lab.now();
+        assert!(lab.poll(0).await);
+        // A third of the time, and what was under way then.
+        let most = Duration::from_secs(seconds / 3 + 5);
+        assert!(lab.now() - began < most, "{seconds}");
+        assert_eq!(lab.announced().last().unwrap(), "STARTED");
+        assert_eq!(lab.aws.jobs().len(), 9);
     }
-    lab.aws
-        .fail_always(Operation::GetIdMappingTable, Fault::AcceptAndHang);
-    lab.aws.send(
-        "waiting",
-        &request_for(&T1.replace("0001", "0099")).to_string(),
-    );
-    lab.pass(VISIBILITY);
-    let began = lab.now();
-    assert!(lab.poll(0).await);
-    assert!(lab.now() - began < time::Duration::seconds(45));
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
-    assert_eq!(lab.aws.jobs().len(), 9);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_followed_under_two_names_ends_once() {
-    let mut lab = under_two_names().await;
+    for other_name_first in [false, true] {
+        let mut lab = under_two_names().await;
+        lab.aws.end_job(Status::Succeeded);
+        if other_name_first {
+            let state = &mut *lab.aws.state();
+            state.queues.get_mut("waiting").unwrap().messages.reverse();
+        }
+        round(&mut lab).await;
+        let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+        assert_eq!(ends.count(), 1);
+        assert!(lab.aws.messages("waiting").is_empty(), "{other_name_first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_cannot_be_read_this_time_is_not_looked_for_under_another_name() {
+    let mut lab = tracking(Slot::Conflict).await;
+    lab.aws.state().same_ids = true;
+    lab.outcomes(&news("a", -10)).await;
     lab.aws.end_job(Status::Succeeded);
+    let refused = Fault::Refuse(Exception::access_denied());
+    lab.aws.fail_next(Operation::GetIdMappingJob, refused);
     round(&mut lab).await;
-    let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
-    assert_eq!(ends.count(), 1);
-    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.announced(), ["STARTED"]);
+    round(&mut lab).await;
+    assert_eq!(lab.details()[1]["identifiedBy"], "JOB_ID");
 }
 
 /// A job that started, could not be recorded, and was found later under its other name.

@@ -506,3 +506,29 @@ async fn a_clock_that_was_ahead_covers_no_change() {
     assert_eq!(lab.outcomes(&news("b", 60)).await, ["STARTED"]);
     assert_eq!(lab.outcomes(&news("c", 60)).await, ["COVERED"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_covered_request_that_cannot_be_announced_fails_and_is_announced_by_its_repeat() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(5));
+    let refused = Fault::Refuse(Exception::access_denied());
+    lab.aws.fail_next(Operation::PutEvents, refused);
+    lab.deliver(0, &news("b", -10)).await;
+    assert_eq!(lab.announced(), ["STARTED"]);
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["STARTED", "COVERED"]);
+    assert_eq!(lab.details()[1]["requestId"], "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_call_there_is_no_time_for_is_given_back() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.timeout = Duration::from_secs(4);
+    let slow = Fault::Slow(Duration::from_millis(2_000));
+    lab.aws.fail_next(Operation::PutItem, slow);
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["WAITING OutOfTime"]);
+    assert_eq!(count(&lab, Operation::PopulateIdMappingTable), 0);
+    lab.timeout = TIMEOUT;
+    assert_eq!(lab.outcomes(&news("b", -10)).await, ["STARTED"]);
+}

@@ -264,6 +264,115 @@ async fn a_table_that_is_not_ready_itself_holds_up_nobody_though_each_message_co
     assert_eq!(lab.outcomes(&event("later", T3, &lab)).await, ["STARTED"]);
 }
 
+fn refusing() -> Table {
+    Table {
+        refuses: true,
+        ..Table::default()
+    }
+}
+
+/// Hands the oldest message of the waiting queue over in a batch of its own.
+async fn poll_one(lab: &mut Lab) {
+    let batch = lab.aws.receive("waiting", 1).unwrap();
+    lab.invoked += 1;
+    let request_id = format!("request-{}", lab.invoked);
+    let crate::lab::Ended::Response(answer) = lab.invoke(0, &request_id, &batch).await else {
+        panic!("the invocation failed");
+    };
+    lab.aws.received("waiting", &batch, Some(&answer));
+}
+
+/// Chance says which table is tried next: never the one that was refused, though it has more requests.
+#[tokio::test(start_paused = true)]
+async fn the_table_that_is_tried_next_is_one_that_was_not_refused() {
+    for invoked in 0..8 {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.invoked = 10 * invoked;
+        lab.aws.set_table(T1, refusing());
+        let mut both = request_for(T1);
+        both["jobType"] = json!("INCREMENTAL");
+        let mut delete = request_for(T1);
+        delete["jobType"] = json!("DELETE_ONLY");
+        let both = json!({ "targets": [both, delete], "requestId": "both" });
+        lab.aws.send("waiting", &both.to_string());
+        poll_one(&mut lab).await;
+        lab.pass(Duration::from_secs(5));
+        lab.outcomes(&event("next", T2, &lab)).await;
+        lab.pass(VISIBILITY);
+        // Two messages of the first table, in one batch.
+        let batch = lab.aws.receive("waiting", 2).unwrap();
+        let id = format!("request-{}", 10 * invoked + 5);
+        lab.invoke(0, &id, &batch).await;
+        assert_eq!(tables(&lab), [T2], "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_refused_for_the_first_time_tries_no_request_of_another_message() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.aws.send("waiting", &event("old", T1, &lab).to_string());
+    lab.pass(Duration::from_secs(10));
+    lab.outcomes(&event("other", T2, &lab)).await;
+    let calls = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    poll_one(&mut lab).await;
+    let now = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    assert_eq!(now, calls + 1);
+    assert_eq!(waiters(&lab).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_refused_holds_up_no_other_target_of_its_invocation() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws.set_table(T1, refusing());
+    assert_eq!(lab.outcomes(&request_for(T1)).await, ["WAITING SlotBusy"]);
+    lab.pass(Duration::from_secs(60));
+    let targets: Vec<Value> = [T1, T2, T3]
+        .iter()
+        .map(|table| request_for(table))
+        .collect();
+    let outcomes = lab.outcomes(&json!({ "targets": targets })).await;
+    assert_eq!(outcomes, ["WAITING SlotBusy", "STARTED", "STARTED"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_request_that_is_rejected_leaves_an_older_one_its_turn() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.deliver(0, &event("old", T1, &lab)).await;
+    lab.aws.end_job(Status::Succeeded);
+    lab.pass(Duration::from_secs(60));
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::validation("INVALID_CONFIGURATION")),
+    );
+    let (error_type, _) = lab.failure(&event("new", T1, &lab)).await;
+    assert_eq!(error_type, "RequestRefused");
+    assert_eq!(
+        lab.outcomes(&event("other", T2, &lab)).await,
+        ["WAITING SlotBusy"],
+        "the older one's turn comes first"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_is_recorded_though_who_waits_could_not_be_read_before() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    // The table's item is read, and that of the slot is not.
+    for fault in [
+        Fault::Slow(Duration::ZERO),
+        Fault::Refuse(Exception::access_denied()),
+    ] {
+        lab.aws.fail_next(Operation::GetItem, fault);
+    }
+    assert_eq!(
+        lab.outcomes(&event("a", T1, &lab)).await,
+        ["WAITING SlotBusy"]
+    );
+    assert_eq!(waiters(&lab).len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_looked_at_and_recorded_once_for_many_requests() {
     let mut lab = Lab::new(Slot::QuotaExceeded).await;

@@ -193,6 +193,15 @@ impl Lab {
         self.renew_environments().await;
     }
 
+    /// The pause before the SDK's second try is longer than any invocation.
+    pub async fn pause_for_long_between_tries(&mut self) {
+        let long = Duration::from_secs(1_000_000_000);
+        self.retry = RetryConfig::standard()
+            .with_initial_backoff(long)
+            .with_max_backoff(long);
+        self.renew_environments().await;
+    }
+
     pub fn now(&self) -> OffsetDateTime {
         self.aws.now()
     }

@@ -490,6 +490,94 @@ async fn a_job_that_shows_late_is_found_though_the_next_calls_answer_was_lost_to
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_left_behind_long_ago_is_looked_for_twice_too() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    lab.deliver(0, &news("a", -10)).await;
+    lab.pass(VISIBILITY);
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown"]);
+    assert_eq!(calls(&lab), 1);
+    lab.pass(VISIBILITY);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_requests_meet_a_lost_call_its_job_is_looked_for_once() {
+    let mut looks = Vec::new();
+    for count in [1, 10] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        lab.aws.hide_jobs(1_000);
+        // In the batch that made the call, and in one that comes later.
+        let mut of_count = Vec::new();
+        for batch in 0..2 {
+            for number in 0..count {
+                let event = news(&format!("{batch}-{number}"), -10);
+                lab.aws.send("waiting", &event.to_string());
+            }
+            let before = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
+            assert!(lab.poll(0).await);
+            of_count.push(lab.aws.calls_of(Operation::ListIdMappingJobs).len() - before);
+            lab.pass(Duration::from_secs(10));
+        }
+        looks.push(of_count);
+    }
+    assert_eq!(looks[0][1], 1);
+    assert_eq!(looks[0], looks[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_found_though_entity_resolutions_clock_is_behind() {
+    for seconds in [-5, -1, 5] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        lab.aws.state().entity_resolution_ahead = time::Duration::seconds(seconds);
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        assert_eq!(
+            lab.outcomes(&news("a", -10)).await,
+            ["STARTED"],
+            "{seconds}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_job_is_told_by_its_id_where_that_is_clean_rooms_id() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws.state().same_ids = true;
+    // By their starts alone, the second one would be nearer to the first one's call.
+    lab.aws.state().entity_resolution_ahead = time::Duration::seconds(-1);
+    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(1));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    assert_eq!(lab.outcomes(&news("b", 0)).await, ["STARTED"]);
+    assert_eq!(
+        lab.details()[1]["entityResolutionJobId"],
+        lab.aws.jobs()[1].entity_resolution_id
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_five_candidates_each_is_looked_at_and_of_more_none() {
+    for (foreign, outcome) in [(4, "STARTED"), (5, "WAITING OutcomeUnknown")] {
+        let mut lab = Lab::new(Slot::Unlimited).await;
+        for _ in 0..foreign {
+            lab.aws.start_foreign_job(T1);
+        }
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        assert_eq!(lab.outcomes(&news("a", -10)).await, [outcome]);
+        let read = lab.aws.calls_of(Operation::GetIdMappingJob).len();
+        assert_eq!(read, if foreign == 4 { 5 } else { 0 });
+    }
+}
+
 /// Tables with one workflow, whose jobs stand in one list.
 async fn with_one_workflow(slot: Slot, settings: &[(&str, &str)]) -> Lab {
     let lab = Lab::with(FakeAws::in_process(), slot, settings).await;
@@ -589,6 +677,48 @@ async fn a_job_that_may_be_another_tables_lost_call_is_nobodys() {
     let said = lab.details().last().unwrap()["error"]["message"].to_string();
     let shared = format!("may be of a call for membership/{M}/idmappingtable/{T2}");
     assert!(said.contains(&shared), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_table_started_or_lost_long_before_is_not_mistaken_for_a_call() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
+    for other_is_lost in [false, true] {
+        let mut lab = with_one_workflow(Slot::Queue, &settings).await;
+        let other = News::new("other", T2, BEGIN - time::Duration::seconds(10)).event;
+        if other_is_lost {
+            lab.aws
+                .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+        }
+        lab.outcomes(&other).await;
+        lab.pass(Duration::from_secs(10 * 60));
+        lab.aws.state().calls.clear();
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        assert_eq!(lab.outcomes(&news("a", 500)).await, ["STARTED"]);
+        // The other table's workflow is nobody's concern.
+        let read = lab.aws.calls_of(Operation::GetIdMappingTable).len();
+        assert_eq!(read, 1, "lost: {other_is_lost}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_table_that_seems_to_begin_within_the_calls_time_is_not_taken() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
+    let mut lab = with_one_workflow(Slot::Queue, &settings).await;
+    lab.aws.state().entity_resolution_ahead = time::Duration::seconds(-4);
+    let called_at = lab.now();
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    lab.deliver(0, &news("a", -10)).await;
+    // Five minutes is the latest start; this one began a little later, by another clock.
+    lab.set_now(called_at + time::Duration::seconds(303));
+    let other = News::new("other", T2, BEGIN + time::Duration::seconds(290)).event;
+    assert_eq!(lab.outcomes(&other).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(60));
+    lab.repeat(0).await;
+    assert_eq!(lab.announced(), ["STARTED", "WAITING OutcomeUnknown"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -44,6 +44,9 @@ async fn a_busy_slot_is_waited_for_and_told_once() {
         let mut body = event_file("waiting-message.json");
         body["waitingSince"] = json!("2026-11-23T02:00:00.000Z");
         assert_eq!(bodies(&lab, "waiting"), [body]);
+        // The queue's own delay is the operator's.
+        let sent = &lab.aws.calls_of(Operation::SendMessage)[0];
+        assert_eq!(sent.body.get("DelaySeconds"), None);
         for _ in 0..3 {
             assert!(lab.poll(0).await);
             lab.pass(VISIBILITY);
@@ -468,6 +471,12 @@ async fn what_there_is_no_time_for_waits() {
     lab.timeout = Duration::from_secs(60);
     assert!(lab.poll(0).await);
     assert_eq!(lab.aws.jobs().len(), 4);
+    // So much and no less.
+    for (milliseconds, outcome) in [(2_150, "STARTED"), (2_148, "WAITING OutOfTime")] {
+        let mut lab = Lab::new(Slot::Unlimited).await;
+        lab.timeout = Duration::from_millis(milliseconds);
+        assert_eq!(lab.outcomes(&request_for(T1)).await, [outcome]);
+    }
 }
 
 /// Calls and look-ups that are never answered do not take the time in which the rest is put in line.
@@ -509,11 +518,18 @@ async fn the_line_has_its_time_whatever_is_never_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_tables_that_are_busy_by_themselves_hold_up_nobody_for_long() {
+async fn tables_that_are_busy_by_themselves_hold_up_nobody_for_long() {
+    for bad in [2, 3] {
+        busy_by_themselves(bad).await;
+    }
+}
+
+/// So many tables whose own state refuses every job have waited longer than one whose state does not.
+async fn busy_by_themselves(bad: usize) {
     let mut lab = Lab::new(Slot::Unlimited).await;
     let first = News::new("first", T3, lab.now()).event;
-    for (number, table) in [T1, T2, T3].into_iter().enumerate() {
-        let mut request = request_for(table);
+    for number in 0..=bad {
+        let mut request = request_for(&table(number));
         request["requestId"] = json!(format!("request {number}"));
         request["time"] = first["time"].clone();
         lab.aws.fail_next(
@@ -523,15 +539,15 @@ async fn two_tables_that_are_busy_by_themselves_hold_up_nobody_for_long() {
         assert_eq!(lab.outcomes(&request).await, ["WAITING SlotBusy"]);
         lab.pass(Duration::from_secs(60));
     }
-    for table in [T1, T2] {
+    for number in 0..bad {
         let refuses = Table {
             refuses: true,
             ..Table::default()
         };
-        lab.aws.set_table(table, refuses);
+        lab.aws.set_table(&table(number), refuses);
     }
     let mut rounds = 0;
-    while lab.aws.messages("waiting").len() == 3 {
+    while lab.aws.messages("waiting").len() == bad + 1 {
         // Who is called first is the one with the oldest news, whose state refuses every job.
         lab.pass(VISIBILITY);
         let before = calls(&lab);
@@ -540,9 +556,24 @@ async fn two_tables_that_are_busy_by_themselves_hold_up_nobody_for_long() {
             assert_eq!(calls(&lab) - before, 2);
         }
         rounds += 1;
-        assert!(rounds < 20, "the third table is not asked");
+        assert!(rounds < 20, "the last table is not asked");
     }
-    assert_eq!(lab.aws.jobs()[0].table, T3);
+    assert_eq!(lab.aws.jobs()[0].table, table(bad));
+}
+
+/// A 402 is the account's slot whatever the body says, and so is that exception whatever the status is.
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_slot_is_taken_is_asked_for_one_table_only() {
+    let quota = r#"{"__type":"ServiceQuotaExceededException","message":"one at a time"}"#;
+    for (status, body) in [(402, "{}"), (400, quota)] {
+        let mut lab = Lab::new(Slot::Unlimited).await;
+        let taken = Fault::Status(status, body.to_owned());
+        lab.aws
+            .fail_always(Operation::PopulateIdMappingTable, taken);
+        let outcomes = lab.outcomes(&request_for_all(&[T1, T2, T3])).await;
+        assert_eq!(outcomes, ["WAITING SlotBusy"; 3]);
+        assert_eq!(calls(&lab), 1, "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -707,6 +738,30 @@ async fn of_a_message_whose_other_targets_wait_nothing_is_put_in_line_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_failed_and_cannot_be_queued_beside_the_others_keeps_its_message() {
+    let aws = FakeAws::in_process();
+    let mut lab = Lab::with(aws, Slot::Conflict, &[("DEAD_LETTER_QUEUE_URL", "")]).await;
+    lab.outcomes(&request_for(&table(99))).await;
+    let mut both = request_for_all(&[T1, T2]);
+    both["requestId"] = json!("both");
+    lab.aws.send("waiting", &both.to_string());
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::not_found()),
+    );
+    for fault in [
+        Fault::Slow(Duration::ZERO),
+        Fault::Refuse(Exception::access_denied()),
+    ] {
+        lab.aws.fail_next(Operation::SendMessage, fault);
+    }
+    assert!(lab.poll(0).await);
+    let bodies = bodies(&lab, "waiting");
+    assert!(bodies.contains(&both), "{bodies:?}");
+    assert_eq!(bodies.len(), 2, "the other target waits in one of its own");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_that_began_in_the_future_ends_too() {
     let mut lab = busy(Slot::Conflict).await;
     let message = json!({
@@ -810,38 +865,78 @@ async fn a_queue_that_takes_less_than_sqs_does_gets_a_large_message_without_attr
     assert!(lab.aws.messages("waiting").is_empty());
 }
 
+/// Only a large message may be too large for its attributes, so only that is sent once more without them.
+#[tokio::test(start_paused = true)]
+async fn a_message_of_up_to_64_kib_that_the_dead_letter_queue_refuses_is_sent_once() {
+    for (size, sent) in [(2_000, 1), (65_536, 1), (65_537, 2)] {
+        let mut lab = Lab::new(Slot::Conflict).await;
+        let empty = json!({ "membershipId": "" }).to_string().len();
+        let body = json!({ "membershipId": "x".repeat(size - empty) }).to_string();
+        lab.aws.send("waiting", &body);
+        let refused = Fault::Refuse(Exception::access_denied());
+        lab.aws.fail_always(Operation::SendMessage, refused);
+        assert!(lab.poll(0).await);
+        assert_eq!(
+            lab.aws.calls_of(Operation::SendMessage).len(),
+            sent,
+            "{size}"
+        );
+        assert_eq!(lab.aws.messages("waiting").len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_errors_text_goes_to_the_dead_letter_queue_without_what_sqs_refuses() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws.send("waiting", &request_for(T1).to_string());
+    let refused = Fault::Status(404, "one\u{1}two\u{fffe}three\u{ffff}four".to_owned());
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, refused);
+    assert!(lab.poll(0).await);
+    let dead = lab.aws.messages("dead").remove(0);
+    let said = dead.attributes["errorMessage"]["StringValue"].as_str();
+    assert!(said.unwrap().contains("one two three four"), "{said:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn messages_of_many_targets_for_which_there_is_no_time_stay_and_do_not_multiply() {
-    for (timeout, messages, pace) in [(10, 3, 40), (120, 10, 65)] {
-        let mut lab = busy(Slot::QuotaExceeded).await;
-        lab.timeout = Duration::from_secs(timeout);
-        for number in 0..messages {
-            let tables: Vec<String> = (0..100)
-                .map(|table| format!("bbbbbbbb-{table:04}-4000-8000-{number:012}"))
-                .collect();
-            let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-            let mut request = request_for_all(&tables);
-            request["requestId"] = json!(format!("message-{number}"));
-            lab.aws.send("waiting", &request.to_string());
-        }
-        lab.aws.fail_by(move |_, operation| {
-            Some(Fault::Slow(Duration::from_millis(match operation {
-                Operation::SendMessage | Operation::PutEvents => pace,
-                _ => 15,
-            })))
-        });
-        for _ in 0..6 {
-            lab.pass(VISIBILITY);
-            while lab.poll(0).await {}
-            let count = lab.aws.messages("waiting").len();
-            assert!(count <= 100 * messages, "{count}");
-            lab.aws.state().calls.clear();
-        }
-        // With enough time each target is in a message of its own.
-        if timeout == 120 {
-            assert_eq!(lab.aws.messages("waiting").len(), 1_000);
-        }
+    many_targets(10, 3, 40).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_many_targets_become_one_of_each_target_where_there_is_time() {
+    let lab = many_targets(120, 10, 65).await;
+    assert_eq!(lab.aws.messages("waiting").len(), 1_000);
+}
+
+/// So many messages of a hundred targets each wait for six rounds, with this time-out and this pace (ms) of
+/// messages and events.
+async fn many_targets(timeout: u64, messages: usize, pace: u64) -> Lab {
+    let mut lab = busy(Slot::QuotaExceeded).await;
+    lab.timeout = Duration::from_secs(timeout);
+    for number in 0..messages {
+        let tables: Vec<String> = (0..100)
+            .map(|table| format!("bbbbbbbb-{table:04}-4000-8000-{number:012}"))
+            .collect();
+        let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let mut request = request_for_all(&tables);
+        request["requestId"] = json!(format!("message-{number}"));
+        lab.aws.send("waiting", &request.to_string());
     }
+    lab.aws.fail_by(move |_, operation| {
+        Some(Fault::Slow(Duration::from_millis(match operation {
+            Operation::SendMessage | Operation::PutEvents => pace,
+            _ => 15,
+        })))
+    });
+    for _ in 0..6 {
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+        let count = lab.aws.messages("waiting").len();
+        assert!(count <= 100 * messages, "{count}");
+        lab.aws.state().calls.clear();
+    }
+    lab
 }
 
 #[tokio::test(start_paused = true)]
@@ -910,4 +1005,20 @@ async fn what_is_moved_back_and_rejected_again_is_another_rejection() {
         .collect();
     assert_eq!(names.len(), 2);
     assert_ne!(names[0], names[1]);
+}
+
+/// The first try is throttled, and the time for the call ends in a pause between two tries.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ends_between_two_throttled_tries_has_started_no_job() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.pause_for_long_between_tries().await;
+    lab.aws.fail_always(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::throttling()),
+    );
+    assert_eq!(
+        lab.outcomes(&request_for(T1)).await,
+        ["WAITING ServiceUnavailable"]
+    );
+    assert_eq!(calls(&lab), 1);
 }

@@ -174,3 +174,25 @@ fn the_oldest_200_are_kept_and_no_long_request_is() {
     long.name = "n".repeat(MAX_REQUEST);
     assert_eq!(Waiter::new(&long, T0).request(), None);
 }
+
+#[test]
+fn a_table_that_was_refused_alone_is_passed_over_and_the_others_keep_their_turn() {
+    let waiters = waiting(
+        &[request(1, "BATCH", 10), request(2, "BATCH", 20)],
+        seconds(60),
+    );
+    let waiters = waiters.refused_alone(&target(1));
+    let later = request(3, "BATCH", 30);
+    let ahead = waiters.ahead_of(&later, seconds(60), NOBODY);
+    assert_eq!(ahead.map(Waiter::target), Some(&target(2)));
+}
+
+/// A message that stays where somebody sent it has no moment since when it waits.
+#[test]
+fn a_request_that_is_tried_in_its_place_waits_as_long_as_its_message_does() {
+    let mut sent = request(1, "BATCH", 0);
+    sent.waiting_since = None;
+    sent.sent_at = Some(seconds(10));
+    let tried = Waiter::new(&sent, seconds(60)).request().unwrap();
+    assert_eq!(tried.waiting_since, Some(seconds(10)));
+}
