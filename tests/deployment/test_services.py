@@ -300,7 +300,7 @@ class World:
         }
 
     def ledger(self):
-        """The ledger's items by their tables."""
+        """The ledger's items by their keys: the tables' ARNs, and the slot's."""
         items = self.dynamodb.scan(TableName=LEDGER, ConsistentRead=True)["Items"]
         return {item["idMappingTableArn"]["S"]: item for item in items}
 
@@ -440,7 +440,8 @@ def test_it_starts_waits_covers_and_announces(world):
         for outcome in outcomes:
             assert outcome["idMappingJobId"] == world.clean_rooms.running
             assert (outcome["requestId"], outcome["trigger"]) == (event["id"], trigger(event))
-        assert world.ledger().keys() == {table_arn(FIRST), table_arn(SECOND)}
+        assert world.ledger().keys() == {table_arn(FIRST), table_arn(SECOND), "slot"}
+        assert json.loads(world.ledger()["slot"]["record"]["S"]) == {"waiting": []}
 
 
 def test_what_is_no_request_goes_to_the_dead_letter_queue(world):
