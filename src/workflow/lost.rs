@@ -320,3 +320,6 @@ pub(super) fn candidates<'a>(
 fn bears(job_id: &str, known: &JobId) -> bool {
     job_id == known.as_str() || job_id == known.as_str().replace('-', "")
 }
+
+#[cfg(test)]
+mod tests;

@@ -578,6 +578,30 @@ async fn of_five_candidates_each_is_looked_at_and_of_more_none() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_not_given_up() {
+    let mut lab = Lab::new(Slot::Queue).await;
+    lab.aws.state().queued_have_no_start = true;
+    lab.aws.start_foreign_job(T1);
+    assert!(lab.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    assert_eq!(
+        lab.outcomes(&news("a", -10)).await,
+        ["WAITING OutcomeUnknown"]
+    );
+    let said = lab.details()[0]["error"]["message"].to_string();
+    assert!(
+        said.contains("Entity Resolution has 2 jobs that are queued or began then"),
+        "{said}"
+    );
+    for _ in 0..3 {
+        lab.pass(VISIBILITY);
+        assert!(lab.poll(0).await);
+    }
+    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 3));
+}
+
 /// Tables with one workflow, whose jobs stand in one list.
 async fn with_one_workflow(slot: Slot, settings: &[(&str, &str)]) -> Lab {
     let lab = Lab::with(FakeAws::in_process(), slot, settings).await;

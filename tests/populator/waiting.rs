@@ -939,6 +939,55 @@ async fn many_targets(timeout: u64, messages: usize, pace: u64) -> Lab {
     lab
 }
 
+/// Sends a message for this many tables of their own.
+fn send_for_many(lab: &Lab, count: usize) {
+    let tables: Vec<String> = (0..count)
+        .map(|number| format!("cccccccc-{number:04}-4000-8000-000000000001"))
+        .collect();
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    lab.aws
+        .send("waiting", &request_for_all(&tables).to_string());
+}
+
+fn call_takes(lab: &Lab, milliseconds: u64) {
+    let slow = Fault::Slow(Duration::from_millis(milliseconds));
+    lab.aws.fail_always(Operation::PopulateIdMappingTable, slow);
+}
+
+/// What is kept to queue the targets of a message is a third of the time at most, and less with each that is
+/// done.
+#[tokio::test(start_paused = true)]
+async fn a_message_of_many_targets_starts_jobs_in_the_time_that_is_not_kept() {
+    for (targets, milliseconds, jobs) in [(20, 300, 20), (100, 1_000, 5)] {
+        let mut lab = Lab::new(Slot::Unlimited).await;
+        lab.timeout = Duration::from_secs(9);
+        send_for_many(&lab, targets);
+        call_takes(&lab, milliseconds);
+        assert!(lab.poll(0).await);
+        assert_eq!(lab.aws.jobs().len(), jobs, "{targets}");
+    }
+}
+
+/// Messages that wait already stay without further ado: no time is kept for them, and what they take is not
+/// taken from the time of those that have to be queued.
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_already_leave_the_others_the_time_to_be_queued() {
+    let mut lab = busy(Slot::QuotaExceeded).await;
+    for number in 0..9 {
+        lab.outcomes(&request_for(&table(number))).await;
+    }
+    lab.pass(VISIBILITY);
+    send_for_many(&lab, 60);
+    lab.aws.set_slot(Slot::Unlimited);
+    lab.timeout = Duration::from_secs(30);
+    // Nine seconds are kept for sixty targets, and two must be left for a call: there is time for eight.
+    call_takes(&lab, 2_450);
+    let before = calls(&lab);
+    assert!(lab.poll(0).await);
+    assert_eq!(calls(&lab) - before, 8);
+    assert_eq!(lab.aws.messages("waiting").len(), 1 + 60);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_that_stays_for_want_of_time_leaves_after_max_wait() {
     let mut lab = busy(Slot::QuotaExceeded).await;

@@ -1,0 +1,73 @@
+use time::macros::datetime;
+
+use super::*;
+
+const CALLED_AT: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
+
+fn after(seconds: i64) -> OffsetDateTime {
+    CALLED_AT + Duration::seconds(seconds)
+}
+
+/// The list's jobs, each named by its start in seconds after the call; none: it is queued.
+fn listed(starts: &[Option<i64>]) -> Vec<Listed> {
+    starts
+        .iter()
+        .map(|start| Listed {
+            id: start.map_or("queued".to_owned(), |start| start.to_string()),
+            began: start.map(after),
+            status: match start {
+                Some(_) => JobStatus::Running,
+                None => JobStatus::Queued,
+            },
+        })
+        .collect()
+}
+
+/// A job that Clean Rooms started between these moments.
+fn known(started: i64, answered: i64) -> Job {
+    Job {
+        id: JobId::IdMappingJobId("known".to_owned()),
+        job_type: None,
+        started_at: after(started),
+        answered_at: after(answered),
+    }
+}
+
+#[test]
+fn a_known_job_is_the_one_that_began_about_when_it_was_started() {
+    for (known_from_to, starts, left) in [
+        // Between its call and the answer, if one did.
+        ((-1, 1), [-3, 0], "-3"),
+        ((-1, 1), [0, 3], "3"),
+        ((1, 2), [-1, 1], "-1"),
+        // Otherwise jobs begin in the order of their calls.
+        ((-1, 0), [-3, -2], "-2"),
+        ((-1, 0), [2, 3], "3"),
+        ((2, 3), [4, 5], "4"),
+        ((2, 3), [-2, -1], "-2"),
+    ] {
+        let (started, answered) = known_from_to;
+        for starts in [starts, [starts[1], starts[0]]] {
+            let jobs = listed(&starts.map(Some));
+            let found = candidates(jobs, CALLED_AT, [known(started, answered)].iter());
+            let ids: Vec<String> = found.into_iter().map(|job| job.id).collect();
+            assert_eq!(ids, [left], "{known_from_to:?} of {starts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_known_job_may_be_a_queued_one_for_a_day() {
+    const DAY: i64 = 86_400;
+    for (started, queued, left) in [
+        (-60, 1, 0),
+        (1 - DAY, 1, 0),
+        (-DAY, 1, 1),
+        // Which of two it is, the list does not tell.
+        (-60, 2, 2),
+    ] {
+        let jobs = listed(&vec![None; queued]);
+        let found = candidates(jobs, CALLED_AT, [known(started, started + 1)].iter());
+        assert_eq!(found.len(), left, "{started}, {queued}");
+    }
+}
