@@ -222,7 +222,7 @@ class Source:
         top, open_edits = [], []
         for edit in ordered:
             edit.inner = []
-            while open_edits and open_edits[-1].end <= edit.start and open_edits[-1].end < max(edit.end, edit.start + 1):
+            while open_edits and open_edits[-1].end <= edit.start:
                 open_edits.pop()
             if open_edits and edit.end > open_edits[-1].end:
                 raise ValueError(f"{edit.mutant} overlaps {open_edits[-1].mutant}")

@@ -4,7 +4,9 @@ Each mutant is a branch in a copy of the tree (see instrument.py); one build hol
 process is told by the environment which one is on. A mutant is tried with the tests that reach it,
 until one fails. One that no test kills must be listed in equivalent.toml, with the reason.
 
-    tests/mutants/run.py [--only TEXT] [--keep-going]
+    tests/mutants/run.py [--only TEXT]
+
+Which test killed which mutant is written to target/mutants/trials.json, what does not compile to unviable.txt.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import threading
 import time
 import tomllib
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from instrument import Mutant, NotPossible, Source, mutant_of
@@ -73,9 +75,11 @@ BEGUN = time.monotonic()
 
 def catalogue():
     """The mutants of cargo-mutants, and those by hand, numbered."""
-    globs = [arguments for module in MODULES for path in (f"src/{module}.rs", f"src/{module}/**") for arguments in ("-f", path)]
-    excluded = [arguments for entry in read("equivalent.toml").get("excluded", []) for arguments in ("--exclude-re", entry["pattern"])]
-    command = [CARGO_MUTANTS, "mutants", "--list", "--json", *globs, *excluded]
+    command = [CARGO_MUTANTS, "mutants", "--list", "--json"]
+    for module in MODULES:
+        command += ["-f", f"src/{module}.rs", "-f", f"src/{module}/**"]
+    for entry in read("equivalent.toml").get("excluded", []):
+        command += ["--exclude-re", entry["pattern"]]
     listed = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
     lines = {file: (ROOT / file).read_text().splitlines() for file in {entry["file"] for entry in listed}}
     mutants, seen = [], Counter()
@@ -223,14 +227,14 @@ def without(mutants, gone):
 def blamed(fault, places):
     """The mutants in whose text an error is."""
     spans = sorted(fault["spans"], key=lambda span: not span["is_primary"])
-    for span in spans:
-        start, end = span["byte_start"], span["byte_end"]
-        around = [(last - first, mutant) for first, last, mutant in places.get(span["file_name"], []) if first <= start and end <= last]
+    spans = [(span["byte_start"], span["byte_end"], places.get(span["file_name"], [])) for span in spans]
+    for start, end, of_file in spans:
+        around = [(last - first, mutant) for first, last, mutant in of_file if first <= start and end <= last]
         if around:
             return [min(around, key=lambda found: found[0])[1]]
-    for span in spans:
-        start, end = span["byte_start"], span["byte_end"]
-        inside = [mutant for first, last, mutant in places.get(span["file_name"], []) if start <= first and last <= end]
+    # An error may be of an expression that a mutant is a part of.
+    for start, end, of_file in spans:
+        inside = [mutant for first, last, mutant in of_file if start <= first and last <= end]
         if inside:
             return inside
     return []
@@ -252,14 +256,16 @@ class Tests:
         self.all = []
         for name in ("id_mapping_populator", "populator"):
             listed = subprocess.run([executables[name], "--list"], cwd=TREE, check=True, stdout=subprocess.PIPE)
-            names = [line.removesuffix(": test") for line in listed.stdout.decode().splitlines() if line.endswith(": test")]
-            self.all += [Test(executables[name], test) for test in names]
+            for line in listed.stdout.decode().splitlines():
+                if line.endswith(": test"):
+                    self.all.append(Test(executables[name], line.removesuffix(": test")))
         self.reaching = defaultdict(list)
 
     def run(self, tests, variables, timeout):
         """Whether all of these tests of one executable pass: None if they do not end in time."""
         command = [tests[0].executable, "--test-threads", "1", "--exact", *(test.name for test in tests)]
-        environment = {**os.environ, **SMALL_SEARCH, **variables, "POPULATOR_BINARY": str(self.binary), "RUST_BACKTRACE": "0"}
+        own = {"POPULATOR_BINARY": str(self.binary), "RUST_BACKTRACE": "0"}
+        environment = {**os.environ, **SMALL_SEARCH, **own, **variables}
         process = subprocess.Popen(
             command, cwd=TREE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -354,8 +360,10 @@ def try_one(mutant, tests, order, listed):
         passed, output = tests.run(chunk, {"MUTANT": str(mutant.number)}, timeout)
         if passed:
             continue
-        failed = [line.split()[1] for line in output.splitlines() if line.startswith("test ") and line.endswith("FAILED")]
-        trial.by = ", ".join(failed) or f"{chunk[0].name} (no end)"
+        lines = output.splitlines()
+        failed = [line.split()[1] for line in lines if line.startswith("test ") and line.endswith("FAILED")]
+        # Which of several does not end is not known.
+        trial.by = ", ".join(failed) or f"no end of {' or '.join(test.name for test in chunk)}"
         for name in failed:
             order.note(mutant, name)
         break
@@ -409,7 +417,6 @@ def entry_key(entry):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", help="only mutants whose description has this text")
-    parser.add_argument("--out", default=WORK / "trials.json", help="where the trials are written")
     options = parser.parse_args()
     mutants = catalogue()
     if options.only:
@@ -434,9 +441,8 @@ def main():
                 say(f"survives: {trial.mutant}")
             if len(trials) % 50 == 0:
                 say(f"{len(trials)} tried, {sum(trial.by is None for trial in trials)} survive")
-    Path(options.out).write_text(
-        json.dumps([{"mutant": str(trial.mutant), "by": trial.by, "seconds": trial.seconds, "reached": len(tests.reaching[trial.mutant.number])} for trial in trials], indent=1)
-    )
+    tried = [{"mutant": str(trial.mutant), "by": trial.by, "seconds": trial.seconds} for trial in trials]
+    (WORK / "trials.json").write_text(json.dumps(tried, indent=1))
     wrong = report(trials, unviable, [] if options.only else listed)
     say("done")
     if wrong and not options.only:

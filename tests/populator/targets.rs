@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use fake_aws::{Exception, Fault, Operation::PopulateIdMappingTable};
+use id_mapping_populator::handler::Invocation;
 use serde_json::{Value, json};
+use time::macros::datetime;
 
 use crate::world::{M, T1, T2, T3, World, request_for, request_for_all};
 
@@ -120,6 +122,19 @@ async fn no_target_is_begun_without_time_to_finish_it() {
         "{message}"
     );
     assert_eq!(world.populated().len(), 1);
+}
+
+#[test]
+fn an_invocations_deadline_is_lambdas_in_milliseconds() {
+    let mut context = lambda_runtime::Context::default();
+    for (milliseconds, expected) in [
+        (1_795_399_200_123, datetime!(2026-11-23 02:00:00.123 UTC)),
+        // Nonsense is the beginning of all, and so no deadline.
+        (u64::MAX, time::OffsetDateTime::UNIX_EPOCH),
+    ] {
+        context.deadline = milliseconds;
+        assert_eq!(Invocation::from(&context).deadline, expected);
+    }
 }
 
 #[tokio::test]
