@@ -11,16 +11,19 @@ use aws_sdk_cleanrooms::config::Credentials;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use fake_aws::{FakeAws, Slot};
-use id_mapping_populator::clients;
+use id_mapping_populator::aws::clients;
+use id_mapping_populator::choice::{Choice, Facts, Mapping, Read, Workflow};
+use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
-use id_mapping_populator::handler::{Clock, Invocation, Populator};
-use id_mapping_populator::input::{self, Arrival, Content, Delivery, Message, Payload, Request};
-use id_mapping_populator::job_type::{
-    self, Choice, Facts, Mapping, Read, Wish, WishedBy, Workflow,
-};
-use id_mapping_populator::ledger::{Job, JobId, Record, Verdict};
-use id_mapping_populator::output::Outcome;
+use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::input::{Arrival, Content, Delivery, Message, Payload};
+use id_mapping_populator::job::{Job, JobId};
+use id_mapping_populator::job_type::{Wish, WishedBy};
+use id_mapping_populator::ledger::{Record, Verdict};
+use id_mapping_populator::outcome::Outcome;
+use id_mapping_populator::request::Request;
 use id_mapping_populator::target::Home;
+use id_mapping_populator::{choice, input};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -130,7 +133,7 @@ fn request() -> Request {
 }
 
 fn choice() -> Choice {
-    got(job_type::by_wish(Wish::ServiceDefault, WishedBy::Setting).ok_or("no choice"))
+    got(choice::by_wish(Wish::ServiceDefault, WishedBy::Setting).ok_or("no choice"))
 }
 
 /// With as many keys and jobs as a record keeps; none of them covers.
@@ -210,7 +213,7 @@ fn choose(bencher: Bencher<'_, '_>) {
         last_batch: Ok(read(Some(NOW - time::Duration::DAY))),
         busy: None,
     };
-    bencher.bench(|| job_type::by_facts(divan::black_box(&facts), None, NOW));
+    bencher.bench(|| choice::by_facts(divan::black_box(&facts), None, NOW));
 }
 
 fn read<T>(value: T) -> Read<T> {

@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use aws_sdk_cleanrooms::config::Credentials;
 use fake_aws::{Call, Exception, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status, Table};
+use id_mapping_populator::aws::clients;
+use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
-use id_mapping_populator::handler::{Clock, Invocation, Populator, Response};
+use id_mapping_populator::handler::{Invocation, Populator, Response};
 use id_mapping_populator::input::Payload;
-use id_mapping_populator::{clients, telemetry};
+use id_mapping_populator::telemetry;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::Instrument;

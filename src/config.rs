@@ -1,11 +1,9 @@
 //! The settings of contract section 2: read once, completely, or the start fails naming the
 //! variable.
 
-mod period;
-
-pub use self::period::Period;
 use crate::error::{Error, ErrorType};
 use crate::job_type::Wish;
+use crate::period::Period;
 use crate::target::{Home, TableArn, arn_parts, is_account, is_region};
 
 /// The most targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.

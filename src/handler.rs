@@ -11,7 +11,7 @@ mod turns;
 mod watch;
 mod work;
 
-use std::fmt;
+use crate::clock::Clock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,53 +23,24 @@ use time::OffsetDateTime;
 
 use self::order::{all, chance};
 use self::work::{Done, Work};
-use crate::clean_rooms::CleanRooms;
+use crate::aws::clean_rooms::CleanRooms;
+use crate::aws::entity_resolution::Workflows;
+use crate::aws::event_bus::EventBus;
+use crate::aws::ledger_table::Ledger;
+use crate::aws::queue::Queue;
 use crate::config::Settings;
 use crate::error::Error;
-use crate::input::{self, Arrival, Content, Delivery, Message, Payload, Request};
+use crate::input::{Arrival, Content, Delivery, Message, Payload};
 use crate::job_type::Wish;
-use crate::ledger::Ledger;
 use crate::metrics::{Metric, Metrics};
-use crate::output::{EventBus, Outcome, OutcomeKind};
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::request::Request;
 use crate::target::Home;
-use crate::telemetry;
-use crate::waiting::Queue;
-use crate::workflow::Workflows;
+use crate::{input, telemetry};
 
 /// Lambda's longest time-out. A deadline further away, in the past or in the future, is none: some
 /// emulators send nonsense.
 const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-
-/// How long the start waits for connections.
-const TO_CONNECT: Duration = Duration::from_secs(1);
-
-/// The present moment.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
-
-impl Clock {
-    /// The system's clock.
-    pub fn system() -> Self {
-        Self::new(OffsetDateTime::now_utc)
-    }
-
-    /// A clock of one's own.
-    pub fn new(now: impl Fn() -> OffsetDateTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// In whole milliseconds, as moments are written: one that was written and read is the same.
-    fn now(&self) -> OffsetDateTime {
-        let now = (self.0)();
-        now - time::Duration::nanoseconds(i64::from(now.nanosecond() % 1_000_000))
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
 
 /// The function, with its clients, for the life of an execution environment.
 #[derive(Clone, Debug)]
@@ -175,39 +146,6 @@ impl Populator {
     /// Made when it is first needed, or at the start, where Lambda gives a whole CPU, if it surely will be.
     fn workflows(&self) -> &Workflows {
         self.workflows.get_or_init(|| Workflows::new(&self.config))
-    }
-
-    /// Opens the connections that a request's way to a job's start needs, where they can be opened soon.
-    /// What stands in the way of one is for its first call to meet.
-    pub async fn connect(&self) {
-        let bus = async {
-            if let Some(bus) = &self.event_bus {
-                bus.connect().await;
-            }
-        };
-        let line = async {
-            let settings = &self.settings;
-            if let Some(line) = &self.waiting_line
-                && (settings.track_completion || settings.settle_time.is_some())
-            {
-                line.connect().await;
-            }
-        };
-        let workflows = async {
-            if let Some(workflows) = self.workflows.get() {
-                workflows.connect().await;
-            }
-        };
-        let all = async {
-            tokio::join!(
-                self.clean_rooms.connect(),
-                self.ledger.connect(),
-                bus,
-                line,
-                workflows
-            )
-        };
-        let _ = tokio::time::timeout(TO_CONNECT, Box::pin(all)).await;
     }
 
     /// Handles one invocation.

@@ -7,19 +7,19 @@
 //! in DynamoDB or in memory: one read, and conditional writes that fail when anything changed since
 //! the read.
 
-mod store;
 mod waiters;
 
+use crate::job::{Call, Job, JobEnd, JobId, Started};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-pub use self::store::{Entry, Ledger};
 pub use self::waiters::{Waiter, Waiters};
-use crate::input::Request;
-use crate::job_type::{Choice, JobType};
+use crate::choice::Choice;
+use crate::job_type::JobType;
+use crate::request::Request;
 
 /// The recent keys of a table that are known (contract section 3).
 const MAX_KEYS: usize = 64;
@@ -56,57 +56,6 @@ const ROUNDING: Duration = Duration::seconds(1);
 /// How far the clocks of two execution environments may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::seconds(1);
 
-/// The name of a job: Clean Rooms', or, where it was found and not answered, Entity Resolution's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum JobId {
-    /// What `PopulateIdMappingTable` answered.
-    IdMappingJobId(String),
-    /// What Entity Resolution calls a job whose start answered nothing.
-    EntityResolutionJobId(String),
-}
-
-impl JobId {
-    /// The id.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::IdMappingJobId(id) | Self::EntityResolutionJobId(id) => id,
-        }
-    }
-}
-
-/// A job that started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Job {
-    /// Its id.
-    #[serde(flatten)]
-    pub id: JobId,
-    /// The job type that was sent; none: the service's default.
-    pub job_type: Option<JobType>,
-    /// The moment before the call.
-    #[serde(with = "time::serde::timestamp::milliseconds")]
-    pub started_at: OffsetDateTime,
-    /// The moment after its answer.
-    #[serde(with = "time::serde::timestamp::milliseconds")]
-    pub answered_at: OffsetDateTime,
-}
-
-/// A call of `PopulateIdMappingTable`, for whom and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Call {
-    /// Whose call it is.
-    pub attempt: Uuid,
-    /// The moment before the call.
-    #[serde(with = "time::serde::timestamp::milliseconds")]
-    pub called_at: OffsetDateTime,
-    /// The request.
-    pub request: Request,
-    /// What is sent, and why.
-    pub choice: Choice,
-}
-
 /// The right of one invocation to start a job for the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,18 +65,6 @@ pub struct Claim {
     pub until: OffsetDateTime,
     /// The call that it makes.
     pub call: Call,
-}
-
-/// A job whose `STARTED` has to be published yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Started {
-    /// The request.
-    pub request: Request,
-    /// What was sent, and why.
-    pub choice: Choice,
-    /// The job.
-    pub job: Job,
 }
 
 /// A job whose start has to be reported yet, and since when others may do that.
@@ -326,7 +263,7 @@ impl Record {
 
     /// With a claim. A call that is given up is not forgotten before a job starts: if the slot is
     /// busy, it may be with that call's job.
-    fn claimed(&self, claim: Claim) -> Self {
+    pub fn claimed(&self, claim: Claim) -> Self {
         Self {
             claim: Some(claim),
             ..self.clone()
@@ -485,15 +422,6 @@ impl Record {
         });
         keep_newest(&mut self.ended, MAX_ENDED);
     }
-}
-
-/// How a job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobEnd {
-    /// The table is fresh.
-    Succeeded,
-    /// The table is as it was.
-    Failed,
 }
 
 /// Of each type the job that started last.

@@ -38,26 +38,32 @@ pub mod handler;
 
 pub mod input;
 
+pub mod request;
+
 pub mod target;
 
 pub mod job_type;
 
+pub mod choice;
+
+pub mod job;
+
+pub mod outcome;
+
 pub mod ledger;
 
-pub mod clean_rooms;
+pub mod message;
 
-pub mod workflow;
-
-pub mod waiting;
-
-pub mod output;
+pub mod aws;
 
 pub mod config;
+
+pub mod period;
+
+pub mod clock;
 
 pub mod error;
 
 pub mod telemetry;
 
 pub mod metrics;
-
-pub mod clients;

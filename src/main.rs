@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use id_mapping_populator::aws::clients;
+use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
-use id_mapping_populator::handler::{Clock, Invocation, Populator};
+use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
-use id_mapping_populator::{clients, telemetry};
+use id_mapping_populator::telemetry;
 use lambda_runtime::tower::util::MapRequestLayer;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use tokio::runtime::LocalOptions;
@@ -57,12 +59,7 @@ async fn serve(
                 tracing::warn!("{warning}");
             }
             let config = clients::load(clients::config_loader(&settings.region)).await;
-            let populator = Populator::new(settings, &config, Clock::system());
-            // A task of its own: a panic there must not end the start, and is met again by an invocation,
-            // which is answered.
-            let opening = populator.clone();
-            let _ = tokio::task::spawn_local(async move { opening.connect().await }).await;
-            Ok(populator)
+            Ok(Populator::new(settings, &config, Clock::system()))
         }
         // Kept, and given to each invocation: a function that ends at the start shows in Lambda
         // only as Runtime.ExitError.

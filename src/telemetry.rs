@@ -18,7 +18,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::output::timestamp;
+use crate::clock::timestamp;
 
 /// Starts logging to standard output: `AWS_LAMBDA_LOG_FORMAT` (`JSON`, else text) and
 /// `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, else INFO), as Lambda sets them. A panic becomes a

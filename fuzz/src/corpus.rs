@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use id_mapping_populator::input::{Content, Delivery};
-use id_mapping_populator::ledger::{Call, JobEnd, Record, Started, Waiter, Waiters};
+use id_mapping_populator::job::{Call, JobEnd, Started};
+use id_mapping_populator::ledger::{Record, Waiter, Waiters};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -79,7 +80,7 @@ pub fn messages() -> Vec<String> {
     let mut inputs = payloads();
     inputs.extend(samples().iter().filter_map(|sample| {
         let started = watched(sample)?;
-        let message = id_mapping_populator::waiting::message;
+        let message = id_mapping_populator::message::message;
         Some(message(&started.request, None, None))
     }));
     inputs

@@ -1,7 +1,8 @@
 //! The payload of an invocation: any bytes are either accepted or refused, and always in the same way.
 
 use id_mapping_populator::error::Error;
-use id_mapping_populator::input::{Content, Delivery, Payload, Request};
+use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::request::Request;
 use lambda_runtime::{Context, LambdaInvocation};
 
 use crate::function::{Function, NOW, WITH_TABLE, WITHOUT_TABLES};

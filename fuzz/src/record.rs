@@ -3,10 +3,12 @@
 
 use std::sync::LazyLock;
 
-use id_mapping_populator::input::{Content, Delivery, Payload, Request};
+use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::job::{JobEnd, Started};
 use id_mapping_populator::job_type::JobType;
-use id_mapping_populator::ledger::{JobEnd, Record, Reported, Started, Verdict, Waiter, Waiters};
-use id_mapping_populator::waiting;
+use id_mapping_populator::ledger::{Record, Reported, Verdict, Waiter, Waiters};
+use id_mapping_populator::message as waiting;
+use id_mapping_populator::request::Request;
 use serde_json::json;
 
 use crate::function::{NOW, WITHOUT_TABLES};

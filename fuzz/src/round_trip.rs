@@ -1,8 +1,9 @@
 //! What was accepted is accepted again out of the waiting queue, as the same request.
 
-use id_mapping_populator::input::{Content, Delivery, Payload, Request};
-use id_mapping_populator::ledger::Started;
-use id_mapping_populator::waiting::message;
+use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::job::Started;
+use id_mapping_populator::message::message;
+use id_mapping_populator::request::Request;
 use serde_json::json;
 use time::OffsetDateTime;
 

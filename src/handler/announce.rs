@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::work::{Done, Finding, Work, also, warn};
+use crate::aws::ledger_table::Entry;
+use crate::choice::Choice;
+use crate::clock::timestamp;
 use crate::error::{Error, ErrorType};
-use crate::input::Request;
-use crate::job_type::Choice;
-use crate::ledger::{Entry, Record, Reported, Started};
+use crate::job::Started;
+use crate::ledger::{Record, Reported};
 use crate::metrics::Metric;
-use crate::output::{Outcome, OutcomeKind, timestamp};
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::request::Request;
 
 impl Work<'_> {
     /// Puts a message that is refused in the dead-letter queue. False: it stays where it is.

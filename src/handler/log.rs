@@ -3,9 +3,9 @@
 use super::watch::Seen;
 use super::work::Done;
 use crate::error::{Error, ErrorType};
+use crate::job::{JobId, Started};
 use crate::job_type::JobType;
-use crate::ledger::{JobId, Started};
-use crate::output::OutcomeKind;
+use crate::outcome::OutcomeKind;
 
 /// One line for each request: what became of it, or why it failed.
 pub(super) fn log(done: &Done) {

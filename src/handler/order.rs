@@ -6,8 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use time::OffsetDateTime;
 
 use super::work::{Done, Work};
-use crate::input::Request;
 use crate::job_type::Wish;
+use crate::request::Request;
 use crate::target::Target;
 
 /// A request, with its message and its place in it.

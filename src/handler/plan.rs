@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::deadline::MIN_LEFT;
 use super::work::{Finding, Work};
-use crate::input::Request;
-use crate::job_type::{self, Choice, Facts};
-use crate::ledger::{Entry, Verdict};
-use crate::output::Plan;
+use crate::aws::ledger_table::Entry;
+use crate::choice;
+use crate::choice::{Choice, Facts};
+use crate::ledger::Verdict;
+use crate::outcome::Plan;
+use crate::request::Request;
 
 /// How long the facts of a table may take to be read.
 const LONGEST_READING: Duration = Duration::from_secs(10);
@@ -66,7 +68,7 @@ impl Work<'_> {
         );
         // Large, and seldom read: else every request's story would have room for it.
         let facts = Box::pin(facts).await;
-        let choice = job_type::by_facts(&facts, every, now);
+        let choice = choice::by_facts(&facts, every, now);
         let missing = [
             facts.workflow.as_ref().err(),
             facts.populated.as_ref().err(),

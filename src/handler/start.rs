@@ -8,15 +8,20 @@ use uuid::Uuid;
 use super::Populator;
 use super::deadline::{MIN_LEFT, call_budget};
 use super::work::{Finding, Look, Work, warn};
-use crate::clean_rooms::Answer;
+use crate::aws::clean_rooms::Answer;
+use crate::aws::entity_resolution::{Found, KnownJobs, NotFound};
+use crate::aws::ledger_table::Entry;
+use crate::choice;
+use crate::choice::{Choice, Rule};
+use crate::clock::timestamp;
 use crate::error::{Error, ErrorType};
-use crate::input::Request;
-use crate::job_type::{self, Choice, Rule, Wish};
-use crate::ledger::{Call, Entry, Job, JobId, Record, Started, UnknownCall, Verdict};
+use crate::job::{Call, Job, JobId, Started};
+use crate::job_type::Wish;
+use crate::ledger::{Record, UnknownCall, Verdict};
 use crate::metrics::Metric;
-use crate::output::{Outcome, timestamp};
+use crate::outcome::Outcome;
+use crate::request::Request;
 use crate::target::Target;
-use crate::workflow::{Found, KnownJobs, NotFound};
 
 /// How long a job is looked for after a call whose outcome is unknown, at most: it may run already,
 /// and an invocation has other requests.
@@ -105,7 +110,7 @@ impl Work<'_> {
                 }
                 Some(finding) => return Ok(finding),
                 // What AUTO chose by may have changed.
-                None => *choice = job_type::by_wish(request.wish, request.wished_by),
+                None => *choice = choice::by_wish(request.wish, request.wished_by),
             }
         }
         let why = "other invocations change the table's record all the time";

@@ -2,11 +2,11 @@
 //! finds an older one there lets it pass.
 
 use super::work::{Done, Finding, Work, warn};
+use crate::choice;
 use crate::error::{Error, ErrorType};
-use crate::input::Request;
-use crate::job_type;
 use crate::ledger::{Waiter, Waiters};
-use crate::output::OutcomeKind;
+use crate::outcome::OutcomeKind;
+use crate::request::Request;
 use crate::target::Target;
 
 /// What an invocation has to change of the requests that wait for the slot.
@@ -83,7 +83,7 @@ impl Work<'_> {
     /// Starts a job for a request whose message is elsewhere, if it needs one. Whatever else there is to say
     /// of it, its own message says.
     pub(super) async fn start_for_another(&mut self, request: Request) {
-        let mut choice = job_type::by_wish(request.wish, request.wished_by);
+        let mut choice = choice::by_wish(request.wish, request.wished_by);
         if let Ok(Finding::Started(outcome, _)) = self.find_out(&request, &mut choice).await {
             tracing::info!(
                 membershipIdentifier = request.target.membership.as_str(),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::log::log_seen;
 use super::work::{LONGEST_STAY, Work, warn};
+use crate::clock::timestamp;
 use crate::error::{Error, ErrorType};
-use crate::ledger::{JobEnd, Record, Reported, Started};
+use crate::job::{JobEnd, Started};
+use crate::ledger::{Record, Reported};
 use crate::metrics::Metric;
-use crate::output::{Outcome, timestamp};
+use crate::outcome::Outcome;
 
 /// What was seen of a job.
 pub(super) enum Seen {

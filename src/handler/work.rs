@@ -11,15 +11,18 @@ use super::log::log;
 use super::slot::Slot;
 use super::turns::Turns;
 use super::{Invocation, Populator};
-use crate::clients::Sending;
+use crate::aws::clients::Sending;
+use crate::aws::entity_resolution::NotFound;
+use crate::aws::ledger_table::Entry;
+use crate::choice;
+use crate::choice::{Choice, Facts};
 use crate::error::{Error, ErrorType};
-use crate::input::Request;
-use crate::job_type::{self, Choice, Facts};
-use crate::ledger::{Entry, Job, JobId, Waiters};
+use crate::job::{Job, JobId};
+use crate::ledger::Waiters;
 use crate::metrics::{Metric, Metrics};
-use crate::output::{Outcome, OutcomeKind, Plan};
+use crate::outcome::{Outcome, OutcomeKind, Plan};
+use crate::request::Request;
 use crate::target::{Home, Target};
-use crate::workflow::NotFound;
 
 /// The longest that `MAX_WAIT` may be; SQS keeps a message for a day more.
 pub(super) const LONGEST_STAY: time::Duration = time::Duration::days(13);
@@ -127,7 +130,7 @@ impl<'a> Work<'a> {
     /// Does one request, and logs what became of it, unless that is still to be decided for its message.
     pub(super) async fn one(&mut self, request: Request) -> Done {
         self.rest = self.rest.saturating_sub(1);
-        let mut choice = job_type::by_wish(request.wish, request.wished_by);
+        let mut choice = choice::by_wish(request.wish, request.wished_by);
         let found_out = self.find_out(&request, &mut choice).await;
         let waits_for_slot = matches!(found_out, Ok(Finding::Busy(_)));
         let mut done = match found_out {

@@ -1,12 +1,13 @@
 //! EventBridge events: the envelope around a request object.
 
+use crate::request::Trigger;
 use serde_json::{Map, Value};
 
 use super::json::{self, Path};
-use super::{Content, Envelope, MAX_NAME, Names, Reader, Trigger};
+use super::{Content, Envelope, MAX_NAME, Names, Reader};
 use super::{bounded, member, nesting, object, refused, rfc_3339, table_arn};
 use crate::error::Error;
-use crate::output::OutcomeKind;
+use crate::outcome::OutcomeKind;
 use crate::target::{Home, TableArn, Target};
 
 /// The most characters of an event's `source` (EventBridge takes 256) and `detail-type` (128).

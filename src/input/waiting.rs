@@ -1,17 +1,19 @@
 //! Messages of the waiting line (contract section 6), as `crate::waiting` writes them. Members that this version
 //! does not know are accepted: a newer one may have written them.
 
+use crate::request::Trigger;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE, text};
 use super::json::Path;
-use super::{Content, Envelope, MAX_NAME, Names, Reader, Trigger};
+use super::{Content, Envelope, MAX_NAME, Names, Reader};
 use super::{member, refused, rfc_3339};
+use crate::choice::{Choice, Decision};
 use crate::error::Error;
-use crate::job_type::{Choice, Decision, JobType, Wish, WishedBy};
-use crate::ledger::{Job, JobId, Started};
+use crate::job::{Job, JobId, Started};
+use crate::job_type::{JobType, Wish, WishedBy};
 
 /// A bare request has neither of these members.
 pub(super) fn is_message(members: &Map<String, Value>) -> bool {

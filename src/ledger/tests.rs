@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use time::macros::datetime;
 
 use super::*;
-use crate::job_type::{Wish, WishedBy, by_wish};
+use crate::choice::by_wish;
+use crate::job_type::{Wish, WishedBy};
 use crate::target::{Identifier, Target};
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
@@ -486,7 +487,7 @@ fn a_job_that_succeeded_covers_again_when_it_was_forgotten() {
 fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     let long = "\u{1}".repeat(4_096);
     let mut request = request(&long, "INCREMENTAL", T0);
-    request.trigger = Some(crate::input::Trigger {
+    request.trigger = Some(crate::request::Trigger {
         source: "\u{1}".repeat(256),
         detail_type: "\u{1}".repeat(256),
         id: Some(long.clone()),
@@ -561,27 +562,5 @@ proptest! {
         let expected = starts.iter().any(|(start, sent)| *start >= news + 1_000 && covers(*sent));
         let verdict = record.verdict(&request("news", WISHES[wish], at(news)), at(200_000));
         prop_assert_eq!(matches!(verdict, Verdict::Covered(_)), expected);
-    }
-}
-
-#[tokio::test]
-async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
-    let ledger = Ledger::in_memory();
-    let within = std::time::Duration::from_secs(1);
-    let read = async |number: usize| ledger.read(&number.to_string(), within).await.unwrap();
-    let call = call(request("first", "BATCH", T0), T0);
-    let write = async |number: usize| {
-        let mut entry = read(number).await;
-        let begun = ledger.begin(&mut entry, &call, seconds(60), within).await;
-        assert!(begun.unwrap());
-    };
-    for number in 0..1_000 {
-        write(number).await;
-    }
-    write(0).await;
-    write(1_000).await;
-    for number in 0..=1_000 {
-        let forgotten = *read(number).await.record == Record::default();
-        assert_eq!(forgotten, number == 1, "{number}");
     }
 }

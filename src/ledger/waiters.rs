@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::CLOCK_DIFFERENCE;
-use crate::input::Request;
 use crate::job_type::{JobType, Wish};
+use crate::request::Request;
 use crate::target::Target;
 
 /// The requests that are remembered at most, the oldest of them: as many as tables may be configured, with

@@ -1,9 +1,8 @@
 //! The built binary: its answers and its log.
 
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
@@ -97,89 +96,23 @@ async fn good_and_bad_events_are_answered_and_logged_once() {
 }
 
 #[tokio::test]
-async fn the_first_invocation_finds_its_connections_open_and_nobody_asked_under_a_name() {
-    let everything = [
+async fn a_start_connects_to_no_service() {
+    let services = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", services.local_addr().unwrap());
+    let queue = format!("{url}/123456789012/waiting");
+    let function = Function::start(&[
+        ("AWS_ENDPOINT_URL", &url),
         ("EVENT_BUS_NAME", "default"),
         ("LEDGER_TABLE_NAME", fake_aws::LEDGER_TABLE),
         ("DEFAULT_JOB_TYPE", "AUTO"),
         ("TRACK_COMPLETION", "true"),
-    ];
-    let all = [
-        Operation::GetIdMappingTable,
-        Operation::GetIdMappingWorkflow,
-        Operation::PutEvents,
-        Operation::GetItem,
-        Operation::GetQueueAttributes,
-    ];
-    for (variables, expected) in [(&everything[..], &all[..]), (&[], &all[..1])] {
-        let aws = FakeAws::start().await.unwrap();
-        let queue = aws.create_queue("waiting", time::Duration::minutes(5), None);
-        let variables = [variables, &[("WAITING_QUEUE_URL", queue.as_str())]].concat();
-        let function = Function::on(&aws, Duration::from_secs(30), &variables).await;
-        function.lambda.polled().await;
-        let calls = function.aws.calls();
-        let mut opened: Vec<Operation> = calls.iter().filter_map(|call| call.operation).collect();
-        opened.sort();
-        assert_eq!(opened, expected);
-        for call in &calls {
-            assert!(!call.headers.contains_key("authorization"), "{call:?}");
-            assert!(
-                !call.headers.contains_key("x-amz-security-token"),
-                "{call:?}"
-            );
-            assert_eq!(call.status, Some(403), "{call:?}");
-        }
-        assert_eq!(function.aws.events().len(), 0);
-
-        let mut request = request_for(T1);
-        request["jobType"] = json!(match expected {
-            [_] => "BATCH",
-            _ => "AUTO",
-        });
-        response(function.invoke(request.to_string()).await);
-        let later = function.aws.calls().split_off(calls.len());
-        assert!(later.len() >= calls.len(), "{later:?}");
-        for call in later {
-            assert!(call.connection <= calls.len() as u64, "{call:?}");
-        }
-        assert_eq!(function.lines().len(), 1, "{}", function.log());
-    }
-}
-
-#[tokio::test]
-async fn a_start_waits_for_a_connection_a_second_at_most() {
-    // Taken by nobody: the kernel opens the connection, and then nothing comes.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    let began = Instant::now();
-    let function = Function::start(&[("AWS_ENDPOINT_URL", &url)]).await;
-    function.lambda.polled().await;
-    let waited = began.elapsed();
-    assert!(
-        (Duration::from_secs(1)..Duration::from_secs(3)).contains(&waited),
-        "{waited:?}"
-    );
-    assert_eq!(function.log(), "");
-}
-
-#[tokio::test]
-async fn a_connection_that_breaks_at_the_start_is_not_opened_again() {
-    let broken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", broken.local_addr().unwrap());
-    let opened = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&opened);
-    tokio::spawn(async move {
-        while broken.accept().await.is_ok() {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    let function = Function::start(&[
-        ("EVENT_BUS_NAME", "default"),
-        ("AWS_ENDPOINT_URL_EVENTBRIDGE", &url),
+        ("WAITING_QUEUE_URL", &queue),
     ])
     .await;
     function.lambda.polled().await;
-    assert_eq!(opened.load(Ordering::Relaxed), 1);
+    let connection = tokio::time::timeout(Duration::from_millis(100), services.accept()).await;
+    assert!(connection.is_err(), "{connection:?}");
+    assert_eq!(function.log(), "");
 }
 
 #[tokio::test]
@@ -209,9 +142,8 @@ async fn what_the_sdk_panics_at_is_answered_and_does_not_end_the_function() {
     // It was not known whether a call had gone out, and so the claim stays.
     let (error_type, _) = error(function.invoke(request_for(T1).to_string()).await);
     assert_eq!(error_type, "SlotBusy");
-    // At the start, and in the first invocation.
     let log = function.log();
-    assert_eq!(log.matches("the function panicked").count(), 2, "{log}");
+    assert_eq!(log.matches("the function panicked").count(), 1, "{log}");
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::lab::{BEGIN, Delivery, Lab, VISIBILITY};
-use crate::promises::{self, Allowed, News, Seen};
+use crate::promises;
+use crate::promises::{Allowed, News, Seen};
 use crate::world::{T1, T2};
 
 /// The two pieces of news: the second happens after the first one's job may have started.

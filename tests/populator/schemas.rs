@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use id_mapping_populator::choice::Rule;
 use id_mapping_populator::error::ErrorType;
-use id_mapping_populator::job_type::{JobType, Rule};
-use id_mapping_populator::output::OutcomeKind;
+use id_mapping_populator::job_type::JobType;
+use id_mapping_populator::outcome::OutcomeKind;
 use serde_json::{Map, Value, json};
 
 const DRAFT: &str = "http://json-schema.org/draft-04/schema#";

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use aws_sdk_cleanrooms::config::Credentials;
 use fake_aws::{FakeAws, LEDGER_TABLE, Operation};
-use id_mapping_populator::clients;
-use id_mapping_populator::input::Request;
-use id_mapping_populator::job_type::{JobType, Wish, WishedBy, by_wish};
-use id_mapping_populator::ledger::{
-    Call, Entry, Job, JobEnd, JobId, Ledger, Record, Reported, Verdict, Waiter, Waiters,
-};
+use id_mapping_populator::aws::clients;
+use id_mapping_populator::aws::ledger_table::{Entry, Ledger};
+use id_mapping_populator::choice::by_wish;
+use id_mapping_populator::job::{Call, Job, JobEnd, JobId};
+use id_mapping_populator::job_type::{JobType, Wish, WishedBy};
+use id_mapping_populator::ledger::{Record, Reported, Verdict, Waiter, Waiters};
+use id_mapping_populator::request::Request;
 use id_mapping_populator::target::{Identifier, Target};
 use time::OffsetDateTime;
 
@@ -263,5 +264,26 @@ async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
         // The item of the slot is none of a table.
         let other = ledger.read("slot-of-nobody", WITHIN).await.unwrap();
         assert_eq!(*other.record, Record::default());
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
+    let ledger = Ledger::in_memory();
+    let read = async |number: usize| ledger.read(&number.to_string(), WITHIN).await.unwrap();
+    let call = call("first", BEGIN);
+    let write = async |number: usize| {
+        let mut entry = read(number).await;
+        let begun = ledger.begin(&mut entry, &call, seconds(60), WITHIN).await;
+        assert!(begun.unwrap());
+    };
+    for number in 0..1_000 {
+        write(number).await;
+    }
+    write(0).await;
+    write(1_000).await;
+    for number in 0..=1_000 {
+        let forgotten = *read(number).await.record == Record::default();
+        assert_eq!(forgotten, number == 1, "{number}");
     }
 }

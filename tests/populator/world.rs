@@ -2,10 +2,11 @@
 
 use aws_sdk_cleanrooms::config::Credentials;
 use fake_aws::{Call, FakeAws, Operation};
-use id_mapping_populator::clients;
+use id_mapping_populator::aws::clients;
+use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
-use id_mapping_populator::handler::{Clock, Invocation, Populator};
+use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
 use serde_json::{Value, json};
 use time::OffsetDateTime;

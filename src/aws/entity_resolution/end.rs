@@ -3,44 +3,17 @@
 //! AWS does not document under which id Entity Resolution knows a job that Clean Rooms started. So it is
 //! looked for by that id without its dashes, and else by its start; what was relied on is said.
 
+use crate::job::{End, IdentifiedBy};
 use std::collections::BTreeMap;
 
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
-use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::lost::{NotFound, candidates, moments, only_one};
 use super::{Listed, Workflows, moment, unclear};
-use crate::ledger::{Job, JobId, Record};
+use crate::job::{Job, JobId};
+use crate::ledger::Record;
 use crate::target::Target;
-
-/// How a job was found at Entity Resolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum IdentifiedBy {
-    /// By its id.
-    JobId,
-    /// By its start time, among the jobs of the table's workflow.
-    StartTime,
-}
-
-/// How a job ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Its id at Entity Resolution.
-    pub job_id: String,
-    /// Why it failed, in the service's words; none: it succeeded.
-    pub failed: Option<String>,
-    /// Entity Resolution's counts, under its names.
-    pub metrics: BTreeMap<&'static str, i32>,
-    /// Its start, as Entity Resolution tells it.
-    pub started_at: OffsetDateTime,
-    /// Its end, if Entity Resolution tells it.
-    pub ended_at: Option<OffsetDateTime>,
-    /// How it was found.
-    pub identified_by: IdentifiedBy,
-}
 
 impl Workflows {
     /// How a job ended; none: it has not ended yet.

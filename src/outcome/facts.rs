@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::timestamp;
-use crate::job_type::{Fact, Facts, Mapping, Read, Workflow};
+use crate::choice::{Fact, Facts, Mapping, Read, Workflow};
+use crate::clock::timestamp;
 
 /// Each fact with the moment it was read; a fact that could not be read is missing, and what was said
 /// of it stands under `unavailable`.

@@ -13,8 +13,8 @@ use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
 use super::{Listed, Table, Unread, Workflows, is_batch, is_foreign, unclear};
-use crate::config::Period;
-use crate::job_type::{Fact, Facts, Mapping, Missing, Read, Workflow};
+use crate::choice::{Fact, Facts, Mapping, Missing, Read, Workflow};
+use crate::period::Period;
 use crate::target::Target;
 
 /// How long a fact is kept.

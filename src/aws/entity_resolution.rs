@@ -17,11 +17,10 @@ use aws_sdk_entityresolution::types::{IdMappingType, JobStatus, JobType};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use time::OffsetDateTime;
 
-pub use self::end::{End, IdentifiedBy};
 pub use self::lost::{Found, KnownJobs, NotFound};
-use crate::clients::Unsigned;
+use crate::choice::{Mapping, Workflow};
 use crate::error::{shortened, with_causes};
-use crate::job_type::{JobType as SentType, Mapping, Workflow};
+use crate::job_type::JobType as SentType;
 use crate::target::Target;
 
 /// Pages of `ListIdMappingJobs`, of 25 jobs each, that are read at most. AWS documents no order, so a list
@@ -83,13 +82,6 @@ impl Workflows {
             entity_resolution: aws_sdk_entityresolution::Client::new(config),
             kept: Arc::default(),
         }
-    }
-
-    /// Opens a connection to Entity Resolution, with a request that is refused (see [`Unsigned`]).
-    pub async fn connect(&self) {
-        let get = self.entity_resolution.get_id_mapping_workflow();
-        let get = get.workflow_name("-").customize().interceptor(Unsigned);
-        let _ = get.send().await;
     }
 
     async fn get_table(&self, target: &Target) -> Result<Table, Unread> {

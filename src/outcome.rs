@@ -2,23 +2,19 @@
 
 mod facts;
 
+use crate::clock::timestamp;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use aws_sdk_eventbridge::error::ProvideErrorMetadata;
-use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::clients::{Sending, Unsigned};
-use crate::error::{Error, ErrorType, shortened, with_causes};
-use crate::input::{Request, Trigger};
-use crate::job_type::{Choice, Decision, Facts, JobType};
-use crate::ledger::{Job, JobId, Started};
-use crate::target::{Home, Identifier};
-use crate::workflow::{End, IdentifiedBy};
+use crate::choice::{Choice, Decision, Facts};
+use crate::error::{Error, ErrorType, shortened};
+use crate::job::{End, IdentifiedBy, Job, JobId, Started};
+use crate::job_type::JobType;
+use crate::request::{Request, Trigger};
+use crate::target::Identifier;
 
 /// What became of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -266,28 +262,6 @@ fn event_id(outcome: OutcomeKind, request: &Request, distinction: Option<&str>) 
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }
 
-/// RFC 3339 in UTC with milliseconds, of the years that it can write: 0 to 9999.
-pub fn timestamp(time: OffsetDateTime) -> String {
-    let time = time.to_offset(time::UtcOffset::UTC);
-    let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second, millisecond) = time.to_hms_milli();
-    let mut text = String::with_capacity(24);
-    for (number, digits, end) in [
-        (year.unsigned_abs(), 4, '-'),
-        (u8::from(month).into(), 2, '-'),
-        (day.into(), 2, 'T'),
-        (hour.into(), 2, ':'),
-        (minute.into(), 2, ':'),
-        (second.into(), 2, '.'),
-        (millisecond.into(), 3, 'Z'),
-    ] {
-        let digit = |place| char::from_digit(number / 10_u32.pow(place) % 10, 10);
-        text.extend((0..digits).rev().filter_map(digit));
-        text.push(end);
-    }
-    text
-}
-
 fn optional_timestamp<S: Serializer>(
     time: &Option<OffsetDateTime>,
     serializer: S,
@@ -298,134 +272,9 @@ fn optional_timestamp<S: Serializer>(
     }
 }
 
-/// The event bus on which outcomes are announced.
-#[derive(Clone, Debug)]
-pub struct EventBus {
-    client: aws_sdk_eventbridge::Client,
-    name: String,
-    source: String,
-}
-
-/// How often an entry is put that EventBridge takes the request for and refuses the entry with a
-/// code that its API reference calls retryable, and the pause before the second try; it doubles.
-const ENTRY_ATTEMPTS: u32 = 3;
-const ENTRY_PAUSE: Duration = Duration::from_millis(100);
-
-impl EventBus {
-    /// The bus of this name or ARN; `source` becomes its events' source.
-    pub fn new(config: &aws_config::SdkConfig, name: &str, source: &str) -> Self {
-        Self {
-            client: aws_sdk_eventbridge::Client::new(config),
-            name: name.to_owned(),
-            source: source.to_owned(),
-        }
-    }
-
-    /// Opens a connection, with a request that is refused (see [`Unsigned`]) and has no events.
-    pub async fn connect(&self) {
-        let put = self.client.put_events().set_entries(Some(Vec::new()));
-        let _ = put.customize().interceptor(Unsigned).send().await;
-    }
-
-    /// Publishes an outcome within a time, or says why not: operation, object, cause, remedy.
-    ///
-    /// PutEvents may be repeated freely: whoever gets an event twice knows it by its `eventId`. So
-    /// the SDK's own retry stands, and entries that EventBridge throttled or failed on are put again.
-    pub async fn publish(
-        &self,
-        outcome: &Outcome,
-        request: &Request,
-        home: &Home,
-        decided_at: OffsetDateTime,
-        sending: Sending<'_>,
-    ) -> Result<(), String> {
-        let Some(detail_type) = outcome.outcome.detail_type() else {
-            return Ok(());
-        };
-        let failed = |cause: String| {
-            format!(
-                "PutEvents of {detail_type:?} on event bus {} failed: {cause}",
-                self.name
-            )
-        };
-        let detail = serde_json::to_string(outcome).map_err(|fault| failed(fault.to_string()))?;
-        let entry = PutEventsRequestEntry::builder()
-            .event_bus_name(&self.name)
-            .source(&self.source)
-            .detail_type(detail_type)
-            .resources(home.table_arn(&request.target))
-            .resources(home.membership_arn(&request.target))
-            .time(DateTime::from_millis(
-                (decided_at.unix_timestamp_nanos() / 1_000_000) as i64,
-            ))
-            .detail(detail)
-            .set_trace_header(sending.trace_header.map(str::to_owned))
-            .build();
-        let within = sending.within;
-        tokio::time::timeout(within, Box::pin(self.put(entry)))
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
-            .map_err(failed)
-    }
-
-    async fn put(&self, entry: PutEventsRequestEntry) -> Result<(), String> {
-        let mut attempt = 1;
-        loop {
-            let answer = self
-                .client
-                .put_events()
-                .entries(entry.clone())
-                .send()
-                .await
-                .map_err(|error| match error.as_service_error() {
-                    Some(refusal) => refused(refusal.code(), refusal.message()),
-                    None => with_causes(&error),
-                })?;
-            // Only an id says that the entry was taken; an answer that says nothing does not.
-            let result = answer.entries().first();
-            let code = result.and_then(|entry| entry.error_code());
-            if answer.failed_entry_count() == 0
-                && code.is_none()
-                && result.is_some_and(|entry| entry.event_id().is_some())
-            {
-                return Ok(());
-            }
-            let retryable = matches!(code, Some("ThrottlingException" | "InternalFailure"));
-            if !retryable || attempt == ENTRY_ATTEMPTS {
-                return Err(refused(
-                    code,
-                    result.and_then(|entry| entry.error_message()),
-                ));
-            }
-            tokio::time::sleep(ENTRY_PAUSE * 2_u32.pow(attempt - 1)).await;
-            attempt += 1;
-        }
-    }
-}
-
-fn refused(code: Option<&str>, message: Option<&str>) -> String {
-    format!(
-        "{}: {}; check events:PutEvents on the bus and EVENT_BUS_NAME",
-        code.unwrap_or("EventBridge refused it"),
-        message.unwrap_or("no message")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_utc_with_milliseconds() {
-        let at = |nanoseconds| {
-            timestamp(OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap())
-        };
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(1_795_399_203_120_999_999), "2026-11-23T02:00:03.120Z");
-        let east =
-            OffsetDateTime::UNIX_EPOCH.to_offset(time::UtcOffset::from_hms(5, 30, 0).unwrap());
-        assert_eq!(timestamp(east), "1970-01-01T00:00:00.000Z");
-    }
 
     #[test]
     fn what_is_published_is_known_as_an_outcome_when_it_comes_back() {

@@ -25,7 +25,6 @@ use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
-use crate::clients::Unsigned;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::job_type::JobType;
 use crate::target::Target;
@@ -66,17 +65,6 @@ impl CleanRooms {
         Self {
             client: Client::from_conf(config),
         }
-    }
-
-    /// Opens a connection, with a request that is refused (see [`Unsigned`]).
-    pub async fn connect(&self) {
-        const NOBODYS: &str = "00000000-0000-0000-0000-000000000000";
-        let request = self
-            .client
-            .get_id_mapping_table()
-            .membership_identifier(NOBODYS)
-            .id_mapping_table_identifier(NOBODYS);
-        let _ = request.customize().interceptor(Unsigned).send().await;
     }
 
     /// Starts a job, within a time.

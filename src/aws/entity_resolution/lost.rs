@@ -8,8 +8,9 @@ use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
 use super::{Listed, Unread, Workflows, may_be_ours, moment, unclear};
+use crate::job::{Call, Job, JobId};
 use crate::job_type::JobType;
-use crate::ledger::{Call, Job, JobId, Record};
+use crate::ledger::Record;
 use crate::target::Target;
 
 /// How far the clocks of Entity Resolution and of the function may differ, and whole seconds.

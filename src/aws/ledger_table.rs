@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Call, Claim, Record, Waiters};
-use crate::clients::Unsigned;
 use crate::error::{Error, ErrorType, shortened, with_causes};
+use crate::job::Call;
+use crate::ledger::{Claim, Record, Waiters};
 
 /// The attributes of an item. The partition key is the table's ARN.
 const KEY: &str = "idMappingTableArn";
@@ -95,15 +95,6 @@ impl Ledger {
         Self {
             tables: Store::in_memory(),
             slot: Store::in_memory(),
-        }
-    }
-
-    /// Opens a connection, with a request that is refused (see [`Unsigned`]).
-    pub async fn connect(&self) {
-        if let Store::DynamoDb { client, table } = &self.tables {
-            let nobodys = AttributeValue::S("-".to_owned());
-            let get = client.get_item().table_name(table).key(KEY, nobodys);
-            let _ = get.customize().interceptor(Unsigned).send().await;
         }
     }
 

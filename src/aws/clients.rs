@@ -7,18 +7,12 @@ use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_sdk_cleanrooms::config::interceptors::{
-    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
-};
-use aws_sdk_cleanrooms::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_cleanrooms::error::BoxError;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpConnector, http_client_fn,
 };
-use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 /// A Lambda is frozen between invocations, and a server closes idle connections meanwhile. A call
@@ -80,44 +74,6 @@ fn connector_to_aws() -> SharedHttpConnector {
         .pool_idle_timeout(MAX_IDLE)
         .tls_provider(Provider::Rustls(CryptoMode::Ring));
     SharedHttpConnector::new(connector.build())
-}
-
-/// Takes a request's signature off, and so makes it one that only opens a connection: the service
-/// answers that it does not know who asks, does nothing, and no trail has it under anybody's name. It is
-/// sent once: what it meets, the first call will meet.
-///
-/// With a first request, a connection costs a handshake of a millisecond or two of CPU. At the start a
-/// Lambda has a whole CPU, later the part that its memory buys: a fourteenth at 128 MB.
-#[derive(Debug)]
-pub struct Unsigned;
-
-#[dyn_dispatch_hint]
-impl Intercept for Unsigned {
-    fn name(&self) -> &'static str {
-        "Unsigned"
-    }
-
-    fn read_before_execution(
-        &self,
-        _: &BeforeSerializationInterceptorContextRef<'_>,
-        cfg: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        cfg.interceptor_state().store_put(RetryConfig::disabled());
-        Ok(())
-    }
-
-    fn modify_before_transmit(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let headers = context.request_mut().headers_mut();
-        for name in ["authorization", "x-amz-security-token"] {
-            headers.remove(name);
-        }
-        Ok(())
-    }
 }
 
 /// How something is sent on: within a time, and as part of a trace.

@@ -1,0 +1,8 @@
+//! The AWS services that the function calls: each module is the only one that knows its service's SDK.
+
+pub mod clean_rooms;
+pub mod clients;
+pub mod entity_resolution;
+pub mod event_bus;
+pub mod ledger_table;
+pub mod queue;
