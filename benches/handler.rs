@@ -18,11 +18,11 @@ use id_mapping_populator::config::Settings;
 use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::{Arrival, Content, Delivery, Message, Payload};
 use id_mapping_populator::job::{Job, JobId};
-use id_mapping_populator::job_type::{Wish, WishedBy};
+use id_mapping_populator::job_type::{RequestedType, TypeSource};
 use id_mapping_populator::ledger::{Record, Verdict};
 use id_mapping_populator::outcome::Outcome;
 use id_mapping_populator::request::Request;
-use id_mapping_populator::target::Home;
+use id_mapping_populator::target::AwsLocation;
 use id_mapping_populator::{choice, input};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -119,7 +119,7 @@ fn parsed(payload: &Payload) -> Delivery {
     let arrival = Arrival {
         request_id: "benchmark",
         at: NOW,
-        home: &Home::of(FUNCTION, "eu-west-1"),
+        location: &AwsLocation::of(FUNCTION, "eu-west-1"),
         settings: &settings,
     };
     got(input::parse(payload, &arrival))
@@ -133,7 +133,7 @@ fn request() -> Request {
 }
 
 fn choice() -> Choice {
-    got(choice::by_wish(Wish::ServiceDefault, WishedBy::Setting).ok_or("no choice"))
+    got(choice::by_request(RequestedType::ServiceDefault, TypeSource::Setting).ok_or("no choice"))
 }
 
 /// With as many keys and jobs as a record keeps; none of them covers.

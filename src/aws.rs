@@ -1,4 +1,4 @@
-//! The AWS services that the function calls: each module is the only one that knows its service's SDK.
+//! The AWS services that the function calls. Each module is the only one that knows its service's SDK.
 
 pub mod clean_rooms;
 pub mod clients;
@@ -6,3 +6,6 @@ pub mod entity_resolution;
 pub mod event_bus;
 pub mod ledger_table;
 pub mod queue;
+pub mod services;
+
+mod call;

@@ -1,6 +1,6 @@
 //! Which job type is sent, and why: the rules of contract section 4, first match wins.
 //!
-//! A named job type, and none, need no more than the request ([`by_wish`]). `AUTO` chooses by what is
+//! A named job type, and none, need no more than the request ([`by_request`]). `AUTO` chooses by what is
 //! known of the table and its workflow ([`by_facts`]).
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::job_type::{JobType, Wish, WishedBy};
+use crate::job_type::{JobType, RequestedType, TypeSource};
 use crate::period::Period;
 
 /// The rule that made the choice.
@@ -108,15 +108,15 @@ pub struct Read<T> {
 
 /// Why something is not known: the operation, what the service said, what to allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingFact {
     /// The sentence.
     pub why: String,
     /// Whether it may be known the next time; else it cannot be read as things are.
-    pub passing: bool,
+    pub transient: bool,
 }
 
 /// What was read, or why it is not known.
-pub type Fact<T> = Result<Read<T>, Missing>;
+pub type Fact<T> = Result<Read<T>, MissingFact>;
 
 /// An AWS Entity Resolution ID mapping workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,16 +154,28 @@ pub struct Facts {
     pub busy: Option<Fact<bool>>,
 }
 
-/// The choice that needs no facts; none: the wish is `AUTO`.
-pub fn by_wish(wish: Wish, wished_by: WishedBy) -> Option<Choice> {
-    let choice = match (wish, wished_by) {
-        (Wish::Auto, _) => return None,
-        (Wish::Exactly(job_type), WishedBy::Request) => Choice::new(
+impl Facts {
+    /// Returns whether one of them was read before this time.
+    pub fn is_any_older_than(&self, time: OffsetDateTime) -> bool {
+        let reads = [
+            self.workflow.as_ref().ok().map(|read| read.at),
+            self.populated.as_ref().ok().map(|read| read.at),
+            self.last_batch.as_ref().ok().map(|read| read.at),
+        ];
+        reads.into_iter().flatten().any(|at| at < time)
+    }
+}
+
+/// The choice that needs no facts; none: the requested_type is `AUTO`.
+pub fn by_request(requested_type: RequestedType, type_source: TypeSource) -> Option<Choice> {
+    let choice = match (requested_type, type_source) {
+        (RequestedType::Auto, _) => return None,
+        (RequestedType::Exactly(job_type), TypeSource::Request) => Choice::new(
             Some(job_type),
             Rule::Requested,
             format!("the request asks for {}", job_type.as_str()),
         ),
-        (Wish::Exactly(job_type), WishedBy::Setting) => Choice::new(
+        (RequestedType::Exactly(job_type), TypeSource::Setting) => Choice::new(
             Some(job_type),
             Rule::Configured,
             format!(
@@ -171,21 +183,23 @@ pub fn by_wish(wish: Wish, wished_by: WishedBy) -> Option<Choice> {
                 job_type.as_str()
             ),
         ),
-        (Wish::Exactly(job_type), WishedBy::DeleteRequest) => Choice::new(
+        (RequestedType::Exactly(job_type), TypeSource::DeleteRequest) => Choice::new(
             Some(job_type),
             Rule::DeleteRequest,
             "the event tells of a BatchDeleteUniqueId, and AUTO carries deletion requests out",
         ),
-        (Wish::ServiceDefault, WishedBy::Setting) => Choice::new(
+        (RequestedType::ServiceDefault, TypeSource::Setting) => Choice::new(
             None,
             Rule::ServiceDefault,
             "the request names no job type and DEFAULT_JOB_TYPE is SERVICE_DEFAULT: the service chooses",
         ),
-        (Wish::ServiceDefault, WishedBy::Request | WishedBy::DeleteRequest) => Choice::new(
-            None,
-            Rule::ServiceDefault,
-            "the request asks for SERVICE_DEFAULT: the service chooses",
-        ),
+        (RequestedType::ServiceDefault, TypeSource::Request | TypeSource::DeleteRequest) => {
+            Choice::new(
+                None,
+                Rule::ServiceDefault,
+                "the request asks for SERVICE_DEFAULT: the service chooses",
+            )
+        }
     };
     Some(choice)
 }
@@ -254,7 +268,7 @@ fn full_refresh<'a>(
     last_batch: &'a Fact<Option<OffsetDateTime>>,
     every: &Period,
     now: OffsetDateTime,
-) -> Result<(bool, String), &'a Missing> {
+) -> Result<(bool, String), &'a MissingFact> {
     let setting = format!("FULL_REFRESH_EVERY is {every}");
     match last_batch {
         Ok(Read {
@@ -269,7 +283,7 @@ fn full_refresh<'a>(
             let reason = format!("no BATCH is known{}, {setting}", as_of(*at, now));
             Ok((true, reason))
         }
-        Err(missing) if !missing.passing => Ok((
+        Err(missing) if !missing.transient => Ok((
             true,
             format!("no BATCH is known ({}), {setting}", missing.why),
         )),
@@ -277,7 +291,7 @@ fn full_refresh<'a>(
     }
 }
 
-fn unavailable(missing: &Missing) -> Choice {
+fn unavailable(missing: &MissingFact) -> Choice {
     let reason = format!("{}; the service chooses", missing.why);
     Choice::new(None, Rule::FactsUnavailable, reason)
 }

@@ -2,9 +2,9 @@
 //! variable.
 
 use crate::error::{Error, ErrorType};
-use crate::job_type::Wish;
+use crate::job_type::RequestedType;
 use crate::period::Period;
-use crate::target::{Home, TableArn, arn_parts, is_account, is_region};
+use crate::target::{AwsLocation, TableArn, arn_parts, is_account, is_region};
 
 /// The most targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.
 pub const MAX_TARGETS: usize = 100;
@@ -18,8 +18,8 @@ pub struct Settings {
     pub service: Option<String>,
     /// `ID_MAPPING_TABLE_ARNS`: targets for events that name none.
     pub id_mapping_table_arns: Vec<TableArn>,
-    /// `DEFAULT_JOB_TYPE`: the wish of a request that has none.
-    pub default_job_type: Wish,
+    /// `DEFAULT_JOB_TYPE`: the requested_type of a request that has none.
+    pub default_job_type: RequestedType,
     /// `FULL_REFRESH_EVERY`: with `AUTO`, a `BATCH` when the last one is older; none: never for that.
     pub full_refresh_every: Option<Period>,
     /// `EVENT_BUS_NAME`: the bus for outcome events, by name or ARN; none: none are published.
@@ -129,10 +129,9 @@ impl Settings {
                 None => Vec::new(),
             },
             default_job_type: match get("DEFAULT_JOB_TYPE") {
-                Some(value) => {
-                    Wish::parse(&value).map_err(|fault| invalid("DEFAULT_JOB_TYPE", &fault))?
-                }
-                None => Wish::ServiceDefault,
+                Some(value) => RequestedType::parse(&value)
+                    .map_err(|fault| invalid("DEFAULT_JOB_TYPE", &fault))?,
+                None => RequestedType::ServiceDefault,
             },
             event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
             event_source: match get("EVENT_SOURCE") {
@@ -163,9 +162,9 @@ impl Settings {
 
     /// Checks what only an invocation can tell: whether the configured tables are of the account
     /// and Region in which the function runs.
-    pub fn check(&self, home: &Home) -> Result<(), Error> {
+    pub fn check(&self, location: &AwsLocation) -> Result<(), Error> {
         for (index, arn) in self.id_mapping_table_arns.iter().enumerate() {
-            home.check(arn).map_err(|fault| {
+            location.check(arn).map_err(|fault| {
                 invalid(
                     "ID_MAPPING_TABLE_ARNS",
                     &format!("item {} {fault}", index + 1),

@@ -102,6 +102,16 @@ impl Error {
     }
 }
 
+impl Error {
+    /// This error, with another one that happened after it.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self::new(
+            self.error_type,
+            format!("{}; {}", self.message, other.message),
+        )
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.error_type.as_str(), self.message)

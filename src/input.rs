@@ -23,9 +23,9 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 use self::json::Path;
 use crate::config::{MAX_TARGETS, Settings};
 use crate::error::{Error, ErrorType};
-use crate::job::Started;
-use crate::job_type::{JobType, Wish, WishedBy};
-use crate::target::{Home, TableArn, Target};
+use crate::job::StartedJob;
+use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::target::{AwsLocation, TableArn, Target};
 
 /// The most characters (code points) of a name that a request may have for itself.
 const MAX_NAME: usize = 4_096;
@@ -61,7 +61,7 @@ pub struct Arrival<'a> {
     /// The moment of arrival.
     pub at: OffsetDateTime,
     /// Where the function runs.
-    pub home: &'a Home,
+    pub location: &'a AwsLocation,
     /// The settings.
     pub settings: &'a Settings,
 }
@@ -91,8 +91,8 @@ pub struct Message {
 pub enum Content {
     /// Requests, one per target, at least one.
     Requests(Vec<Request>),
-    /// A job to be followed to its end; its request has the moment since when.
-    Watch(Box<Started>),
+    /// A job that is tracked to its end. Its request has since when.
+    Track(Box<StartedJob>),
     /// Nothing to do; the sentence says why.
     Ignored(&'static str),
 }
@@ -242,11 +242,11 @@ impl Reader<'_> {
         let Arrival {
             request_id,
             at,
-            home,
+            location,
             settings,
         } = self.arrival;
         let asked = match object {
-            Some(object) => request::read(object, path, names, home)?,
+            Some(object) => request::read(object, path, names, location)?,
             None => request::RequestObject::default(),
         };
         let targets = if !asked.targets.is_empty() {
@@ -255,13 +255,13 @@ impl Reader<'_> {
             envelope
                 .resources
                 .into_iter()
-                .map(|target| (target, asked.wish))
+                .map(|target| (target, asked.requested_type))
                 .collect()
         } else {
             settings
                 .id_mapping_table_arns
                 .iter()
-                .map(|arn| (arn.target.clone(), asked.wish))
+                .map(|arn| (arn.target.clone(), asked.requested_type))
                 .collect()
         };
         if targets.is_empty() {
@@ -295,24 +295,25 @@ impl Reader<'_> {
             .min(*at);
         let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
         let mut seen = HashSet::new();
-        for (target, wish) in targets {
-            let (wish, wished_by) = match (wish, settings.default_job_type) {
-                (Some(wish), _) => (wish, WishedBy::Request),
-                (None, Wish::Auto) if envelope.deletes => {
-                    (Wish::Exactly(JobType::DeleteOnly), WishedBy::DeleteRequest)
-                }
-                (None, wish) => (wish, WishedBy::Setting),
+        for (target, requested_type) in targets {
+            let (requested_type, type_source) = match (requested_type, settings.default_job_type) {
+                (Some(requested_type), _) => (requested_type, TypeSource::Request),
+                (None, RequestedType::Auto) if envelope.deletes => (
+                    RequestedType::Exactly(JobType::DeleteOnly),
+                    TypeSource::DeleteRequest,
+                ),
+                (None, requested_type) => (requested_type, TypeSource::Setting),
             };
-            // The same target with the same wish twice is one request.
-            if !seen.insert((target.clone(), wish)) {
+            // The same target with the same requested_type twice is one request.
+            if !seen.insert((target.clone(), requested_type)) {
                 continue;
             }
             requests.push(Request {
                 target,
-                wish,
-                wished_by,
-                name: name.clone(),
-                named: own.is_some(),
+                requested_type,
+                type_source,
+                idempotency_key: name.clone(),
+                key_is_given: own.is_some(),
                 time,
                 dry_run: asked.dry_run,
                 trigger: envelope.trigger.clone(),
@@ -373,9 +374,9 @@ fn bounded(targets: usize, path: Path<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn table_arn(text: &str, path: Path<'_>, home: &Home) -> Result<Target, Error> {
+fn table_arn(text: &str, path: Path<'_>, location: &AwsLocation) -> Result<Target, Error> {
     let arn = TableArn::parse(text).map_err(|fault| refused(path, fault))?;
-    home.check(&arn).map_err(|fault| refused(path, fault))?;
+    location.check(&arn).map_err(|fault| refused(path, fault))?;
     Ok(arn.target)
 }
 

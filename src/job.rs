@@ -10,13 +10,13 @@ use crate::choice::Choice;
 use crate::job_type::JobType;
 use crate::request::Request;
 
-/// The name of a job: Clean Rooms', or, where it was found and not answered, Entity Resolution's.
+/// The id of a job: Clean Rooms' where the call was answered, otherwise Entity Resolution's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum JobId {
-    /// What `PopulateIdMappingTable` answered.
+    /// The id that `PopulateIdMappingTable` answered.
     IdMappingJobId(String),
-    /// What Entity Resolution calls a job whose start answered nothing.
+    /// The id at Entity Resolution of a job that was found, because its call's answer was lost.
     EntityResolutionJobId(String),
 }
 
@@ -36,23 +36,23 @@ pub struct Job {
     /// Its id.
     #[serde(flatten)]
     pub id: JobId,
-    /// The job type that was sent; none: the service's default.
+    /// The job type that was sent. `None` is the service's default.
     pub job_type: Option<JobType>,
-    /// The moment before the call.
+    /// The time before the call.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     pub started_at: OffsetDateTime,
-    /// The moment after its answer.
+    /// The time after its answer.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     pub answered_at: OffsetDateTime,
 }
 
-/// A call of `PopulateIdMappingTable`, for whom and why.
+/// A call of `PopulateIdMappingTable`, and the request that it is made for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
-    /// Whose call it is.
+    /// Identifies the call.
     pub attempt: Uuid,
-    /// The moment before the call.
+    /// The time before the call.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     pub called_at: OffsetDateTime,
     /// The request.
@@ -61,10 +61,10 @@ pub struct Call {
     pub choice: Choice,
 }
 
-/// A job whose `STARTED` has to be published yet.
+/// A job, and the request that it was started for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Started {
+pub struct StartedJob {
     /// The request.
     pub request: Request,
     /// What was sent, and why.
@@ -73,12 +73,23 @@ pub struct Started {
     pub job: Job,
 }
 
+impl StartedJob {
+    /// The job that a call started.
+    pub fn new(call: &Call, job: Job) -> Self {
+        Self {
+            request: call.request.clone(),
+            choice: call.choice.clone(),
+            job,
+        }
+    }
+}
+
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobEnd {
-    /// The table is fresh.
+    /// The table contains what its source contained when the job started.
     Succeeded,
-    /// The table is as it was.
+    /// The table is as it was before the job.
     Failed,
 }
 
@@ -92,19 +103,29 @@ pub enum IdentifiedBy {
     StartTime,
 }
 
-/// How a job ended.
+/// A job that has ended, as Entity Resolution describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct EndedJob {
     /// Its id at Entity Resolution.
-    pub job_id: String,
-    /// Why it failed, in the service's words; none: it succeeded.
-    pub failed: Option<String>,
+    pub entity_resolution_job_id: String,
+    /// Why it failed, in the service's words. `None` if it succeeded.
+    pub failure: Option<String>,
     /// Entity Resolution's counts, under its names.
     pub metrics: BTreeMap<&'static str, i32>,
-    /// Its start, as Entity Resolution tells it.
+    /// When it started.
     pub started_at: OffsetDateTime,
-    /// Its end, if Entity Resolution tells it.
+    /// When it ended, if Entity Resolution tells it.
     pub ended_at: Option<OffsetDateTime>,
     /// How it was found.
     pub identified_by: IdentifiedBy,
+}
+
+impl EndedJob {
+    /// How it ended.
+    pub fn end(&self) -> JobEnd {
+        match self.failure {
+            Some(_) => JobEnd::Failed,
+            None => JobEnd::Succeeded,
+        }
+    }
 }

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum JobType {
-    /// Everything is mapped again.
+    /// Maps all records again.
     Batch,
-    /// Only what is new or changed since the last run.
+    /// Maps the records that are new or changed since the last run.
     Incremental,
-    /// Only what Entity Resolution's `BatchDeleteUniqueId` asked to delete.
+    /// Deletes what Entity Resolution's `BatchDeleteUniqueId` asked to delete.
     DeleteOnly,
 }
 
@@ -31,17 +31,18 @@ impl JobType {
 
 /// What a request, or `DEFAULT_JOB_TYPE`, asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Wish {
+#[serde(try_from = "String", into = "&'static str")]
+pub enum RequestedType {
     /// This job type.
     Exactly(JobType),
-    /// Send none: the service chooses.
+    /// No job type is sent: the service chooses.
     ServiceDefault,
     /// The function chooses.
     Auto,
 }
 
-impl Wish {
-    /// Reads one of the contract's values, or says in a half-sentence what is wrong with it.
+impl RequestedType {
+    /// Parses one of the contract's values. An error is half a sentence: what is wrong, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "BATCH" => Ok(Self::Exactly(JobType::Batch)),
@@ -56,7 +57,7 @@ impl Wish {
         }
     }
 
-    /// The value as it was written.
+    /// The value as the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exactly(job_type) => job_type.as_str(),
@@ -65,7 +66,7 @@ impl Wish {
         }
     }
 
-    /// Whether a job that was sent with this type (none: with none) does what is wished (contract
+    /// Returns whether a job that was sent with this type, or with none, does what is asked for (contract
     /// section 3).
     pub fn is_covered_by(self, sent: Option<JobType>) -> bool {
         match sent {
@@ -78,8 +79,8 @@ impl Wish {
         }
     }
 
-    /// Whether a job for this request does what the other one asks for, whatever `AUTO` chooses.
-    pub fn surely_covers(self, other: Self) -> bool {
+    /// Returns whether a job for this type does what the other one asks for, whatever `AUTO` chooses.
+    pub fn always_covers(self, other: Self) -> bool {
         match self {
             Self::Exactly(job_type) => other.is_covered_by(Some(job_type)),
             Self::ServiceDefault => other.is_covered_by(None),
@@ -87,8 +88,8 @@ impl Wish {
         }
     }
 
-    /// How much a job of this wish covers: of several requests for one table the widest goes first.
-    /// Whatever else was asked for covers `AUTO`, so it goes after them.
+    /// How much a job for this type covers. Of several requests for one table the widest goes first. Each type
+    /// but `DELETE_ONLY` covers `AUTO`, so `AUTO` goes after them.
     pub fn width(self) -> u8 {
         match self {
             Self::Exactly(JobType::Batch) => 4,
@@ -100,13 +101,28 @@ impl Wish {
     }
 }
 
-/// Where a wish came from.
+impl TryFrom<String> for RequestedType {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<RequestedType> for &'static str {
+    fn from(requested: RequestedType) -> Self {
+        requested.as_str()
+    }
+}
+
+/// Where a requested type comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WishedBy {
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TypeSource {
     /// The request or its target.
     Request,
     /// `DEFAULT_JOB_TYPE`.
     Setting,
-    /// `AUTO` said so of an event that tells of a `BatchDeleteUniqueId`.
+    /// An event about a `BatchDeleteUniqueId`, where `DEFAULT_JOB_TYPE` is `AUTO`.
     DeleteRequest,
 }

@@ -1,16 +1,12 @@
 //! What the function remembers of each ID mapping table, and the rules of coverage and claims
 //! (contract section 3).
 //!
-//! A job reads its input after it starts. So a job that started after the news happened contains
-//! the news: one record per table with the last job of each type answers repeats, bursts and the
-//! whole waiting line. The rules are functions of [`Record`], and pure. A store keeps the records,
-//! in DynamoDB or in memory: one read, and conditional writes that fail when anything changed since
-//! the read.
+//! A job reads its input after it starts. So a job that started after a change contains it. One record per
+//! table with the last job of each type answers repeats, bursts and the whole waiting queue at once. The
+//! rules and transitions are pure functions of [`Record`]; `crate::aws::ledger_table` keeps the records, and
+//! writes one only if nothing changed since it was read.
 
 mod waiters;
-
-use crate::job::{Call, Job, JobEnd, JobId, Started};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -18,71 +14,72 @@ use uuid::Uuid;
 
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
+use crate::job::{Call, Job, JobEnd, JobId, StartedJob};
 use crate::job_type::JobType;
 use crate::request::Request;
 
-/// The recent keys of a table that are known (contract section 3).
+/// The most recent keys of a table that are known (contract section 3).
 const MAX_KEYS: usize = 64;
 
-/// The jobs of a table whose start could not be reported yet that other requests report; of older ones,
-/// their own repeat does.
-const MAX_UNREPORTED: Bound = Bound {
+/// The starts of a table that other requests report. An older one is reported by a repeat of its own request.
+const MAX_UNREPORTED: Limit = Limit {
     count: 4,
     bytes: 170_000,
 };
 
-/// The calls with an unknown outcome that a table's record holds. Of more, the oldest is given up: its
-/// job would have held the slot for all that came after it.
-const MAX_UNKNOWN: Bound = Bound {
+/// The calls with an unknown outcome that a table's record holds. If there are more, the oldest is given up: its
+/// job would have held the slot when the later ones were made.
+const MAX_UNKNOWN: Limit = Limit {
     count: 4,
     bytes: 110_000,
 };
 
-/// How many items a list holds, and how many bytes they have in JSON: a request may hold two names of
-/// 4,096 characters, 24 KB each in JSON at worst, and with claim, keys and jobs a record stays below
-/// DynamoDB's 400 KB.
+/// The most items of a list, and the most bytes that they have in JSON. A request may hold two texts of 4,096
+/// characters, each of up to 24 KB in JSON. With these limits a record stays below DynamoDB's 400 KB.
 #[derive(Clone, Copy)]
-struct Bound {
+struct Limit {
     count: usize,
     bytes: usize,
 }
 
-/// The ended jobs of a table that are known to be announced.
+/// The most jobs of a table whose announced end is known.
 const MAX_ENDED: usize = 64;
 
-/// Event times have whole seconds: a job covers news that is older than its start by at least this.
+/// Event times have whole seconds: a job covers a change that is older than its start by at least this.
 const ROUNDING: Duration = Duration::seconds(1);
 
 /// How far the clocks of two execution environments may differ.
 const CLOCK_DIFFERENCE: Duration = Duration::seconds(1);
 
-/// The right of one invocation to start a job for the table.
+/// The right of one invocation to start a job for the table: a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Claim {
-    /// The invocation's deadline.
+struct Claim {
+    /// The invocation's deadline. An older claim was left behind by an invocation that ended during its call.
     #[serde(with = "time::serde::timestamp::milliseconds")]
-    pub until: OffsetDateTime,
-    /// The call that it makes.
-    pub call: Call,
+    until: OffsetDateTime,
+    call: Call,
 }
 
-/// A job whose start has to be reported yet, and since when others may do that.
+/// A job whose start is not fully reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Unreported {
-    started: Started,
-    /// The deadline of the invocation that started it, which reports it itself.
+struct UnreportedStart {
+    started: StartedJob,
+    /// The deadline of the invocation that started it. Until then, that invocation alone reports it.
     #[serde(with = "time::serde::timestamp::milliseconds")]
-    reported_until: OffsetDateTime,
+    report_until: OffsetDateTime,
+    #[serde(default)]
+    reported: Reported,
 }
 
-/// What is reported of a job's start, each by itself.
+/// What is reported of a job's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reported {
-    /// Its `STARTED` is published, or nobody is to be told.
+    /// Its `STARTED` is published, or there is no event bus.
     pub announced: bool,
-    /// A message that tracks it is in the waiting queue, or it is not tracked.
+    /// A message that tracks it is in the waiting queue, or jobs are not tracked.
     pub tracked: bool,
 }
 
@@ -92,44 +89,48 @@ impl Reported {
     }
 }
 
+/// An idempotency key whose job started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    /// A digest of the key, so that a record's size does not depend on the callers' names.
+#[serde(rename_all = "camelCase")]
+struct KnownKey {
+    /// A digest of the key, so that a record's size does not depend on the callers' texts.
     key: Uuid,
     job: Job,
-    /// What was sent, and why, as long as the job's start is not fully reported.
+    /// What was sent, and why, until the job's start is fully reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    unreported: Option<Choice>,
+    unreported_choice: Option<Choice>,
     #[serde(default)]
     reported: Reported,
 }
 
-/// A job whose end is announced, under its two names.
+/// A job whose end is announced, under its two ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Ended {
+struct AnnouncedEnd {
     id: String,
     entity_resolution_job_id: String,
 }
 
 /// What is remembered of one table.
+///
+/// Members that this version does not know are ignored when a record is read, so that an older version can read
+/// what a newer one wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Record {
     /// The last job of each type that was sent, of those that are not known to have failed.
     jobs: Vec<Job>,
-    /// The last of each type that is known to have succeeded.
+    /// The last job of each type that is known to have succeeded.
     succeeded: Vec<Job>,
     /// The jobs whose end is announced, newest last.
-    ended: Vec<Ended>,
-    /// The recent keys whose job started, newest last. A record is copied for each change, and of these
-    /// there are many.
-    keys: Vec<Arc<Known>>,
+    ended: Vec<AnnouncedEnd>,
+    /// The recent keys whose job started, newest last.
+    keys: Vec<KnownKey>,
     claim: Option<Claim>,
-    /// Calls whose outcome is unknown, and for which no job was found, oldest first.
-    unknown: Vec<Call>,
-    /// Jobs whose start is not fully reported, oldest first.
-    unreported: Vec<Unreported>,
+    /// The calls whose outcome is unknown and for which no job was found, oldest first.
+    unknown_calls: Vec<Call>,
+    /// The jobs whose start is not fully reported, oldest first.
+    unreported_starts: Vec<UnreportedStart>,
 }
 
 /// A call whose outcome is unknown.
@@ -137,27 +138,27 @@ pub struct Record {
 pub struct UnknownCall {
     /// The call.
     pub call: Call,
-    /// Whether a job was looked for before, and none found.
+    /// Whether its job was looked for before, and not found.
     pub looked_for: bool,
 }
 
-/// What the ledger says of a request.
+/// What the ledger says about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// This very request started this job.
     Known(JobId),
-    /// This job started after the news, and its type covers the wish.
+    /// This job started after the change, and its type covers the requested one.
     Covered(JobId),
-    /// Another invocation is starting a job, until this moment at the latest.
+    /// Another invocation is starting a job, until this time at the latest.
     Claimed(OffsetDateTime),
-    /// A job may run: these calls were made, and nobody knows what became of them; oldest first.
+    /// These calls were made, and their outcome is unknown: a job may run. Oldest first.
     Unknown(Vec<UnknownCall>),
     /// A job may be started.
     Free,
 }
 
 impl Record {
-    /// What holds for a request, first match wins.
+    /// What holds for a request. The first match wins.
     pub fn verdict(&self, request: &Request, now: OffsetDateTime) -> Verdict {
         let key = digest(request);
         if let Some(known) = self.keys.iter().find(|known| known.key == key) {
@@ -165,9 +166,9 @@ impl Record {
         }
         let covers = |job: &&Job| {
             job.started_at >= request.time.saturating_add(ROUNDING)
-                // A clock was ahead: nobody knows when that job really started.
+                // A clock was ahead: it is not known when that job really started.
                 && !is_in_the_future(job, now)
-                && request.wish.is_covered_by(job.job_type)
+                && request.requested_type.is_covered_by(job.job_type)
         };
         if let Some(job) = self.jobs.iter().find(covers) {
             return Verdict::Covered(job.id.clone());
@@ -177,7 +178,7 @@ impl Record {
         {
             return Verdict::Claimed(claim.until);
         }
-        let looked_for = self.unknown.iter().map(|call| UnknownCall {
+        let looked_for = self.unknown_calls.iter().map(|call| UnknownCall {
             call: call.clone(),
             looked_for: true,
         });
@@ -193,25 +194,31 @@ impl Record {
         Verdict::Unknown(unknown)
     }
 
-    /// The jobs whose start this request reports, oldest first: its own, and those whose starter's
-    /// deadline is over.
-    pub fn unreported(&self, request: &Request, now: OffsetDateTime) -> Vec<Started> {
-        let key = request.key();
-        let mut all: Vec<Started> = self
-            .unreported
+    /// The jobs whose start a request reports, oldest first: the request's own job, those that are the
+    /// invocation's own, and those whose invocation should have reported them and has ended.
+    pub fn unreported(
+        &self,
+        request: &Request,
+        now: OffsetDateTime,
+        is_own: impl Fn(&JobId) -> bool,
+    ) -> Vec<StartedJob> {
+        let key = request.scoped_key();
+        let mut all: Vec<StartedJob> = self
+            .unreported_starts
             .iter()
             .filter(|unreported| {
-                now > unreported.reported_until.saturating_add(CLOCK_DIFFERENCE)
-                    || unreported.started.request.key() == key
+                now > unreported.report_until.saturating_add(CLOCK_DIFFERENCE)
+                    || is_own(&unreported.started.job.id)
+                    || unreported.started.request.scoped_key() == key
             })
             .map(|unreported| unreported.started.clone())
             .collect();
         let key = digest(request);
         if let Some(known) = self.keys.iter().find(|known| known.key == key)
-            && let Some(choice) = &known.unreported
+            && let Some(choice) = &known.unreported_choice
             && !all.iter().any(|started| started.job.id == known.job.id)
         {
-            all.push(Started {
+            all.push(StartedJob {
                 request: request.clone(),
                 choice: choice.clone(),
                 job: known.job.clone(),
@@ -231,13 +238,13 @@ impl Record {
         self.keys.iter().map(|known| &known.job)
     }
 
-    /// The calls whose outcome is not known, or not yet.
+    /// The calls whose outcome is unknown, or not known yet.
     pub fn open_calls(&self) -> impl Iterator<Item = &Call> {
         let claimed = self.claim.iter().map(|claim| &claim.call);
-        claimed.chain(&self.unknown)
+        claimed.chain(&self.unknown_calls)
     }
 
-    /// Whether the end of a job is announced, by either of its names.
+    /// Returns whether the end of the job with this id, of either kind, is announced.
     pub fn is_ended(&self, id: &str) -> bool {
         self.ended
             .iter()
@@ -246,128 +253,142 @@ impl Record {
 
     /// What is reported of a job's start.
     pub fn reported(&self, id: &JobId) -> Reported {
-        let of_job = |known: &&Arc<Known>| known.job.id == *id;
-        let known = self.keys.iter().filter(of_job);
-        known.fold(Reported::default(), |all, known| Reported {
-            announced: all.announced || known.reported.announced,
-            tracked: all.tracked || known.reported.tracked,
-        })
+        let of_keys = self.keys.iter().filter(|known| known.job.id == *id);
+        let of_keys = of_keys.map(|known| known.reported);
+        let of_starts = self.unreported_starts.iter();
+        let of_starts = of_starts.filter(|unreported| unreported.started.job.id == *id);
+        let of_starts = of_starts.map(|unreported| unreported.reported);
+        of_keys
+            .chain(of_starts)
+            .fold(Reported::default(), |all, reported| Reported {
+                announced: all.announced || reported.announced,
+                tracked: all.tracked || reported.tracked,
+            })
     }
 
-    /// Whether a job's start is recorded, and not announced.
+    /// Returns whether a job's start is recorded and not announced.
     pub fn is_unannounced(&self, id: &JobId) -> bool {
         self.keys.iter().any(|known| {
-            known.unreported.is_some() && !known.reported.announced && known.job.id == *id
+            known.unreported_choice.is_some() && !known.reported.announced && known.job.id == *id
         })
     }
 
-    /// With a claim. A call that is given up is not forgotten before a job starts: if the slot is
-    /// busy, it may be with that call's job.
-    pub fn claimed(&self, claim: Claim) -> Self {
-        Self {
-            claim: Some(claim),
-            ..self.clone()
-        }
-    }
-
-    /// Whether this call's outcome is still open.
+    /// Returns whether the outcome of this call is still unknown.
     fn is_open(&self, attempt: Uuid) -> bool {
         self.open_calls().any(|call| call.attempt == attempt)
     }
 
-    /// Transition: no job of this call runs. Its claim is given back, whatever else has happened since.
+    /// Transition: a call is about to be made, by an invocation with this deadline. A call that is given up is
+    /// kept until a job starts: if the slot is busy, that call's job may be the reason.
+    pub fn claimed(&self, call: &Call, until: OffsetDateTime) -> Self {
+        let call = call.clone();
+        Self {
+            claim: Some(Claim { until, call }),
+            ..self.clone()
+        }
+    }
+
+    /// Transition: a call started no job, or its job ended in failure. Its claim is released, whatever else has
+    /// happened since.
     pub fn claim_released(&self, attempt: Uuid) -> Self {
         let mut record = self.clone();
         record.claim = record.claim.filter(|claim| claim.call.attempt != attempt);
-        record.unknown.retain(|call| call.attempt != attempt);
+        record.unknown_calls.retain(|call| call.attempt != attempt);
         record
     }
 
-    /// Transition: a call started a job. Whoever has to report its start does so until this moment;
-    /// none: nobody is to be told.
+    /// Transition: a call started a job. `report_until` is the deadline of the invocation that reports the start,
+    /// or `None` if starts are not reported.
     pub fn job_started(
         &self,
         call: &Call,
         job: &Job,
-        reported_until: Option<OffsetDateTime>,
+        report_until: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Self {
         let mut record = self.claim_released(call.attempt);
-        // The calls before it found the slot free, or are reconciled: no job of theirs runs.
+        // Earlier calls found the slot free, or are reconciled: no job of theirs runs.
         record
-            .unknown
+            .unknown_calls
             .retain(|unknown| unknown.called_at > call.called_at);
-        // Whoever lost its claim may be late.
+        // An invocation that lost its claim may write late.
         keep_later(&mut record.jobs, job, now);
-        record.keys.push(Arc::new(Known {
+        record.keys.push(KnownKey {
             key: digest(&call.request),
             job: job.clone(),
-            unreported: reported_until.map(|_| call.choice.clone()),
+            unreported_choice: report_until.map(|_| call.choice.clone()),
             reported: Reported::default(),
-        }));
+        });
         keep_newest(&mut record.keys, MAX_KEYS);
-        if let Some(reported_until) = reported_until {
-            record.unreported.push(Unreported {
-                started: Started {
-                    request: call.request.clone(),
-                    choice: call.choice.clone(),
-                    job: job.clone(),
-                },
-                reported_until,
+        if let Some(report_until) = report_until {
+            record.unreported_starts.push(UnreportedStart {
+                started: StartedJob::new(call, job.clone()),
+                report_until,
+                reported: Reported::default(),
             });
-            keep_newest_within(&mut record.unreported, MAX_UNREPORTED);
+            keep_newest_within(&mut record.unreported_starts, MAX_UNREPORTED);
         }
         record
     }
 
-    /// Transition: a job was found for a call that somebody left behind, unless that is settled already.
+    /// Transition: a job was found for a call that an earlier invocation left behind. Changes nothing if the
+    /// call is reconciled already.
     pub fn job_found(
         &self,
         call: &Call,
         job: &Job,
-        reported_until: Option<OffsetDateTime>,
+        report_until: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Self {
         if !self.is_open(call.attempt) {
             return self.clone();
         }
-        self.job_started(call, job, reported_until, now)
+        self.job_started(call, job, report_until, now)
     }
 
-    /// Transition: a call's outcome is unknown and no job was found for it, unless that is settled
-    /// already.
+    /// Transition: a call's outcome is unknown and no job was found for it. Changes nothing if the call is
+    /// reconciled already.
     pub fn outcome_unknown(&self, call: &Call) -> Self {
         if !self.is_open(call.attempt) {
             return self.clone();
         }
         let mut record = self.claim_released(call.attempt);
-        record.unknown.push(call.clone());
-        record.unknown.sort_by_key(|call| call.called_at);
-        keep_newest_within(&mut record.unknown, MAX_UNKNOWN);
+        record.unknown_calls.push(call.clone());
+        record.unknown_calls.sort_by_key(|call| call.called_at);
+        keep_newest_within(&mut record.unknown_calls, MAX_UNKNOWN);
         record
     }
 
-    /// Transition: a job's start is reported so far.
-    pub fn start_reported(&self, id: &JobId, reported: Reported) -> Self {
+    /// Transition: a job's `STARTED` is published, or there is no event bus.
+    pub fn start_announced(&self, id: &JobId) -> Self {
+        self.start_reported(id, |reported| reported.announced = true)
+    }
+
+    /// Transition: a message that tracks a job is in the waiting queue, or jobs are not tracked.
+    pub fn tracking_queued(&self, id: &JobId) -> Self {
+        self.start_reported(id, |reported| reported.tracked = true)
+    }
+
+    fn start_reported(&self, id: &JobId, change: impl Fn(&mut Reported)) -> Self {
         let mut record = self.clone();
-        let known = record.keys.iter_mut().filter(|known| known.job.id == *id);
-        for known in known {
-            let known = Arc::make_mut(known);
-            known.reported.announced |= reported.announced;
-            known.reported.tracked |= reported.tracked;
+        for known in record.keys.iter_mut().filter(|known| known.job.id == *id) {
+            change(&mut known.reported);
             if known.reported.is_complete() {
-                known.unreported = None;
+                known.unreported_choice = None;
             }
         }
-        if reported.is_complete() || record.reported(id).is_complete() {
-            record
-                .unreported
-                .retain(|unreported| unreported.started.job.id != *id);
+        for unreported in &mut record.unreported_starts {
+            if unreported.started.job.id == *id {
+                change(&mut unreported.reported);
+            }
         }
+        record
+            .unreported_starts
+            .retain(|unreported| !unreported.reported.is_complete());
         record
     }
 
-    /// Transition: a job failed, under its two names. It covers nothing, and its requests' keys are new.
+    /// Transition: a job failed, under its two ids. It covers nothing, and the keys of its requests are new.
     pub fn job_failed(
         &self,
         job: &Job,
@@ -375,16 +396,16 @@ impl Record {
         now: OffsetDateTime,
     ) -> Self {
         let mut record = self.clone();
-        // By whichever name it was recorded.
+        // It may be recorded under either id.
         let failed =
             |other: &Job| [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str());
         record.jobs.retain(|other| !failed(other));
         record.keys.retain(|known| !failed(&known.job));
         record.succeeded.retain(|other| !failed(other));
         record
-            .unreported
+            .unreported_starts
             .retain(|unreported| !failed(&unreported.started.job));
-        // What ran, or succeeded, before still covers what it covered.
+        // A job before it that runs, or succeeded, still covers what it covered.
         let known = record.keys.iter().map(|known| &known.job);
         for other in known.chain(&record.succeeded) {
             if other.job_type == job.job_type {
@@ -394,7 +415,7 @@ impl Record {
         record
     }
 
-    /// Transition: a job's end is announced, under its two names.
+    /// Transition: a job's end is announced, under its two ids.
     pub fn job_ended(
         &self,
         job: &Job,
@@ -411,20 +432,16 @@ impl Record {
                 record
             }
         };
-        record.push_ended(job.id.as_str(), entity_resolution_job_id);
-        record
-    }
-
-    fn push_ended(&mut self, id: &str, entity_resolution_job_id: &str) {
-        self.ended.push(Ended {
-            id: id.to_owned(),
+        record.ended.push(AnnouncedEnd {
+            id: job.id.as_str().to_owned(),
             entity_resolution_job_id: entity_resolution_job_id.to_owned(),
         });
-        keep_newest(&mut self.ended, MAX_ENDED);
+        keep_newest(&mut record.ended, MAX_ENDED);
+        record
     }
 }
 
-/// Of each type the job that started last.
+/// Keeps, of each type, the job that started last.
 fn keep_later(jobs: &mut Vec<Job>, job: &Job, now: OffsetDateTime) {
     let later = |other: &Job| {
         other.job_type == job.job_type
@@ -437,7 +454,7 @@ fn keep_later(jobs: &mut Vec<Job>, job: &Job, now: OffsetDateTime) {
     }
 }
 
-/// Whether a job's start is later than the clocks of two execution environments may differ.
+/// Returns whether a job's start is later than the clocks of two execution environments may differ.
 fn is_in_the_future(job: &Job, now: OffsetDateTime) -> bool {
     job.started_at > now.saturating_add(CLOCK_DIFFERENCE)
 }
@@ -446,8 +463,8 @@ fn keep_newest<T>(items: &mut Vec<T>, most: usize) {
     items.drain(..items.len().saturating_sub(most));
 }
 
-/// Keeps the newest, and at least one.
-fn keep_newest_within<T: Serialize>(items: &mut Vec<T>, Bound { count, bytes }: Bound) {
+/// Keeps the newest items within a limit, and at least one.
+fn keep_newest_within<T: Serialize>(items: &mut Vec<T>, Limit { count, bytes }: Limit) {
     keep_newest(items, count);
     let size = |item: &T| serde_json::to_string(item).map_or(0, |json| json.len());
     while items.len() > 1 && items.iter().map(size).sum::<usize>() > bytes {
@@ -459,7 +476,7 @@ fn digest(request: &Request) -> Uuid {
     /// The namespace of these digests: a random UUID, never to be changed.
     const KEYS: Uuid = Uuid::from_u128(0x5c1b_2f0e_93d7_4a41_8be6_7f0d_44a9_c210);
     // A record is of one target.
-    let key = [request.asked(), &request.name].join(" ");
+    let key = [request.named_type(), &request.idempotency_key].join(" ");
     Uuid::new_v5(&KEYS, key.as_bytes())
 }
 

@@ -6,9 +6,9 @@
 //! ```text
 //! payload ── input::parse ──▶ Request (one per target)                       pure
 //! Request ── ledger: known or covered? ──▶ Covered | Claim                   DynamoDB, or memory
-//! Request ── job_type: by_wish, or by_facts for AUTO ──▶ Choice              pure
+//! Request ── job_type: by_request, or by_facts for AUTO ──▶ Choice              pure
 //! Choice  ── clean_rooms::populate ──▶ Started | Refused | Busy | Unavailable | Unknown
-//!              Started           → recorded in the ledger
+//!              Started              → recorded in the ledger
 //!              Refused           → REJECTED
 //!              Busy, Unavailable → waiting line
 //!              Unknown           → workflow: is there a job? → Started | waiting line

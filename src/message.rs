@@ -5,8 +5,8 @@ use time::OffsetDateTime;
 
 use crate::choice::Decision;
 use crate::clock::timestamp;
-use crate::job::{JobId, Started};
-use crate::job_type::{JobType, WishedBy};
+use crate::job::{JobId, StartedJob};
+use crate::job_type::{JobType, TypeSource};
 use crate::request::{Request, Trigger};
 
 #[derive(Serialize)]
@@ -16,17 +16,17 @@ struct Message<'a> {
     request: RequestObject<'a>,
     trigger: Option<&'a Trigger>,
     waiting_since: Option<String>,
-    /// The job that is to be followed to its end.
-    watch: Option<Watch<'a>>,
-    /// Whether the request's name is its own; outcome events have no other. True where it is left out.
+    /// The job that is tracked to its end.
+    watch: Option<TrackedJob<'a>>,
+    /// Whether the `requestId` is the caller's or the event's: outcome events have no other. Left out if it is.
     #[serde(skip_serializing_if = "Clone::clone")]
     request_id_given: bool,
 }
 
-/// A job to be followed, as it is read again.
+/// A job that is tracked.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Watch<'a> {
+struct TrackedJob<'a> {
     #[serde(flatten)]
     id: &'a JobId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ struct Watch<'a> {
     answered_at: String,
 }
 
-/// The request object of one target, with its name and time.
+/// The request object of one target, with its idempotency key and time.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestObject<'a> {
@@ -50,26 +50,27 @@ struct RequestObject<'a> {
     dry_run: bool,
 }
 
-/// The message of a request, or of its job that is to be followed; `crate::input` reads it.
+/// The message of a request, or of a job that is tracked for it. `crate::input` reads it.
 pub fn message(
     request: &Request,
     since: Option<OffsetDateTime>,
-    watch: Option<&Started>,
+    tracked: Option<&StartedJob>,
 ) -> String {
     let message = Message {
         version: 1,
         request: RequestObject {
             membership_identifier: request.target.membership.as_str(),
             id_mapping_table_identifier: request.target.table.as_str(),
-            job_type: (request.wished_by != WishedBy::Setting).then_some(request.wish.as_str()),
-            request_id: &request.name,
+            job_type: (request.type_source != TypeSource::Setting)
+                .then_some(request.requested_type.as_str()),
+            request_id: &request.idempotency_key,
             time: timestamp(request.time),
             dry_run: request.dry_run,
         },
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),
-        request_id_given: request.named,
-        watch: watch.map(|Started { choice, job, .. }| Watch {
+        request_id_given: request.key_is_given,
+        watch: tracked.map(|StartedJob { choice, job, .. }| TrackedJob {
             id: &job.id,
             job_type: job.job_type,
             decision: &choice.decision,
@@ -77,10 +78,9 @@ pub fn message(
             answered_at: timestamp(job.answered_at),
         }),
     };
-    // Strings and numbers can always be written; SQS refuses an empty message, and nothing is lost.
+    // Strings and numbers can always be serialized. If not, SQS refuses the empty message, and nothing is lost.
     let text = serde_json::to_string(&message).unwrap_or_default();
-    // SQS takes no others than #x9, #xA, #xD, #x20 to #xD7FF, #xE000 to #xFFFD and those beyond
-    // (SendMessage in its API reference). What stands in a JSON string may be escaped.
+    // SQS refuses these characters (SendMessage in its API reference). In a JSON string they may be escaped.
     text.replace('\u{fffe}', "\\ufffe")
         .replace('\u{ffff}', "\\uffff")
 }

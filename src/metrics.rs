@@ -110,13 +110,13 @@ impl Metrics {
     }
 
     /// A job was started.
-    pub fn started(&self, target: &Target) {
+    pub fn job_started(&self, target: &Target) {
         self.count(Metric::JobsStarted);
         *self.lock().started.entry(target.clone()).or_default() += 1;
     }
 
     /// It took so long.
-    pub fn took(&self, metric: Metric, time: Duration) {
+    pub fn record_duration(&self, metric: Metric, time: Duration) {
         let value = match metric.unit() {
             "Milliseconds" => time.as_secs_f64() * 1_000.0,
             _ => time.as_secs_f64(),
@@ -267,12 +267,12 @@ mod tests {
     fn a_line_has_what_was_measured_and_one_more_for_each_table() {
         let metrics = Metrics::default();
         metrics.count(Metric::ColdStart);
-        metrics.started(&target(1));
-        metrics.started(&target(2));
-        metrics.started(&target(1));
-        metrics.took(Metric::PopulateLatency, Duration::from_millis(250));
-        metrics.took(Metric::WaitSeconds, Duration::from_millis(1_500));
-        metrics.took(Metric::WaitSeconds, Duration::from_secs(60));
+        metrics.job_started(&target(1));
+        metrics.job_started(&target(2));
+        metrics.job_started(&target(1));
+        metrics.record_duration(Metric::PopulateLatency, Duration::from_millis(250));
+        metrics.record_duration(Metric::WaitSeconds, Duration::from_millis(1_500));
+        metrics.record_duration(Metric::WaitSeconds, Duration::from_secs(60));
         let lines = serde_json::to_value(metrics.lines("populator", "request", AT)).unwrap();
         let [all, one, two] = &lines.as_array().unwrap()[..] else {
             panic!()
@@ -316,7 +316,7 @@ mod tests {
     fn a_line_has_at_most_a_hundred_values_of_a_metric() {
         let metrics = Metrics::default();
         for _ in 0..150 {
-            metrics.took(Metric::PopulateLatency, Duration::from_millis(1));
+            metrics.record_duration(Metric::PopulateLatency, Duration::from_millis(1));
         }
         let lines = serde_json::to_value(metrics.lines("populator", "r", AT)).unwrap();
         assert_eq!(lines[0]["PopulateLatency"].as_array().unwrap().len(), 100);

@@ -1,4 +1,4 @@
-//! Outcomes (contract section 3) and their publication to EventBridge.
+//! Outcomes (contract section 3): what a request came to, or how a job ended, as others learn it.
 
 mod facts;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::choice::{Choice, Decision, Facts};
 use crate::error::{Error, ErrorType, shortened};
-use crate::job::{End, IdentifiedBy, Job, JobId, Started};
+use crate::job::{EndedJob, IdentifiedBy, Job, JobEnd, JobId, StartedJob};
 use crate::job_type::JobType;
 use crate::request::{Request, Trigger};
 use crate::target::Identifier;
@@ -20,20 +20,19 @@ use crate::target::Identifier;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutcomeKind {
-    /// PopulateIdMappingTable answered with a job id, or a job whose start answered nothing was
-    /// found.
+    /// PopulateIdMappingTable answered with a job id, or the job of a lost answer was found.
     Started,
-    /// A job that started after this news, or this very request's own, covers it.
+    /// A job that started after the change, or the request's own, covers it.
     Covered,
-    /// It cannot be done now, and stands in the waiting line.
+    /// It cannot be done now, and is in the waiting queue.
     Waiting,
     /// It will never work as it is; a person must act.
     Rejected,
     /// A dry run's answer.
     Planned,
-    /// The job ended, and the table is fresh.
+    /// The job succeeded.
     Succeeded,
-    /// The job ended, and the table is not fresh.
+    /// The job failed.
     Failed,
 }
 
@@ -51,7 +50,7 @@ impl OutcomeKind {
         }
     }
 
-    /// The `detail-type` of its event; none: it is not published.
+    /// The `detail-type` of its event. Returns `None` if it is not published.
     pub fn detail_type(self) -> Option<&'static str> {
         match self {
             Self::Started => Some("ID Mapping Job Started"),
@@ -64,8 +63,8 @@ impl OutcomeKind {
         }
     }
 
-    /// Whether an event with this `detail-type` is an outcome, of this function or of another one like
-    /// it, so that no two stacks feed each other.
+    /// Returns whether an event with this `detail-type` is an outcome of this function, or of another deployment of
+    /// it. Such events are ignored, so that two deployments do not trigger each other.
     pub fn is_detail_type(detail_type: &str) -> bool {
         Self::ALL
             .iter()
@@ -90,9 +89,9 @@ impl OutcomeKind {
 pub enum Plan {
     /// Start a job.
     Start,
-    /// Nothing: a job covers it.
+    /// Do nothing: a job covers it.
     Covered,
-    /// Wait: the slot is taken, an outcome is unknown, or the news settles.
+    /// Wait: the slot is taken, an outcome is unknown, or `SETTLE_TIME` is not over.
     Wait,
 }
 
@@ -149,7 +148,7 @@ impl Outcome {
         }
     }
 
-    /// A job covers the request. Nothing was sent for it, and so no job type.
+    /// A job covers the request. No job type was sent for it.
     pub fn covered(request: &Request, choice: Option<&Choice>, job: &JobId) -> Self {
         Self {
             job_type: None,
@@ -157,7 +156,7 @@ impl Outcome {
         }
     }
 
-    /// The request stands in the waiting line, and why.
+    /// The request is in the waiting queue, and why.
     pub fn waiting(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
         Self {
             error: Some(error),
@@ -170,7 +169,7 @@ impl Outcome {
         let since = request.waiting_since.or(request.sent_at);
         Self {
             error: Some(error),
-            // What is moved back from the dead-letter queue, and rejected again, is another rejection.
+            // A request that is redriven from the dead-letter queue and rejected again is another rejection.
             event_id: event_id(
                 OutcomeKind::Rejected,
                 request,
@@ -180,32 +179,32 @@ impl Outcome {
         }
     }
 
-    /// A job ended, and how; the moment when that was seen stands for an end that is not told.
-    pub fn ended(started: &Started, end: End, seen_at: OffsetDateTime) -> Self {
-        let Started {
+    /// A job ended. Where Entity Resolution does not tell when, it is when that was seen.
+    pub fn ended(started: &StartedJob, ended: EndedJob, seen_at: OffsetDateTime) -> Self {
+        let StartedJob {
             request,
             choice,
             job,
         } = started;
-        let kind = match end.failed {
-            None => OutcomeKind::Succeeded,
-            Some(_) => OutcomeKind::Failed,
+        let kind = match ended.end() {
+            JobEnd::Succeeded => OutcomeKind::Succeeded,
+            JobEnd::Failed => OutcomeKind::Failed,
         };
-        let error = end.failed.map(|said| {
+        let error = ended.failure.map(|failure| {
             let message = format!(
                 "ID mapping job {} of {} failed: {}; look at it at Entity Resolution",
                 job.id.as_str(),
                 request.target,
-                shortened(&said)
+                shortened(&failure)
             );
             Error::new(ErrorType::JobFailed, message)
         });
         Self {
             error,
-            started_at: Some(end.started_at),
-            ended_at: Some(end.ended_at.unwrap_or(seen_at)),
-            identified_by: Some(end.identified_by),
-            metrics: Some(end.metrics),
+            started_at: Some(ended.started_at),
+            ended_at: Some(ended.ended_at.unwrap_or(seen_at)),
+            identified_by: Some(ended.identified_by),
+            metrics: Some(ended.metrics),
             ..Self::of(kind, request, Some(choice), Some(&job.id))
         }
     }
@@ -252,13 +251,18 @@ impl Outcome {
     }
 }
 
-/// The same outcome of the same request, and of the job where there is one (of a rejection: since when it
-/// waited), has the same id whenever it is published: a UUID of version 5 over them. Outcome, job and
-/// moment have fixed alphabets, so that nothing in the key can run into them.
+/// A UUID of version 5 made of the outcome, the request's key, and a distinction: the job's id, or since when a
+/// rejected request waited. So the same outcome has the same id whenever it is published. Outcome and distinction
+/// have fixed alphabets, so no key can be mistaken for a part of them.
 fn event_id(outcome: OutcomeKind, request: &Request, distinction: Option<&str>) -> Uuid {
     /// The namespace of these ids: a random UUID, never to be changed.
     const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1b_e2a3_8d14);
-    let name = [outcome.as_str(), distinction.unwrap_or("-"), &request.key()].join(" ");
+    let name = [
+        outcome.as_str(),
+        distinction.unwrap_or("-"),
+        &request.scoped_key(),
+    ]
+    .join(" ");
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }
 

@@ -1,9 +1,9 @@
-//! What is asked for: one ID mapping table, the job type, and when its data changed.
+//! What is asked for: one ID mapping table, a job type, and since when the table's data is out of date.
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::job_type::{Wish, WishedBy};
+use crate::job_type::{RequestedType, TypeSource};
 use crate::target::Target;
 
 /// One ID mapping table to be populated.
@@ -12,27 +12,28 @@ use crate::target::Target;
 pub struct Request {
     /// The table.
     pub target: Target,
-    /// The wished job type.
-    pub wish: Wish,
-    /// Who wished it.
-    pub wished_by: WishedBy,
-    /// The name by which a repeat is known, before it is joined with target and wish.
-    pub name: String,
-    /// Whether the name is the request's own: the caller's `requestId` or the event's `id`.
-    pub named: bool,
-    /// When the news happened; never after the arrival.
+    /// The job type that is asked for.
+    pub requested_type: RequestedType,
+    /// Where the requested type comes from.
+    pub type_source: TypeSource,
+    /// The name by which a repeat is recognised: the caller's `requestId`, the event's `id`, or one of the
+    /// invocation or message that brought the request.
+    pub idempotency_key: String,
+    /// Whether the caller or the event gave the idempotency key.
+    pub key_is_given: bool,
+    /// When the data changed. It is never after the arrival.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     pub time: OffsetDateTime,
-    /// Say what would be done, and do nothing.
+    /// Whether to tell what would be done, and do nothing.
     #[serde(skip)]
     pub dry_run: bool,
-    /// The EventBridge event that asked; none for a bare request.
+    /// The EventBridge event that asked. `None` for a bare request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
-    /// Since when it stands in the waiting line; none: it does not.
+    /// Since when the request is in the waiting queue. `None` if it is not.
     #[serde(skip)]
     pub waiting_since: Option<OffsetDateTime>,
-    /// When its SQS message was sent; none: it came in none.
+    /// When its SQS message was sent. `None` if it came in none.
     #[serde(skip)]
     pub sent_at: Option<OffsetDateTime>,
     /// After how long its SQS message is delivered again, as far as its receives tell.
@@ -43,27 +44,32 @@ pub struct Request {
 impl Request {
     /// The caller's `requestId` or the event's `id`.
     pub fn request_id(&self) -> Option<&str> {
-        self.named.then_some(self.name.as_str())
+        self.key_is_given.then_some(self.idempotency_key.as_str())
     }
 
-    /// Since when it waits: since it was put in the waiting queue, or its message was sent, or now.
+    /// Since when the request waits: since it was put in the waiting queue, or its message was sent, or now.
     pub fn waits_since(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.waiting_since.or(self.sent_at).unwrap_or(now)
     }
 
-    /// The job type that the request itself asks for, empty if it names none: a repeat is the same
-    /// request whatever `DEFAULT_JOB_TYPE` says by then.
-    pub fn asked(&self) -> &'static str {
-        match self.wished_by {
-            WishedBy::Request => self.wish.as_str(),
-            WishedBy::Setting | WishedBy::DeleteRequest => "",
+    /// The job type that the request itself names, or an empty text. A repeat is the same request whatever
+    /// `DEFAULT_JOB_TYPE` is by then.
+    pub fn named_type(&self) -> &'static str {
+        match self.type_source {
+            TypeSource::Request => self.requested_type.as_str(),
+            TypeSource::Setting | TypeSource::DeleteRequest => "",
         }
     }
 
-    /// The key by which a repeat is known: the name joined with target and requested job type, which
-    /// have a fixed alphabet and so cannot run into the name.
-    pub fn key(&self) -> String {
-        [&self.target.to_string(), self.asked(), &self.name].join(" ")
+    /// The idempotency key with the target and the named job type. These two have a fixed alphabet, so no
+    /// idempotency key can be mistaken for a part of them.
+    pub fn scoped_key(&self) -> String {
+        [
+            &self.target.to_string(),
+            self.named_type(),
+            &self.idempotency_key,
+        ]
+        .join(" ")
     }
 }
 

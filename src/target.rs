@@ -160,14 +160,14 @@ pub(crate) fn is_account(text: &str) -> bool {
 /// Where the function runs; ARNs in outcome events are built from it, ARNs that come in are
 /// checked against it (contract sections 1 and 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct AwsLocation {
     partition: String,
     region: String,
     /// None where the function's ARN is none (local emulators): then it is not checked.
     account: Option<String>,
 }
 
-impl Home {
+impl AwsLocation {
     /// From the ARN with which the function was invoked. Where that is none: partition `aws`,
     /// the given Region (`AWS_REGION`), and an account that is not checked.
     pub fn of(invoked_function_arn: &str, region: &str) -> Self {
@@ -324,39 +324,47 @@ mod tests {
     }
 
     #[test]
-    fn home_comes_from_the_function_arn_and_checks_every_part() {
-        let home = Home::of(
+    fn location_comes_from_the_function_arn_and_checks_every_part() {
+        let location = AwsLocation::of(
             "arn:aws:lambda:eu-west-1:123456789012:function:populator:live",
             "us-east-1",
         );
-        assert_eq!(home.check(&arn("aws", "eu-west-1", "123456789012")), Ok(()));
+        assert_eq!(
+            location.check(&arn("aws", "eu-west-1", "123456789012")),
+            Ok(())
+        );
         for other in [
             arn("aws-cn", "eu-west-1", "123456789012"),
             arn("aws", "us-east-1", "123456789012"),
             arn("aws", "eu-west-1", "210987654321"),
         ] {
-            assert!(home.check(&other).is_err(), "{other:?}");
+            assert!(location.check(&other).is_err(), "{other:?}");
         }
         let target = arn("aws", "eu-west-1", "123456789012").target;
         assert_eq!(
-            home.table_arn(&target),
+            location.table_arn(&target),
             format!("arn:aws:cleanrooms:eu-west-1:123456789012:membership/{M}/idmappingtable/{T}")
         );
     }
 
     #[test]
     fn without_a_function_arn_the_region_is_checked_and_the_account_is_not() {
-        let home = Home::of("function-arn", "eu-west-1");
-        assert_eq!(home.check(&arn("aws", "eu-west-1", "999999999999")), Ok(()));
+        let location = AwsLocation::of("function-arn", "eu-west-1");
+        assert_eq!(
+            location.check(&arn("aws", "eu-west-1", "999999999999")),
+            Ok(())
+        );
         assert!(
-            home.check(&arn("aws", "us-east-1", "999999999999"))
+            location
+                .check(&arn("aws", "us-east-1", "999999999999"))
                 .is_err()
         );
         assert!(
-            home.check(&arn("aws-us-gov", "eu-west-1", "999999999999"))
+            location
+                .check(&arn("aws-us-gov", "eu-west-1", "999999999999"))
                 .is_err()
         );
         let target = arn("aws", "eu-west-1", "999999999999").target;
-        assert!(home.membership_arn(&target).contains(":000000000000:"));
+        assert!(location.membership_arn(&target).contains(":000000000000:"));
     }
 }

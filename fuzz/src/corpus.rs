@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use id_mapping_populator::input::{Content, Delivery};
-use id_mapping_populator::job::{Call, JobEnd, Started};
+use id_mapping_populator::job::{Call, JobEnd, StartedJob};
 use id_mapping_populator::ledger::{Record, Waiter, Waiters};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -153,7 +153,7 @@ fn in_a_batch(body: &str) -> String {
 }
 
 /// The job that a sample asks to follow, if it is one.
-fn watched(sample: &Value) -> Option<Started> {
+fn watched(sample: &Value) -> Option<StartedJob> {
     let messages = match WITHOUT_TABLES.read(&round_trip::in_sqs(&sample.to_string())) {
         Ok(Delivery::Batch(messages)) => messages,
         _ => return None,
@@ -161,7 +161,7 @@ fn watched(sample: &Value) -> Option<Started> {
     messages
         .into_iter()
         .find_map(|message| match message.content {
-            Ok(Content::Watch(started)) => Some(*started),
+            Ok(Content::Track(started)) => Some(*started),
             _ => None,
         })
 }

@@ -11,7 +11,7 @@ use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator, Response};
 use id_mapping_populator::input;
 use id_mapping_populator::input::{Arrival, Delivery, Payload};
-use id_mapping_populator::target::Home;
+use id_mapping_populator::target::AwsLocation;
 use time::{Duration, OffsetDateTime};
 use tokio::runtime::{Builder, Runtime};
 
@@ -41,7 +41,7 @@ pub static WITH_TABLE: LazyLock<Function> = LazyLock::new(|| {
 /// The function with its settings.
 pub struct Function {
     settings: Settings,
-    home: Home,
+    location: AwsLocation,
     populator: Populator,
     runtime: Runtime,
 }
@@ -65,7 +65,7 @@ impl Function {
             .build();
         Self {
             populator: Populator::new(settings.clone(), &config, Clock::new(|| NOW)),
-            home: Home::of(ARN, REGION),
+            location: AwsLocation::of(ARN, REGION),
             settings,
             runtime: Builder::new_current_thread()
                 .enable_time()
@@ -79,7 +79,7 @@ impl Function {
         let arrival = Arrival {
             request_id: REQUEST_ID,
             at: NOW,
-            home: &self.home,
+            location: &self.location,
             settings: &self.settings,
         };
         input::parse(payload, &arrival)

@@ -65,7 +65,7 @@ fn check_content(function: &Function, content: &Content) {
     match content {
         Content::Requests(requests) => {
             assert!((1..=MAX_REQUESTS).contains(&requests.len()));
-            let mut keys: Vec<String> = requests.iter().map(Request::key).collect();
+            let mut keys: Vec<String> = requests.iter().map(Request::scoped_key).collect();
             keys.sort_unstable();
             keys.dedup();
             assert_eq!(keys.len(), requests.len(), "a request is there twice");
@@ -75,7 +75,7 @@ fn check_content(function: &Function, content: &Content) {
                 round_trip::of_a_request(function, request);
             }
         }
-        Content::Watch(started) => {
+        Content::Track(started) => {
             check_request(&started.request);
             round_trip::of_a_job(function, started);
         }
@@ -84,7 +84,7 @@ fn check_content(function: &Function, content: &Content) {
 }
 
 fn check_request(request: &Request) {
-    assert!((1..=MAX_NAME).contains(&request.name.chars().count()));
+    assert!((1..=MAX_NAME).contains(&request.idempotency_key.chars().count()));
     assert!(request.time <= NOW);
     assert!(request.waiting_since.is_none_or(|since| since <= NOW));
 }

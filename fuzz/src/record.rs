@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use id_mapping_populator::input::{Content, Delivery, Payload};
-use id_mapping_populator::job::{JobEnd, Started};
+use id_mapping_populator::job::{JobEnd, StartedJob};
 use id_mapping_populator::job_type::JobType;
-use id_mapping_populator::ledger::{Record, Reported, Verdict, Waiter, Waiters};
+use id_mapping_populator::ledger::{Record, Verdict, Waiter, Waiters};
 use id_mapping_populator::message as waiting;
 use id_mapping_populator::request::Request;
 use serde_json::json;
@@ -46,7 +46,7 @@ pub fn check(bytes: &[u8]) {
         record.is_ended(id.as_str());
         record.reported(id);
         record.is_unannounced(id);
-        record.start_reported(id, Reported::default());
+        record.start_announced(id).tracking_queued(id);
     }
     for job in record.recent() {
         record.job_ended(job, "other", JobEnd::Failed, NOW);
@@ -65,7 +65,7 @@ pub fn check(bytes: &[u8]) {
     for request in REQUESTS.iter() {
         check_rules(&record, request);
     }
-    let unreported = record.unreported(&REQUESTS[0], NOW);
+    let unreported = record.unreported(&REQUESTS[0], NOW, |_| false);
     // The function keeps four, and this request's own may be one more.
     for started in unreported.iter().rev().take(5) {
         check_rules(&record, &started.request);
@@ -93,7 +93,7 @@ fn check_waiters(waiters: &Waiters) {
     for request in REQUESTS.iter() {
         waiters.ahead_of(request, NOW, |_| false);
         let of_it = |waiter: &&Waiter| *waiter.target() == request.target;
-        let joined = waiters.living(NOW).joined(&Waiter::new(request, NOW));
+        let joined = waiters.expired(NOW).joined(&Waiter::new(request, NOW));
         assert!(joined.live(NOW).any(|waiter| of_it(&waiter)));
         for waiter in joined.live(NOW).filter_map(Waiter::request) {
             assert!(waiter.waiting_since.is_some());
@@ -106,7 +106,7 @@ fn check_waiters(waiters: &Waiters) {
 }
 
 /// A job that is not announced may be put in the waiting queue, and is read again or refused.
-fn check_message(started: &Started) {
+fn check_message(started: &StartedJob) {
     let body = waiting::message(&started.request, Some(NOW), Some(started));
     message::check(body.as_bytes());
 }

@@ -1,7 +1,7 @@
 //! What was accepted is accepted again out of the waiting queue, as the same request.
 
 use id_mapping_populator::input::{Content, Delivery, Payload};
-use id_mapping_populator::job::Started;
+use id_mapping_populator::job::StartedJob;
 use id_mapping_populator::message::message;
 use id_mapping_populator::request::Request;
 use serde_json::json;
@@ -45,21 +45,21 @@ pub fn of_a_request(function: &Function, request: &Request) {
         ..request.clone()
     };
     assert_eq!(*again, expected);
-    assert_eq!(again.key(), request.key());
+    assert_eq!(again.scoped_key(), request.scoped_key());
     assert_eq!(again.request_id(), request.request_id());
     // From now on it does not change, however often it goes through the queue.
     assert_eq!(message(again, again.waiting_since, None), body);
 }
 
 /// A job that is followed is the same job when it comes out of the queue.
-pub fn of_a_job(function: &Function, started: &Started) {
+pub fn of_a_job(function: &Function, started: &StartedJob) {
     let since = started.request.waiting_since.unwrap_or(NOW);
     let body = message(&started.request, Some(since), Some(started));
-    let Content::Watch(again) = read_again(function, &body) else {
+    let Content::Track(again) = read_again(function, &body) else {
         panic!("a job is read again as something else: {body}");
     };
     assert_eq!(again.job.id, started.job.id);
-    assert_eq!(again.request.key(), started.request.key());
+    assert_eq!(again.request.scoped_key(), started.request.scoped_key());
     assert_eq!(again.request.request_id(), started.request.request_id());
 }
 

@@ -23,7 +23,6 @@ use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::job_type::JobType;
@@ -36,11 +35,10 @@ pub enum Answer {
     Started(String),
     /// It will be refused again: a person must act.
     Refused(Error),
-    /// The slot is taken: later it may be free. It is the account's (402), or may be only this
-    /// table's (409).
+    /// The slot is taken. Later it may be free.
     Busy {
-        /// Whether no table of the account can have it.
-        account: bool,
+        /// Whose slot it is.
+        scope: BusyScope,
         /// What was answered.
         error: Error,
     },
@@ -48,6 +46,15 @@ pub enum Answer {
     Unavailable(Error),
     /// A job may have started.
     Unknown(Error),
+}
+
+/// For whom the slot is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyScope {
+    /// For all tables of the account and Region (402).
+    Account,
+    /// For this table. A 409 may be about the table's own state, or about the account's slot.
+    Table,
 }
 
 /// AWS Clean Rooms.
@@ -67,27 +74,27 @@ impl CleanRooms {
         }
     }
 
-    /// Starts a job, within a time.
+    /// Starts a job.
     pub async fn populate(
         &self,
         target: &Target,
         job_type: Option<JobType>,
-        budget: Duration,
+        timeout: Duration,
     ) -> Answer {
         let maybe_sent = MaybeSent::default();
         let config = aws_sdk_cleanrooms::config::Config::builder()
-            .timeout_config(TimeoutConfig::builder().operation_timeout(budget).build())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(timeout).build())
             .interceptor(maybe_sent.clone());
-        let result = self
+        let request = self
             .client
             .populate_id_mapping_table()
             .membership_identifier(target.membership.as_str())
             .id_mapping_table_identifier(target.table.as_str())
             .set_job_type(job_type.map(wire))
             .customize()
-            .config_override(config)
-            .send()
-            .await;
+            .config_override(config);
+        // Boxed, as the work of `call::within`. The SDK ends it in time itself, and so tells whether it was sent.
+        let result = Box::pin(request.send()).await;
         let failure = |error_type, cause: String| {
             Error::new(
                 error_type,
@@ -172,7 +179,11 @@ fn meaning(
         )),
         (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _)
         | (_, 402 | 409) => Answer::Busy {
-            account: status == 402 || matches!(refusal, Refusal::ServiceQuotaExceededException(_)),
+            scope: match refusal {
+                Refusal::ServiceQuotaExceededException(_) => BusyScope::Account,
+                _ if status == 402 => BusyScope::Account,
+                _ => BusyScope::Table,
+            },
             error: with(
                 ErrorType::SlotBusy,
                 "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
@@ -309,11 +320,6 @@ impl ClassifyRetry for OnlyWhatDidNotStart {
 
     fn name(&self) -> &'static str {
         "OnlyWhatDidNotStart"
-    }
-
-    /// The last word: after the SDK's own classifiers.
-    fn priority(&self) -> RetryClassifierPriority {
-        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
 }
 

@@ -76,11 +76,11 @@ fn connector_to_aws() -> SharedHttpConnector {
     SharedHttpConnector::new(connector.build())
 }
 
-/// How something is sent on: within a time, and as part of a trace.
+/// How an event or a message is sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Sending<'a> {
+pub struct SendOptions<'a> {
     /// How long it may take.
-    pub within: Duration,
+    pub timeout: Duration,
     /// X-Ray's header of the invocation, if it has one.
     pub trace_header: Option<&'a str>,
 }

@@ -1,8 +1,8 @@
-//! Where the ledger's items are kept: in DynamoDB, or in memory. One item per table, and one for the slot.
+//! Where the ledger's items are kept: in a DynamoDB table, or in memory. There is one item per ID mapping table,
+//! and one for the job slot.
 
-use std::collections::{BTreeMap, HashMap};
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -14,213 +14,209 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::{Error, ErrorType, shortened, with_causes};
+use super::call::{describe, within};
+use crate::error::{Error, ErrorType};
 use crate::job::Call;
-use crate::ledger::{Claim, Record, Waiters};
+use crate::ledger::{Record, Waiters};
 
-/// The attributes of an item. The partition key is the table's ARN.
+/// The attributes of an item. The partition key is the ID mapping table's ARN.
 const KEY: &str = "idMappingTableArn";
 const REVISION: &str = "revision";
 const RECORD: &str = "record";
 
-/// The partition key of the item for the job slot: no ARN.
+/// The partition key of the item for the job slot. It is no ARN.
 const SLOT: &str = "slot";
 
-/// How often a transition is applied to an item that others change meanwhile.
-const ATTEMPTS: usize = 8;
+/// How often a transition is applied to an item that other invocations change meanwhile.
+const MAX_ATTEMPTS: usize = 8;
 
-/// The tables that a ledger in memory knows; of more, the one that was written longest ago is forgotten.
+/// The most items of a ledger in memory. Of more, the one that was written longest ago is forgotten.
 const MAX_IN_MEMORY: usize = 1_000;
 
 /// The ledger.
 #[derive(Clone, Debug)]
-pub struct Ledger {
-    tables: Store<Record>,
-    slot: Store<Waiters>,
-}
+pub struct Ledger(Store);
 
-/// Items that hold one kind of record.
 #[derive(Clone, Debug)]
-enum Store<R> {
+enum Store {
     DynamoDb { client: Client, table: String },
-    Memory(Arc<Mutex<Memory<R>>>),
+    Memory(Arc<Mutex<Memory>>),
 }
 
-#[derive(Debug)]
-struct Memory<R> {
-    entries: BTreeMap<Arc<str>, Entry<R>>,
-    /// Their keys by their revisions, which count the writes.
-    ages: BTreeMap<Uuid, Arc<str>>,
+#[derive(Debug, Default)]
+struct Memory {
+    items: BTreeMap<String, Stored>,
     writes: u128,
 }
 
+/// What an item holds, as it is kept.
+#[derive(Clone, Debug)]
+struct Stored {
+    /// In JSON.
+    record: String,
+    revision: Uuid,
+}
+
 /// An item as it was read.
-#[derive(Debug)]
-pub struct Entry<R = Record> {
-    key: Arc<str>,
+#[derive(Clone, Debug)]
+pub struct Item<R = Record> {
+    key: String,
     /// What is remembered.
-    pub record: Arc<R>,
-    /// The name of its last write, which no other has; none: nothing was written yet.
+    pub record: R,
+    /// Identifies the item's last write. `None` if nothing was written yet.
     revision: Option<Uuid>,
 }
 
-impl<R> Clone for Entry<R> {
-    fn clone(&self) -> Self {
-        Self {
-            key: self.key.clone(),
-            record: self.record.clone(),
-            revision: self.revision,
-        }
-    }
-}
-
 impl Ledger {
-    /// In this DynamoDB table.
+    /// A ledger in this DynamoDB table.
     pub fn in_dynamodb(config: &aws_config::SdkConfig, table: &str) -> Self {
-        let client = Client::new(config);
-        Self {
-            tables: Store::DynamoDb {
-                client: client.clone(),
-                table: table.to_owned(),
-            },
-            slot: Store::DynamoDb {
-                client,
-                table: table.to_owned(),
-            },
-        }
+        Self(Store::DynamoDb {
+            client: Client::new(config),
+            table: table.to_owned(),
+        })
     }
 
-    /// In memory, as long as the execution environment lasts.
+    /// A ledger in memory, which is kept as long as the execution environment.
     pub fn in_memory() -> Self {
-        Self {
-            tables: Store::in_memory(),
-            slot: Store::in_memory(),
-        }
+        Self(Store::Memory(Arc::default()))
     }
 
-    /// Reads a table's record, consistently.
-    pub async fn read(&self, arn: &str, within: Duration) -> Result<Entry, Error> {
-        self.tables.read(arn, within).await
+    /// Reads a table's item, consistently.
+    pub async fn read(&self, arn: &str, timeout: Duration) -> Result<Item, Error> {
+        self.get(arn, timeout).await
     }
 
-    /// Claims the right to start a job. False: somebody was faster, and the entry shows what they
-    /// did.
-    pub async fn begin(
+    /// Reads the item of the requests that wait for the slot, consistently.
+    pub async fn read_waiters(&self, timeout: Duration) -> Result<Item<Waiters>, Error> {
+        self.get(SLOT, timeout).await
+    }
+
+    /// Claims the right to start a job. Returns whether it is claimed. If it is not, another invocation changed
+    /// the item, and it is as that one wrote it.
+    pub async fn claim(
         &self,
-        entry: &mut Entry,
+        item: &mut Item,
         call: &Call,
         until: OffsetDateTime,
-        within: Duration,
+        timeout: Duration,
     ) -> Result<bool, Error> {
-        let claim = Claim {
-            until,
-            call: call.clone(),
-        };
-        let record = entry.record.claimed(claim);
-        let key = entry.key.clone();
-        let work = pin!(self.tables.replace(entry, record));
-        in_time("PutItem", &key, within, work).await
+        let record = item.record.claimed(call, until);
+        let key = item.key.clone();
+        within(timeout, self.0.replace(item, record))
+            .await
+            .map_err(|cause| unavailable("PutItem", &key, cause))
     }
 
-    /// Applies a transition to a table's record, to what others have written meanwhile if need be.
-    pub async fn update(
+    /// Applies a transition to an item. Where other invocations changed the item since it was read, it is applied
+    /// to what they wrote.
+    pub async fn update<R>(
         &self,
-        entry: &mut Entry,
-        within: Duration,
-        transition: impl Fn(&Record) -> Record,
-    ) -> Result<(), Error> {
-        self.tables.update(entry, within, transition).await
-    }
-
-    /// Reads who waits for the slot, consistently.
-    pub async fn read_waiters(&self, within: Duration) -> Result<Entry<Waiters>, Error> {
-        self.slot.read(SLOT, within).await
-    }
-
-    /// Applies a transition to the requests that wait for the slot.
-    pub async fn update_waiters(
-        &self,
-        entry: &mut Entry<Waiters>,
-        within: Duration,
-        transition: impl Fn(&Waiters) -> Waiters,
-    ) -> Result<(), Error> {
-        self.slot.update(entry, within, transition).await
-    }
-}
-
-impl<R: Default + PartialEq + Serialize + DeserializeOwned> Store<R> {
-    fn in_memory() -> Self {
-        Self::Memory(Arc::new(Mutex::new(Memory {
-            entries: BTreeMap::new(),
-            ages: BTreeMap::new(),
-            writes: 0,
-        })))
-    }
-
-    async fn read(&self, key: &str, within: Duration) -> Result<Entry<R>, Error> {
-        in_time("GetItem", key, within, pin!(self.fetch(key))).await
-    }
-
-    async fn update(
-        &self,
-        entry: &mut Entry<R>,
-        within: Duration,
+        item: &mut Item<R>,
+        timeout: Duration,
         transition: impl Fn(&R) -> R,
-    ) -> Result<(), Error> {
-        let key = entry.key.clone();
-        let work = pin!(async {
-            for _ in 0..ATTEMPTS {
-                let record = transition(&entry.record);
-                if record == *entry.record || self.replace(entry, record).await? {
+    ) -> Result<(), Error>
+    where
+        R: Default + PartialEq + Serialize + DeserializeOwned,
+    {
+        let key = item.key.clone();
+        let work = async {
+            for _ in 0..MAX_ATTEMPTS {
+                let record = transition(&item.record);
+                if record == item.record || self.0.replace(item, record).await? {
                     return Ok(());
                 }
             }
             Err(format!(
-                "others changed the item {ATTEMPTS} times meanwhile"
+                "other invocations changed the item {MAX_ATTEMPTS} times meanwhile"
             ))
-        });
-        in_time("PutItem", &key, within, work).await
+        };
+        within(timeout, work)
+            .await
+            .map_err(|cause| unavailable("PutItem", &key, cause))
     }
 
-    // What DynamoDB needs is boxed: it is large, and part of whatever waits for it.
+    async fn get<R>(&self, key: &str, timeout: Duration) -> Result<Item<R>, Error>
+    where
+        R: Default + DeserializeOwned,
+    {
+        let read = async { decode(key, self.0.get(key).await?) };
+        within(timeout, read)
+            .await
+            .map_err(|cause| unavailable("GetItem", key, cause))
+    }
+}
 
-    async fn fetch(&self, key: &str) -> Result<Entry<R>, String> {
+impl Store {
+    async fn get(&self, key: &str) -> Result<Option<Stored>, String> {
         match self {
             Self::Memory(memory) => {
-                let kept = lock(memory).entries.get(key).cloned();
-                Ok(kept.unwrap_or_else(|| Entry::none(key)))
+                let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(memory.items.get(key).cloned())
             }
-            Self::DynamoDb { client, table } => Box::pin(get_item(client, table, key)).await,
+            Self::DynamoDb { client, table } => get_item(client, table, key).await,
         }
     }
 
-    /// Writes a record in place of the entry's, if nobody changed it. Where somebody did, the entry
-    /// becomes what stands there now.
-    async fn replace(&self, entry: &mut Entry<R>, record: R) -> Result<bool, String> {
-        match self {
-            Self::Memory(memory) => Ok(lock(memory).replace(entry, record)),
+    /// Writes a record if the item did not change since it was read. If it did, the item becomes what is stored
+    /// now. Returns whether the record was written.
+    async fn replace<R>(&self, item: &mut Item<R>, record: R) -> Result<bool, String>
+    where
+        R: Default + Serialize + DeserializeOwned,
+    {
+        let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
+        let written = match self {
+            Self::Memory(memory) => {
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.put(&item.key, json, item.revision)
+            }
             Self::DynamoDb { client, table } => {
-                Box::pin(put_item(client, table, entry, record)).await
+                put_item(client, table, &item.key, json, item.revision).await?
+            }
+        };
+        match written {
+            Written::Yes(revision) => {
+                item.record = record;
+                item.revision = Some(revision);
+                Ok(true)
+            }
+            Written::No(current) => {
+                *item = decode(&item.key, current)?;
+                Ok(false)
             }
         }
     }
 }
 
-impl<R: Default> Entry<R> {
-    fn none(key: &str) -> Self {
-        Self {
-            key: key.into(),
-            record: Arc::default(),
-            revision: None,
+/// Whether a conditional write was done.
+enum Written {
+    /// It was, under this revision.
+    Yes(Uuid),
+    /// It was not: the item changed, and this is stored now.
+    No(Option<Stored>),
+}
+
+impl Memory {
+    fn put(&mut self, key: &str, record: String, read: Option<Uuid>) -> Written {
+        let current = self.items.get(key);
+        if current.map(|current| current.revision) != read {
+            return Written::No(current.cloned());
         }
+        // The number of a write is its revision.
+        self.writes += 1;
+        let revision = Uuid::from_u128(self.writes);
+        self.items
+            .insert(key.to_owned(), Stored { record, revision });
+        if self.items.len() > MAX_IN_MEMORY {
+            let oldest = self.items.iter().min_by_key(|(_, stored)| stored.revision);
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                self.items.remove(&key);
+            }
+        }
+        Written::Yes(revision)
     }
 }
 
-async fn get_item<R: Default + DeserializeOwned>(
-    client: &Client,
-    table: &str,
-    key: &str,
-) -> Result<Entry<R>, String> {
+async fn get_item(client: &Client, table: &str, key: &str) -> Result<Option<Stored>, String> {
     let answer = client
         .get_item()
         .table_name(table)
@@ -228,29 +224,26 @@ async fn get_item<R: Default + DeserializeOwned>(
         .consistent_read(true)
         .send()
         .await
-        .map_err(|error| said(table, &error))?;
-    match answer.item {
-        Some(item) => understood(key, table, &item),
-        None => Ok(Entry::none(key)),
-    }
+        .map_err(|error| refused(table, &error))?;
+    answer.item.map(|item| stored(table, &item)).transpose()
 }
 
-async fn put_item<R: Default + Serialize + DeserializeOwned>(
+async fn put_item(
     client: &Client,
     table: &str,
-    entry: &mut Entry<R>,
-    record: R,
-) -> Result<bool, String> {
+    key: &str,
+    record: String,
+    read: Option<Uuid>,
+) -> Result<Written, String> {
     let revision = Uuid::new_v4();
-    let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
     let put = client
         .put_item()
         .table_name(table)
-        .item(KEY, AttributeValue::S(entry.key.to_string()))
+        .item(KEY, AttributeValue::S(key.to_owned()))
         .item(REVISION, AttributeValue::S(revision.to_string()))
-        .item(RECORD, AttributeValue::S(json))
+        .item(RECORD, AttributeValue::S(record))
         .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    let put = match entry.revision {
+    let put = match read {
         None => put
             .condition_expression("attribute_not_exists(#key)")
             .expression_attribute_names("#key", KEY),
@@ -259,113 +252,78 @@ async fn put_item<R: Default + Serialize + DeserializeOwned>(
             .expression_attribute_names("#revision", REVISION)
             .expression_attribute_values(":read", AttributeValue::S(read.to_string())),
     };
-    let there = match put.send().await {
-        Ok(_) => None,
-        Err(error) => match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
-                Some(item) => Some(understood(&entry.key, table, item)?),
-                // An item that was there and is not any more, or a store that does not tell.
-                None => Some(get_item(client, table, &entry.key).await?),
-            },
-            _ => return Err(said(table, &error)),
-        },
+    let Err(error) = put.send().await else {
+        return Ok(Written::Yes(revision));
     };
-    match there {
-        // The SDK repeats a write whose answer was lost: the one that stands there is ours.
-        Some(there) if there.revision != Some(revision) => {
-            *entry = there;
-            Ok(false)
-        }
-        _ => {
-            entry.record = Arc::new(record);
-            entry.revision = Some(revision);
-            Ok(true)
-        }
+    let current = match error.as_service_error() {
+        Some(PutItemError::ConditionalCheckFailedException(failed)) => match &failed.item {
+            Some(item) => Some(stored(table, item)?),
+            // The item was deleted, or the store does not tell what is stored.
+            None => get_item(client, table, key).await?,
+        },
+        _ => return Err(refused(table, &error)),
+    };
+    // The SDK repeats a write whose answer was lost. Then our own write is stored.
+    if current
+        .as_ref()
+        .is_some_and(|current| current.revision == revision)
+    {
+        return Ok(Written::Yes(revision));
     }
+    Ok(Written::No(current))
 }
 
-impl<R> Memory<R> {
-    fn replace(&mut self, entry: &mut Entry<R>, record: R) -> bool {
-        if let Some(there) = self.entries.get(&entry.key)
-            && there.revision != entry.revision
-        {
-            *entry = there.clone();
-            return false;
-        }
-        self.writes += 1;
-        let revision = Uuid::from_u128(self.writes);
-        entry.record = Arc::new(record);
-        entry.revision = Some(revision);
-        let before = self.entries.insert(entry.key.clone(), entry.clone());
-        if let Some(before) = before.and_then(|before| before.revision) {
-            self.ages.remove(&before);
-        }
-        self.ages.insert(revision, entry.key.clone());
-        if self.entries.len() > MAX_IN_MEMORY
-            && let Some((_, oldest)) = self.ages.pop_first()
-        {
-            self.entries.remove(&oldest);
-        }
-        true
-    }
-}
-
-fn lock<R>(memory: &Mutex<Memory<R>>) -> MutexGuard<'_, Memory<R>> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn understood<R: DeserializeOwned>(
-    key: &str,
+fn stored(
     table: &str,
-    item: &HashMap<String, AttributeValue>,
-) -> Result<Entry<R>, String> {
+    item: &std::collections::HashMap<String, AttributeValue>,
+) -> Result<Stored, String> {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let record = text(RECORD).and_then(|json| serde_json::from_str(json).ok());
+    let record = text(RECORD).cloned();
     let revision = text(REVISION).and_then(|text| Uuid::parse_str(text).ok());
-    match (record, revision) {
-        (Some(record), Some(revision)) => Ok(Entry {
-            key: key.into(),
-            record: Arc::new(record),
-            revision: Some(revision),
-        }),
-        _ => Err(format!(
-            "the item in table {table} is none that this version of the function wrote; look at it, and delete it to \
-             begin anew"
-        )),
-    }
+    record
+        .zip(revision)
+        .map(|(record, revision)| Stored { record, revision })
+        .ok_or_else(|| unreadable(&format!("table {table}")))
 }
 
-async fn in_time<T>(
-    operation: &str,
+fn decode<R: Default + DeserializeOwned>(
     key: &str,
-    within: Duration,
-    work: Pin<&mut impl Future<Output = Result<T, String>>>,
-) -> Result<T, Error> {
-    tokio::time::timeout(within, work)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} ms", within.as_millis())))
-        .map_err(|cause| {
-            Error::new(
-                ErrorType::LedgerUnavailable,
-                format!("{operation} of the ledger's item for {key} failed: {cause}"),
-            )
-        })
+    stored: Option<Stored>,
+) -> Result<Item<R>, String> {
+    let (record, revision) = match stored {
+        None => (R::default(), None),
+        Some(Stored { record, revision }) => (
+            serde_json::from_str(&record).map_err(|_| unreadable("the ledger"))?,
+            Some(revision),
+        ),
+    };
+    Ok(Item {
+        key: key.to_owned(),
+        record,
+        revision,
+    })
 }
 
-fn said<E, R>(table: &str, error: &SdkError<E, R>) -> String
+fn unreadable(place: &str) -> String {
+    format!(
+        "the item in {place} was not written by a version of this function; look at it, and delete it to begin without it"
+    )
+}
+
+fn refused<E, R>(table: &str, error: &SdkError<E, R>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug + 'static,
 {
-    let cause = match error.as_service_error() {
-        Some(refusal) => format!(
-            "{}: {}",
-            refusal.code().unwrap_or("DynamoDB refused it"),
-            shortened(refusal.message().unwrap_or("no message"))
-        ),
-        None => with_causes(error),
-    };
     format!(
-        "{cause}; check dynamodb:GetItem and dynamodb:PutItem on table {table}, and LEDGER_TABLE_NAME"
+        "{}; check dynamodb:GetItem and dynamodb:PutItem on table {table}, and LEDGER_TABLE_NAME",
+        describe(error)
+    )
+}
+
+fn unavailable(operation: &str, key: &str, cause: String) -> Error {
+    Error::new(
+        ErrorType::LedgerUnavailable,
+        format!("{operation} of the ledger's item for {key} failed: {cause}"),
     )
 }

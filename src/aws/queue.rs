@@ -1,14 +1,12 @@
-//! The waiting line (contract section 6): requests that cannot be done now, as messages of an SQS
-//! queue whose consumer is the function; and the dead-letter queue of what was refused meanwhile.
+//! Amazon SQS: the waiting queue, whose consumer is the function, and the dead-letter queue (contract section 6).
 //!
-//! The queue's visibility time-out is the interval between two tries. A message that was sent twice
-//! does no harm: the ledger knows its request.
+//! The waiting queue's visibility timeout is the time between two tries. A message that was sent twice does no
+//! harm: the ledger knows its request.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::operation::send_message::builders::SendMessageFluentBuilder;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends as TraceHeader,
@@ -16,13 +14,14 @@ use aws_sdk_sqs::types::{
 };
 use time::OffsetDateTime;
 
-use super::clients::Sending;
-use crate::error::{Error, ErrorType, shortened, with_causes};
-use crate::job::Started;
+use super::call::{describe, within};
+use super::clients::SendOptions;
+use crate::error::{Error, ErrorType};
+use crate::job::StartedJob;
 use crate::message::message;
 use crate::request::Request;
 
-/// A queue of SQS.
+/// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
     client: Client,
@@ -41,77 +40,78 @@ impl Queue {
         }
     }
 
-    /// Puts a request in the waiting line, where it waits since a moment; none: since its first try,
-    /// which comes after the delay.
-    pub async fn wait(
+    /// Enqueues a request. `since` is when it began to wait, or `None` if that is when it is first tried. It is
+    /// first tried after the delay.
+    pub async fn enqueue_request(
         &self,
         request: &Request,
         since: Option<OffsetDateTime>,
         delay: Duration,
-        sending: Sending<'_>,
+        options: SendOptions<'_>,
     ) -> Result<(), Error> {
         let delay = i32::try_from(delay.as_secs()).unwrap_or_default();
         let send = self
             .send(message(request, since, None))
             .set_delay_seconds((delay > 0).then_some(delay));
-        self.in_time(sending, &request.target.to_string(), send)
+        self.complete(options, &request.target.to_string(), send)
             .await
     }
 
-    /// Puts a job in the waiting line that is to be followed to its end, since a moment.
-    pub async fn watch(
+    /// Enqueues a job that is to be tracked to its end.
+    pub async fn enqueue_tracking(
         &self,
-        started: &Started,
+        started: &StartedJob,
         since: OffsetDateTime,
-        sending: Sending<'_>,
+        options: SendOptions<'_>,
     ) -> Result<(), Error> {
         let send = self.send(message(&started.request, Some(since), Some(started)));
         let what = format!(
-            "job {} of {}, which runs and is not followed,",
+            "job {} of {}, which runs and is not tracked,",
             started.job.id.as_str(),
             started.request.target
         );
-        self.in_time(sending, &what, send).await
+        self.complete(options, &what, send).await
     }
 
-    /// Puts a request in the dead-letter queue, so that it waits anew when it is moved back.
-    pub async fn give_up(
+    /// Enqueues a request that was given up. If it is moved back to the waiting queue, it waits anew.
+    pub async fn dead_letter_request(
         &self,
         request: &Request,
         error: &Error,
-        sending: Sending<'_>,
+        options: SendOptions<'_>,
     ) -> Result<(), Error> {
         let body = message(request, None, None);
-        self.put_aside(body, &request.target.to_string(), error, sending)
+        self.dead_letter(body, &request.target.to_string(), error, options)
             .await
     }
 
-    /// Puts a message that is no request in the dead-letter queue, as it came.
-    pub async fn refuse(
+    /// Enqueues a message that is not a valid request, as it came.
+    pub async fn dead_letter_message(
         &self,
         body: &str,
         message_id: &str,
         error: &Error,
-        sending: Sending<'_>,
+        options: SendOptions<'_>,
     ) -> Result<(), Error> {
         let what = format!("message {message_id}");
-        self.put_aside(body.to_owned(), &what, error, sending).await
+        self.dead_letter(body.to_owned(), &what, error, options)
+            .await
     }
 
-    async fn put_aside(
+    async fn dead_letter(
         &self,
         body: String,
         what: &str,
         error: &Error,
-        sending: Sending<'_>,
+        options: SendOptions<'_>,
     ) -> Result<(), Error> {
         let attributes = attributes(error, MAX_MESSAGE.saturating_sub(body.len()));
-        let alone = (body.len() > SURELY_SMALL).then(|| self.send(body.clone()));
+        let alone = (body.len() > SMALL).then(|| self.send(body.clone()));
         let send = self.send(body).set_message_attributes(Some(attributes));
-        let sent = self.in_time(sending, what, send).await;
+        let sent = self.complete(options, what, send).await;
         match (sent, alone) {
-            // The queue may be set to take less than SQS does: the message alone came through one like it.
-            (Err(_), Some(alone)) => self.in_time(sending, what, alone).await,
+            // The queue may be set to take less than SQS does. The message alone came through a queue like it.
+            (Err(_), Some(alone)) => self.complete(options, what, alone).await,
             (sent, _) => sent,
         }
     }
@@ -121,45 +121,35 @@ impl Queue {
         send.queue_url(&self.url).message_body(body)
     }
 
-    async fn in_time(
+    async fn complete(
         &self,
-        sending: Sending<'_>,
+        options: SendOptions<'_>,
         what: &str,
         send: SendMessageFluentBuilder,
     ) -> Result<(), Error> {
-        let Sending {
-            within,
-            trace_header,
-        } = sending;
-        let send = match trace_header.and_then(trace_attribute) {
+        let send = match options.trace_header.and_then(trace_attribute) {
             Some(header) => send.message_system_attributes(TraceHeader::AwsTraceHeader, header),
             None => send,
         };
-        let failed = |cause: String| {
-            Error::new(
-                ErrorType::QueueUnavailable,
-                format!(
-                    "SendMessage of {what} to the queue of {} failed: {cause}",
-                    self.setting
-                ),
-            )
+        let setting = self.setting;
+        let sent = async {
+            let sent = send.send().await;
+            sent.map(drop)
+                .map_err(|error| match error.as_service_error() {
+                    Some(_) => {
+                        let cause = describe(&error);
+                        format!("{cause}; check sqs:SendMessage on the queue, and {setting}")
+                    }
+                    None => describe(&error),
+                })
         };
-        match tokio::time::timeout(within, Box::pin(send.send())).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failed(match error.as_service_error() {
-                Some(refusal) => format!(
-                    "{}: {}; check sqs:SendMessage on the queue, and {}",
-                    refusal.code().unwrap_or("SQS refused it"),
-                    shortened(refusal.message().unwrap_or("no message")),
-                    self.setting
-                ),
-                None => with_causes(&error),
-            })),
-            Err(_) => Err(failed(format!(
-                "no answer within {} ms",
-                within.as_millis()
-            ))),
-        }
+        within(options.timeout, sent)
+            .await
+            .map_err(|cause: String| {
+                let message =
+                    format!("SendMessage of {what} to the queue of {setting} failed: {cause}");
+                Error::new(ErrorType::QueueUnavailable, message)
+            })
     }
 }
 
@@ -171,14 +161,14 @@ fn trace_attribute(header: &str) -> Option<MessageSystemAttributeValue> {
         .ok()
 }
 
-/// What SQS takes at most of a message: its body, and its attributes' names, types and values, in bytes.
+/// The largest message that SQS takes, in bytes: its body, and the names, types and values of its attributes.
 const MAX_MESSAGE: usize = 1_048_576;
 
 /// A message of this size, in bytes, has room for its attributes in any queue.
-const SURELY_SMALL: usize = 64 * 1_024;
+const SMALL: usize = 64 * 1_024;
 
-/// The attributes of a message in the dead-letter queue, as far as the message has room for them: the
-/// error's type, then its text, shortened if need be.
+/// The attributes of a message in the dead-letter queue, as far as there is room for them: the error's type, then
+/// its message, which may be shortened.
 fn attributes(error: &Error, mut room: usize) -> HashMap<String, MessageAttributeValue> {
     let all = [
         ("errorType", error.error_type.as_str()),

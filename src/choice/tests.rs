@@ -10,16 +10,16 @@ fn read<T>(value: T) -> Fact<T> {
 }
 
 fn missing<T>(operation: &str) -> Fact<T> {
-    Err(Missing {
+    Err(MissingFact {
         why: format!("{operation} failed"),
-        passing: true,
+        transient: true,
     })
 }
 
 fn not_permitted<T>(operation: &str) -> Fact<T> {
-    Err(Missing {
+    Err(MissingFact {
         why: format!("{operation} is not allowed"),
-        passing: false,
+        transient: false,
     })
 }
 
@@ -60,19 +60,19 @@ fn chosen(choice: &Choice) -> (Option<JobType>, &'static str, &str) {
 #[test]
 fn a_wish_that_is_no_auto_has_its_rule() {
     for (by, rule) in [
-        (WishedBy::Request, "REQUESTED"),
-        (WishedBy::Setting, "CONFIGURED"),
-        (WishedBy::DeleteRequest, "DELETE_REQUEST"),
+        (TypeSource::Request, "REQUESTED"),
+        (TypeSource::Setting, "CONFIGURED"),
+        (TypeSource::DeleteRequest, "DELETE_REQUEST"),
     ] {
         for job_type in TYPES {
-            let wish = Wish::parse(job_type.as_str()).unwrap();
-            assert_eq!(wish.as_str(), job_type.as_str());
-            let choice = by_wish(wish, by).unwrap();
+            let requested_type = RequestedType::parse(job_type.as_str()).unwrap();
+            assert_eq!(requested_type.as_str(), job_type.as_str());
+            let choice = by_request(requested_type, by).unwrap();
             assert_eq!(choice.job_type, Some(job_type));
             assert_eq!(choice.decision.rule.as_str(), rule);
         }
-        assert_eq!(by_wish(Wish::Auto, by), None);
-        let choice = by_wish(Wish::ServiceDefault, by).unwrap();
+        assert_eq!(by_request(RequestedType::Auto, by), None);
+        let choice = by_request(RequestedType::ServiceDefault, by).unwrap();
         assert_eq!(
             (choice.job_type, choice.decision.rule),
             (None, Rule::ServiceDefault)
@@ -80,15 +80,15 @@ fn a_wish_that_is_no_auto_has_its_rule() {
         assert!(choice.decision.reason.contains("SERVICE_DEFAULT"));
     }
     let reason = |by| {
-        by_wish(Wish::Exactly(JobType::Batch), by)
+        by_request(RequestedType::Exactly(JobType::Batch), by)
             .unwrap()
             .decision
             .reason
             .to_string()
     };
-    assert_eq!(reason(WishedBy::Request), "the request asks for BATCH");
+    assert_eq!(reason(TypeSource::Request), "the request asks for BATCH");
     assert_eq!(
-        reason(WishedBy::Setting),
+        reason(TypeSource::Setting),
         "the request names no job type and DEFAULT_JOB_TYPE is BATCH"
     );
 }
@@ -132,10 +132,10 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
                             value: Some(at), ..
                         }) => NOW - *at > Duration::days(7),
                         Ok(Read { value: None, .. }) => true,
-                        Err(missing) => !missing.passing,
+                        Err(missing) => !missing.transient,
                     };
                     let full_refresh_due = every.is_some() && old;
-                    let unread = last_batch.as_ref().is_err_and(|missing| missing.passing);
+                    let unread = last_batch.as_ref().is_err_and(|missing| missing.transient);
                     let refresh_unknown = every.is_some() && unread;
                     let populated = populated.as_ref().ok().map(|populated| populated.value);
                     let incremental = rules && known.is_some_and(|known| known.incremental);
@@ -320,35 +320,35 @@ fn only_the_exact_values_are_job_types() {
         "auto",
     ] {
         assert!(
-            Wish::parse(text)
+            RequestedType::parse(text)
                 .unwrap_err()
                 .contains("write BATCH, INCREMENTAL, DELETE_ONLY, SERVICE_DEFAULT or AUTO"),
             "{text}"
         );
     }
-    assert_eq!(Wish::parse("AUTO").unwrap().as_str(), "AUTO");
+    assert_eq!(RequestedType::parse("AUTO").unwrap().as_str(), "AUTO");
 }
 
-/// What covers a wish is not done again for it, so it goes first.
+/// What covers a requested_type is not done again for it, so it goes first.
 #[test]
 fn a_wider_wish_is_never_covered_by_a_narrower_one() {
-    let wishes = [
+    let requested_types = [
         "BATCH",
         "SERVICE_DEFAULT",
         "INCREMENTAL",
         "AUTO",
         "DELETE_ONLY",
     ]
-    .map(|text| Wish::parse(text).unwrap());
-    for pair in wishes.windows(2) {
+    .map(|text| RequestedType::parse(text).unwrap());
+    for pair in requested_types.windows(2) {
         assert!(pair[0].width() > pair[1].width(), "{pair:?}");
     }
-    for wider in wishes {
-        for narrower in wishes
+    for wider in requested_types {
+        for narrower in requested_types
             .into_iter()
             .filter(|other| other.width() < wider.width())
         {
-            let sent = by_wish(narrower, WishedBy::Request).map(|choice| choice.job_type);
+            let sent = by_request(narrower, TypeSource::Request).map(|choice| choice.job_type);
             assert!(
                 !sent.is_some_and(|sent| wider.is_covered_by(sent)),
                 "{wider:?} {narrower:?}"

@@ -18,7 +18,7 @@ fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
 fn nothing_set_gives_the_contracts_defaults() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.id_mapping_table_arns, []);
-    assert_eq!(settings.default_job_type, Wish::ServiceDefault);
+    assert_eq!(settings.default_job_type, RequestedType::ServiceDefault);
     assert_eq!(settings.event_bus, None);
     assert_eq!(settings.event_source, "id-mapping-populator");
     assert_eq!(settings.ledger_table, None);
@@ -103,7 +103,7 @@ fn what_is_set_is_taken() {
 fn full_refreshes_without_a_ledger_are_warned_of() {
     let full_refresh = ("FULL_REFRESH_EVERY", "7d");
     let settings = read(&[full_refresh, ("DEFAULT_JOB_TYPE", "AUTO")]).unwrap();
-    assert_eq!(settings.default_job_type, Wish::Auto);
+    assert_eq!(settings.default_job_type, RequestedType::Auto);
     assert_eq!(settings.full_refresh_every, Period::parse("7d"));
     assert!(settings.warning().unwrap().contains("LEDGER_TABLE_NAME"));
     for quiet in [
@@ -234,14 +234,14 @@ fn a_region_must_be_known() {
 #[test]
 fn a_table_of_another_account_is_a_bad_setting() {
     let settings = read(&[("ID_MAPPING_TABLE_ARNS", ARN)]).unwrap();
-    let home = |account: &str| {
-        Home::of(
+    let location = |account: &str| {
+        AwsLocation::of(
             &format!("arn:aws:lambda:eu-west-1:{account}:function:p"),
             "eu-west-1",
         )
     };
-    assert_eq!(settings.check(&home("123456789012")), Ok(()));
-    let error = settings.check(&home("210987654321")).unwrap_err();
+    assert_eq!(settings.check(&location("123456789012")), Ok(()));
+    let error = settings.check(&location("210987654321")).unwrap_err();
     assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
     assert!(
         error

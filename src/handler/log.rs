@@ -1,29 +1,26 @@
-//! The log line of a request, and of a job that ended.
+//! The log line of a request.
 
-use super::watch::Seen;
-use super::work::Done;
-use crate::error::{Error, ErrorType};
-use crate::job::{JobId, Started};
+use super::processed::{Disposition, Processed};
+use crate::error::ErrorType;
+use crate::job::JobId;
 use crate::job_type::JobType;
 use crate::outcome::OutcomeKind;
 
-/// One line for each request: what became of it, or why it failed.
-pub(super) fn log(done: &Done) {
-    let Done {
+/// Writes one line: what became of the request, or why it failed.
+pub(super) fn log_request(processed: &Processed) {
+    let Processed {
         request,
         choice,
-        outcome,
-        failure,
-        stays,
-        ..
-    } = done;
+        disposition,
+    } = processed;
     let choice = choice.as_ref();
-    let kind = outcome.as_ref().map(|outcome| outcome.outcome);
-    let error = failure
-        .as_ref()
-        .or(stays.as_ref())
-        .or(outcome.as_ref().and_then(|outcome| outcome.error.as_ref()));
-    let job = outcome.as_ref().and_then(|outcome| outcome.job.as_ref());
+    let outcome = disposition.outcome();
+    let kind = outcome.map(|outcome| outcome.outcome);
+    let error = match disposition {
+        Disposition::Failed(error, _) | Disposition::Requeued(error) => Some(error),
+        _ => outcome.and_then(|outcome| outcome.error.as_ref()),
+    };
+    let job = outcome.and_then(|outcome| outcome.job.as_ref());
     macro_rules! line {
         ($level:ident, $($message:tt)*) => {
             tracing::$level!(
@@ -38,58 +35,18 @@ pub(super) fn log(done: &Done) {
             )
         };
     }
-    match (error, kind) {
-        // A job may run, and a permission may be missing to know it.
-        (Some(error), Some(OutcomeKind::Waiting))
+    match (error, kind, disposition) {
+        // A job may run, and the permission to find out may be missing.
+        (Some(error), Some(OutcomeKind::Waiting), _)
             if error.error_type == ErrorType::OutcomeUnknown =>
         {
             line!(warn, "waits: {}", error.message);
         }
-        (Some(error), Some(OutcomeKind::Waiting)) => line!(info, "waits: {}", error.message),
-        (Some(error), _) if failure.is_none() && stays.is_some() => {
-            line!(info, "still waits: {}", error.message);
-        }
-        (Some(error), _) => line!(error, "{}", error.message),
-        (None, Some(OutcomeKind::Planned)) => line!(info, "dry run"),
-        (None, Some(OutcomeKind::Covered)) => line!(info, "covered by a job"),
-        (None, _) => line!(info, "job started"),
-    }
-}
-
-/// One line for each job that ended, or why its end is not known to all.
-pub(super) fn log_seen(started: &Started, seen: &Seen) {
-    let Started { request, job, .. } = started;
-    macro_rules! line {
-        ($level:ident, $error:expr, $outcome:expr, $($message:tt)*) => {
-            tracing::$level!(
-                membershipIdentifier = request.target.membership.as_str(),
-                idMappingTableIdentifier = request.target.table.as_str(),
-                idMappingJobId = job.id.as_str(),
-                jobType = job.job_type.map(JobType::as_str),
-                outcome = $outcome,
-                errorType = $error.map(|error: &Error| error.error_type.as_str()),
-                $($message)*
-            )
-        };
-    }
-    match seen {
-        Seen::Ended(outcome, None) => {
-            let kind = outcome.outcome.as_str();
-            match &outcome.error {
-                Some(error) => line!(error, Some(error), kind, "{}", error.message),
-                None => line!(info, None, kind, "job succeeded"),
-            }
-        }
-        Seen::Ended(outcome, Some(error)) => {
-            line!(
-                error,
-                Some(error),
-                outcome.outcome.as_str(),
-                "{}",
-                error.message
-            );
-        }
-        Seen::Follow(Some(error)) => line!(error, Some(error), None::<&str>, "{}", error.message),
-        Seen::Follow(None) | Seen::Done => {}
+        (Some(error), Some(OutcomeKind::Waiting), _) => line!(info, "waits: {}", error.message),
+        (Some(error), _, Disposition::Requeued(_)) => line!(info, "still waits: {}", error.message),
+        (Some(error), _, _) => line!(error, "{}", error.message),
+        (None, Some(OutcomeKind::Planned), _) => line!(info, "dry run"),
+        (None, Some(OutcomeKind::Covered), _) => line!(info, "covered by a job"),
+        (None, _, _) => line!(info, "job started"),
     }
 }

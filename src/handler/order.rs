@@ -1,71 +1,25 @@
-//! In which order the requests of an invocation are done.
+//! In which order the requests of an invocation are processed, and which table is asked for after one was refused.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use time::OffsetDateTime;
 
-use super::work::{Done, Work};
-use crate::job_type::Wish;
+use super::context::Slot;
+use crate::job_type::RequestedType;
 use crate::request::Request;
 use crate::target::Target;
 
 /// A request, with its message and its place in it.
-struct Placed {
-    message: usize,
-    place: usize,
-    request: Request,
+pub(super) struct Placed {
+    pub(super) message: usize,
+    pub(super) place: usize,
+    pub(super) request: Request,
 }
 
-/// Does the requests of all messages of an invocation, and says in their order what was done.
-///
-/// When the first table was told that it is busy, chance says who is asked next, and then nobody more: two
-/// tables whose own state refuses every job would else be asked first for ever.
-pub(super) async fn all(
-    work: &mut Work<'_>,
-    messages: Vec<Vec<Request>>,
-    chance: u64,
-) -> Vec<Vec<Done>> {
-    let mut results: Vec<Vec<Option<Done>>> = messages
-        .iter()
-        .map(|requests| requests.iter().map(|_| None).collect())
-        .collect();
-    let mut all = Vec::new();
-    for (message, requests) in messages.into_iter().enumerate() {
-        let places = requests.into_iter().enumerate();
-        all.extend(places.map(|(place, request)| Placed {
-            message,
-            place,
-            request,
-        }));
-    }
-    let mut line = in_order(all, work.now());
-    work.rest = line.len();
-    let mut probed = false;
-    while let Some(Placed {
-        message,
-        place,
-        request,
-    }) = line.pop_front()
-    {
-        // Boxed: a request's story is deep, and the compiler lays out what contains it.
-        let done = Box::pin(work.one(request)).await;
-        if let Some(result) = results.get_mut(message).and_then(|all| all.get_mut(place)) {
-            *result = Some(done);
-        }
-        if !probed && work.slot.is_doubtful() {
-            probed = true;
-            probe(work, &mut line, chance).await;
-        }
-    }
-    let flat = |all: Vec<Option<Done>>| all.into_iter().flatten().collect();
-    results.into_iter().map(flat).collect()
-}
-
-/// Requests in the order in which they are done: the table that has waited longest goes first. Of one
-/// table, the request that has waited longest, or the widest one whose job surely covers it.
-fn in_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
-    // Of each table since when it waits, and its place: equal ones keep their order, and are not mixed.
+/// The requests in the order in which they are processed. The table that has waited longest goes first. Of one table,
+/// the request that has waited longest goes first, or the widest one whose job always covers it.
+pub(super) fn processing_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
+    // Since when each table waits, and its place among the tables: equal ones keep their order, and are not mixed.
     let mut since = HashMap::new();
     for Placed { request, .. } in &all {
         let place = since.len();
@@ -89,26 +43,27 @@ fn in_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
 
 fn of_one_table(mut all: Vec<Placed>, now: OffsetDateTime) -> Vec<Placed> {
     all.sort_by_key(|placed| placed.request.waits_since(now));
-    // By what is asked for, widest first; each list oldest first.
-    let mut lists: Vec<(Wish, VecDeque<(usize, Placed)>)> = Vec::new();
+    // One list for each requested type, the widest first. Each list has the oldest first.
+    let mut lists: Vec<(RequestedType, VecDeque<(usize, Placed)>)> = Vec::new();
     for (age, placed) in all.into_iter().enumerate() {
-        let wish = placed.request.wish;
-        match lists.iter_mut().find(|(of, _)| *of == wish) {
+        let requested_type = placed.request.requested_type;
+        match lists.iter_mut().find(|(of, _)| *of == requested_type) {
             Some((_, list)) => list.push_back((age, placed)),
-            None => lists.push((wish, VecDeque::from([(age, placed)]))),
+            None => lists.push((requested_type, VecDeque::from([(age, placed)]))),
         }
     }
-    lists.sort_by_key(|(wish, _)| std::cmp::Reverse(wish.width()));
+    lists.sort_by_key(|(requested_type, _)| std::cmp::Reverse(requested_type.width()));
     let mut ordered = Vec::new();
     loop {
         lists.retain(|(_, list)| !list.is_empty());
-        let head = |(wish, list): &(Wish, VecDeque<(usize, Placed)>)| {
-            list.front().map(|(age, _)| (*age, *wish))
+        let head = |(requested_type, list): &(RequestedType, VecDeque<(usize, Placed)>)| {
+            list.front().map(|(age, _)| (*age, *requested_type))
         };
         let Some((_, oldest)) = lists.iter().filter_map(head).min_by_key(|(age, _)| *age) else {
             return ordered;
         };
-        let covers = |(wish, _): &&mut (Wish, _)| wish.surely_covers(oldest);
+        let covers =
+            |(requested_type, _): &&mut (RequestedType, _)| requested_type.always_covers(oldest);
         let next = lists.iter_mut().find(covers);
         ordered.extend(
             next.and_then(|(_, list)| list.pop_front())
@@ -117,40 +72,20 @@ fn of_one_table(mut all: Vec<Placed>, now: OffsetDateTime) -> Vec<Placed> {
     }
 }
 
-/// Asks for one more table, of those of which nothing is known yet: one of this invocation, which is put
-/// first, or one that waits elsewhere. If the service takes its job, the first table is not ready itself.
-async fn probe(work: &mut Work<'_>, line: &mut VecDeque<Placed>, chance: u64) {
-    let elsewhere = work.waiting_elsewhere();
+/// One more table that is asked for after one was refused alone, of those that were not refused. If the service takes
+/// its job, the refused table is not ready itself. The number selects which: two tables whose own state refuses each job
+/// would otherwise be asked for first for ever.
+pub(super) fn table_to_probe<'a>(
+    tables: impl Iterator<Item = &'a Target>,
+    slot: &Slot,
+    number: u64,
+) -> Option<Target> {
     let mut seen = HashSet::new();
-    let here = line.iter().map(|placed| &placed.request.target);
-    let tables: Vec<&Target> = here
-        .chain(elsewhere.iter().map(|request| &request.target))
-        .filter(|table| work.slot.busy_for(table).is_none() && seen.insert(*table))
+    let tables: Vec<&Target> = tables
+        .filter(|table| slot.busy_for(table).is_none() && seen.insert(*table))
         .collect();
-    let index = chance.checked_rem(tables.len() as u64);
-    let Some(table) = index
-        .and_then(|index| tables.get(index as usize).copied())
-        .cloned()
-    else {
-        return;
-    };
-    work.probed = Some(table.clone());
-    if line.iter().any(|placed| placed.request.target == table) {
-        line.make_contiguous()
-            .sort_by_key(|placed| placed.request.target != table);
-    } else if let Some(request) = elsewhere
-        .into_iter()
-        .find(|request| request.target == table)
-    {
-        Box::pin(work.start_for_another(request)).await;
-    }
-}
-
-/// A number for an invocation, the same for the same one.
-pub(super) fn chance(request_id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    request_id.hash(&mut hasher);
-    hasher.finish()
+    let index = number.checked_rem(tables.len() as u64)?;
+    tables.get(index as usize).copied().cloned()
 }
 
 #[cfg(test)]
@@ -159,12 +94,13 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::job_type::WishedBy;
+    use crate::aws::clean_rooms::BusyScope;
+    use crate::job_type::TypeSource;
     use crate::target::Identifier;
 
     const NOW: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 
-    fn placed(place: usize, table: usize, wish: &str, age: i64) -> Placed {
+    fn placed(place: usize, table: usize, requested_type: &str, age: i64) -> Placed {
         let identifier = |text: &str| Identifier::parse(text).unwrap();
         Placed {
             message: 0,
@@ -174,10 +110,10 @@ mod tests {
                     membership: identifier("11111111-2222-4333-8444-555555555555"),
                     table: identifier(&format!("aaaaaaaa-{table:04}-4000-8000-000000000001")),
                 },
-                wish: Wish::parse(wish).unwrap(),
-                wished_by: WishedBy::Request,
-                name: place.to_string(),
-                named: true,
+                requested_type: RequestedType::parse(requested_type).unwrap(),
+                type_source: TypeSource::Request,
+                idempotency_key: place.to_string(),
+                key_is_given: true,
                 // What somebody claims does not matter.
                 time: NOW - Duration::days(place as i64),
                 dry_run: false,
@@ -192,8 +128,10 @@ mod tests {
     /// The places in the order in which these requests (table, requested type, seconds of waiting) are done.
     fn order(requests: &[(usize, &str, i64)]) -> Vec<usize> {
         let all = requests.iter().enumerate();
-        let all = all.map(|(place, (table, wish, age))| placed(place, *table, wish, *age));
-        let ordered = in_order(all.collect(), NOW);
+        let all = all.map(|(place, (table, requested_type, age))| {
+            placed(place, *table, requested_type, *age)
+        });
+        let ordered = processing_order(all.collect(), NOW);
         ordered.iter().map(|placed| placed.place).collect()
     }
 
@@ -214,7 +152,7 @@ mod tests {
                 &[(2, "BATCH", 1), (1, "BATCH", 9), (2, "BATCH", 8)],
                 &[1, 2, 0],
             ),
-            // A wider type goes before what it covers.
+            // A wider type goes before what it covers,
             (&[(1, "INCREMENTAL", 9), (1, "BATCH", 1)], &[1, 0]),
             (
                 &[
@@ -225,7 +163,7 @@ mod tests {
                 &[2, 1, 0],
             ),
             (&[(1, "AUTO", 9), (1, "INCREMENTAL", 1)], &[1, 0]),
-            // And not before what it does not cover.
+            // and not before what it does not cover.
             (
                 &[
                     (1, "DELETE_ONLY", 9),
@@ -262,5 +200,23 @@ mod tests {
         let mut places = order(&requests);
         places.sort_unstable();
         assert!(places.into_iter().eq(0..5_000));
+    }
+
+    #[test]
+    fn the_probed_table_is_one_that_was_not_refused() {
+        let target = |table| placed(0, table, "BATCH", 0).request.target;
+        let tables = [target(1), target(2), target(2), target(3)];
+        let probe = |slot: &Slot, number| table_to_probe(tables.iter(), slot, number);
+        let mut slot = Slot::default();
+        for (number, table) in [(0, 1), (1, 2), (2, 3), (3, 1), (u64::MAX, 1)] {
+            assert_eq!(probe(&slot, number), Some(target(table)), "{number}");
+        }
+        slot.refuse(&target(1), BusyScope::Table, "busy");
+        for (number, table) in [(0, 2), (1, 3), (2, 2)] {
+            assert_eq!(probe(&slot, number), Some(target(table)), "{number}");
+        }
+        slot.refuse(&target(2), BusyScope::Table, "busy");
+        assert_eq!(probe(&slot, 0), None);
+        assert_eq!(table_to_probe([].into_iter(), &Slot::default(), 0), None);
     }
 }

@@ -8,7 +8,7 @@ use super::{Content, Envelope, MAX_NAME, Names, Reader};
 use super::{bounded, member, nesting, object, refused, rfc_3339, table_arn};
 use crate::error::Error;
 use crate::outcome::OutcomeKind;
-use crate::target::{Home, TableArn, Target};
+use crate::target::{AwsLocation, TableArn, Target};
 
 /// The most characters of an event's `source` (EventBridge takes 256) and `detail-type` (128).
 pub(super) const MAX_SOURCE: usize = 256;
@@ -65,7 +65,7 @@ impl Reader<'_> {
                 .is_some_and(|name| name == "BatchDeleteUniqueId");
         let envelope = Envelope {
             deletes,
-            resources: resources(&members, path, self.arrival.home)?,
+            resources: resources(&members, path, self.arrival.location)?,
             time: happened,
             trigger: Some(Trigger {
                 source,
@@ -147,7 +147,7 @@ pub(super) fn text(
 fn resources(
     members: &Map<String, Value>,
     path: Path<'_>,
-    home: &Home,
+    location: &AwsLocation,
 ) -> Result<Vec<Target>, Error> {
     let path = path.member("resources");
     let resources = match member(members, "resources") {
@@ -158,7 +158,7 @@ fn resources(
     let mut targets = Vec::new();
     for (index, resource) in resources.iter().enumerate() {
         if let Some(arn) = resource.as_str().filter(|text| TableArn::is_meant_by(text)) {
-            targets.push(table_arn(arn, path.item(index), home)?);
+            targets.push(table_arn(arn, path.item(index), location)?);
         }
     }
     bounded(targets.len(), path)?;

@@ -7,16 +7,16 @@ use super::json::Path;
 use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, near_miss};
 use super::{MAX_NAME, Names, bounded, is_name, member, refused, rfc_3339, table_arn};
 use crate::error::Error;
-use crate::job_type::Wish;
-use crate::target::{Home, Identifier, Target};
+use crate::job_type::RequestedType;
+use crate::target::{AwsLocation, Identifier, Target};
 
 /// A request object, read.
 #[derive(Default)]
 pub(super) struct RequestObject {
-    /// The targets that it names, each with its wish, if it has one.
-    pub(super) targets: Vec<(Target, Option<Wish>)>,
-    /// The wish for targets that others name.
-    pub(super) wish: Option<Wish>,
+    /// The targets that it names, each with its requested_type, if it has one.
+    pub(super) targets: Vec<(Target, Option<RequestedType>)>,
+    /// The requested_type for targets that others name.
+    pub(super) requested_type: Option<RequestedType>,
     pub(super) request_id: Option<String>,
     pub(super) time: Option<OffsetDateTime>,
     pub(super) dry_run: bool,
@@ -26,13 +26,13 @@ pub(super) fn read(
     object: &Map<String, Value>,
     path: Path<'_>,
     names: Names,
-    home: &Home,
+    location: &AwsLocation,
 ) -> Result<RequestObject, Error> {
     check_names(object, path, names, &REQUEST_MEMBERS)?;
-    let wish = wish(object, path)?;
+    let requested_type = requested_type(object, path)?;
     Ok(RequestObject {
-        targets: targets(object, wish, path, names, home)?,
-        wish,
+        targets: targets(object, requested_type, path, names, location)?,
+        requested_type,
         request_id: request_id(object, path)?,
         time: match member(object, "time") {
             None => None,
@@ -100,12 +100,12 @@ fn unknown(name: &str, known: &[&str]) -> String {
 
 fn targets(
     object: &Map<String, Value>,
-    wish_beside: Option<Wish>,
+    wish_beside: Option<RequestedType>,
     path: Path<'_>,
     names: Names,
-    home: &Home,
-) -> Result<Vec<(Target, Option<Wish>)>, Error> {
-    let own = target(object, path, home)?;
+    location: &AwsLocation,
+) -> Result<Vec<(Target, Option<RequestedType>)>, Error> {
+    let own = target(object, path, location)?;
     let path = path.member("targets");
     let items = match member(object, "targets") {
         None => {
@@ -139,10 +139,10 @@ fn targets(
             ));
         };
         check_names(item, path, names, &TARGET_MEMBERS)?;
-        let target = target(item, path, home)?.ok_or_else(|| {
+        let target = target(item, path, location)?.ok_or_else(|| {
             refused(path, "names no table: write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn")
         })?;
-        Ok((target, wish(item, path)?.or(wish_beside)))
+        Ok((target, requested_type(item, path)?.or(wish_beside)))
     };
     items.iter().enumerate().map(item).collect()
 }
@@ -151,13 +151,15 @@ fn targets(
 fn target(
     object: &Map<String, Value>,
     path: Path<'_>,
-    home: &Home,
+    location: &AwsLocation,
 ) -> Result<Option<Target>, Error> {
     let membership = identifier(object, "membershipIdentifier", path)?;
     let table = identifier(object, "idMappingTableIdentifier", path)?;
     let by_arn = match member(object, "idMappingTableArn") {
         None => None,
-        Some(Value::String(text)) => Some(table_arn(text, path.member("idMappingTableArn"), home)?),
+        Some(Value::String(text)) => {
+            Some(table_arn(text, path.member("idMappingTableArn"), location)?)
+        }
         Some(_) => {
             return Err(refused(
                 path.member("idMappingTableArn"),
@@ -225,10 +227,13 @@ fn identifier(
     }
 }
 
-fn wish(object: &Map<String, Value>, path: Path<'_>) -> Result<Option<Wish>, Error> {
+fn requested_type(
+    object: &Map<String, Value>,
+    path: Path<'_>,
+) -> Result<Option<RequestedType>, Error> {
     match member(object, "jobType") {
         None => Ok(None),
-        Some(Value::String(text)) => Wish::parse(text)
+        Some(Value::String(text)) => RequestedType::parse(text)
             .map(Some)
             .map_err(|fault| refused(path.member("jobType"), fault)),
         Some(_) => Err(refused(

@@ -29,14 +29,14 @@ fn read_with(variables: &[(&str, &str)], text: &str) -> Result<Delivery, Error> 
             .or_else(|| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()))
     })
     .unwrap();
-    let home = Home::of(
+    let location = AwsLocation::of(
         "arn:aws:lambda:eu-west-1:123456789012:function:populator",
         "eu-west-1",
     );
     let arrival = Arrival {
         request_id: "lambda-request",
         at: now(),
-        home: &home,
+        location: &location,
         settings: &settings,
     };
     parse(&Payload::from_text(text), &arrival)
@@ -129,12 +129,12 @@ fn a_bare_request_has_its_own_fields_or_lambdas() {
     assert_eq!(plain.target.membership.as_str(), M);
     assert_eq!(plain.target.table.as_str(), T);
     assert_eq!(
-        (plain.wish, plain.wished_by),
-        (Wish::ServiceDefault, WishedBy::Setting)
+        (plain.requested_type, plain.type_source),
+        (RequestedType::ServiceDefault, TypeSource::Setting)
     );
     assert_eq!(
         (
-            plain.name.as_str(),
+            plain.idempotency_key.as_str(),
             plain.request_id(),
             plain.trigger.clone()
         ),
@@ -146,11 +146,11 @@ fn a_bare_request_has_its_own_fields_or_lambdas() {
         "jobType": "BATCH", "requestId": "mine", "time": "2026-11-23T03:00:00+02:00", "dryRun": true,
     })));
     assert_eq!(
-        (full.wish, full.wished_by),
-        (Wish::Exactly(JobType::Batch), WishedBy::Request)
+        (full.requested_type, full.type_source),
+        (RequestedType::Exactly(JobType::Batch), TypeSource::Request)
     );
     assert_eq!(
-        (full.name.as_str(), full.request_id()),
+        (full.idempotency_key.as_str(), full.request_id()),
         ("mine", Some("mine"))
     );
     assert_eq!(
@@ -176,7 +176,7 @@ fn null_is_as_if_absent() {
         "resources",
         json!(null),
     );
-    assert_eq!(request(&event).name, "lambda-request");
+    assert_eq!(request(&event).idempotency_key, "lambda-request");
 }
 
 #[test]
@@ -216,8 +216,8 @@ fn each_target_has_its_own_wish_or_the_one_beside() {
         .map(|r| {
             (
                 r.target.table.as_str(),
-                r.wish.as_str(),
-                r.name.as_str(),
+                r.requested_type.as_str(),
+                r.idempotency_key.as_str(),
                 r.dry_run,
             )
         })
@@ -232,7 +232,7 @@ fn each_target_has_its_own_wish_or_the_one_beside() {
     );
     assert!(
         all.iter()
-            .all(|request| request.wished_by == WishedBy::Request)
+            .all(|request| request.type_source == TypeSource::Request)
     );
 }
 
@@ -247,7 +247,7 @@ fn the_same_target_with_the_same_wish_is_one_request_at_the_place_of_the_first()
     ] }));
     let seen: Vec<_> = all
         .iter()
-        .map(|r| (r.target.table.as_str(), r.wish.as_str()))
+        .map(|r| (r.target.table.as_str(), r.requested_type.as_str()))
         .collect();
     assert_eq!(
         seen,
@@ -262,7 +262,7 @@ fn an_event_gives_its_id_time_and_trigger() {
         bare(json!({ "jobType": "BATCH", "customers": 7 })),
     ));
     assert_eq!(
-        (request.name.as_str(), request.request_id()),
+        (request.idempotency_key.as_str(), request.request_id()),
         ("event-1", Some("event-1"))
     );
     assert_eq!(request.time, rfc("2026-11-23T02:00:00Z"));
@@ -282,7 +282,7 @@ fn a_requests_own_name_and_time_go_before_the_events() {
     let detail = bare(json!({ "requestId": "mine", "time": "2026-11-23T01:00:00Z" }));
     let request = request(&event("com.example", detail));
     assert_eq!(
-        (request.name.as_str(), request.request_id()),
+        (request.idempotency_key.as_str(), request.request_id()),
         ("mine", Some("mine"))
     );
     assert_eq!(request.time, rfc("2026-11-23T01:00:00Z"));
@@ -315,7 +315,10 @@ fn any_detail_type_is_taken_and_a_string_detail_is_parsed() {
     );
     let request = request(&with(event, "detail-type", json!("Customer Data Loaded")));
     assert_eq!(
-        (request.target.table.as_str(), request.wish.as_str()),
+        (
+            request.target.table.as_str(),
+            request.requested_type.as_str()
+        ),
         (T, "BATCH")
     );
 }
@@ -335,10 +338,10 @@ fn the_detail_of_an_aws_event_is_not_read() {
             requests_of(read_with(&[("ID_MAPPING_TABLE_ARNS", &configured)], &payload).unwrap());
         assert_eq!(all.len(), 1);
         assert_eq!(
-            (all[0].target.table.as_str(), all[0].wish),
-            (T2, Wish::ServiceDefault)
+            (all[0].target.table.as_str(), all[0].requested_type),
+            (T2, RequestedType::ServiceDefault)
         );
-        assert_eq!(all[0].name, "event-1");
+        assert_eq!(all[0].idempotency_key, "event-1");
     }
 }
 
@@ -351,7 +354,13 @@ fn targets_come_from_the_request_else_the_resources_else_the_setting() {
     let tables = |payload: Value| -> Vec<String> {
         let all = requests_of(read_with(&variables, &payload.to_string()).unwrap());
         all.iter()
-            .map(|request| format!("{} {}", request.target.table, request.wish.as_str()))
+            .map(|request| {
+                format!(
+                    "{} {}",
+                    request.target.table,
+                    request.requested_type.as_str()
+                )
+            })
             .collect()
     };
     let resources = json!(["arn:aws:s3:::bucket", arn(T), 7, arn(T), arn(T2)]);
@@ -399,7 +408,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_stays_alone() {
     ]));
     let name = |index: usize| match &messages[index].content {
         Ok(Content::Requests(requests)) => (
-            requests[0].name.clone(),
+            requests[0].idempotency_key.clone(),
             requests[0].request_id().map(str::to_owned),
             requests[0].time,
         ),
@@ -467,27 +476,30 @@ fn a_records_request_id_that_is_no_name_is_none() {
     for id in [json!(""), json!("x".repeat(4_097)), json!(7), json!(null)] {
         let mut record = failure_record(bare(json!({})));
         record["requestContext"]["requestId"] = id;
-        assert_eq!(request(&record).name, "lambda-request");
+        assert_eq!(request(&record).idempotency_key, "lambda-request");
     }
 }
 
 #[test]
 fn a_failure_record_is_the_payload_that_failed_under_its_first_name() {
     let record = failure_record(bare(json!({ "jobType": "BATCH" })));
-    assert_eq!(request(&record).name, "first-request");
+    assert_eq!(request(&record).idempotency_key, "first-request");
     assert_eq!(request(&record).request_id(), None);
-    assert_eq!(request(&failure_record(record)).name, "first-request");
     assert_eq!(
-        request(&failure_record(bare(json!({ "requestId": "mine" })))).name,
+        request(&failure_record(record)).idempotency_key,
+        "first-request"
+    );
+    assert_eq!(
+        request(&failure_record(bare(json!({ "requestId": "mine" })))).idempotency_key,
         "mine"
     );
     assert_eq!(
-        request(&failure_record(event("x", bare(json!({}))))).name,
+        request(&failure_record(event("x", bare(json!({}))))).idempotency_key,
         "event-1"
     );
     let batch = messages(&failure_record(sqs(&[bare(json!({})).to_string()])));
     assert!(
-        matches!(&batch[0].content, Ok(Content::Requests(requests)) if requests[0].name == "first-request")
+        matches!(&batch[0].content, Ok(Content::Requests(requests)) if requests[0].idempotency_key == "first-request")
     );
 }
 
@@ -543,7 +555,7 @@ fn own_outcomes_and_failed_calls_are_ignored() {
 
 #[test]
 fn the_key_joins_name_target_and_requested_job_type() {
-    let key = |payload: Value| request(&payload).key();
+    let key = |payload: Value| request(&payload).scoped_key();
     let one = key(bare(json!({ "requestId": "a" })));
     // By what it asks for itself: the default may be another one when it is delivered again.
     let settings = [("DEFAULT_JOB_TYPE", "BATCH")];
@@ -551,7 +563,7 @@ fn the_key_joins_name_target_and_requested_job_type() {
     let Ok(Delivery::Direct(Content::Requests(later))) = later else {
         panic!("{later:?}");
     };
-    assert_eq!(one, later[0].key());
+    assert_eq!(one, later[0].scoped_key());
     for other in [
         bare(json!({ "requestId": "a", "jobType": "SERVICE_DEFAULT" })),
         bare(json!({ "requestId": "b" })),

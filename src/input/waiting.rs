@@ -12,8 +12,8 @@ use super::{Content, Envelope, MAX_NAME, Names, Reader};
 use super::{member, refused, rfc_3339};
 use crate::choice::{Choice, Decision};
 use crate::error::Error;
-use crate::job::{Job, JobId, Started};
-use crate::job_type::{JobType, Wish, WishedBy};
+use crate::job::{Job, JobId, StartedJob};
+use crate::job_type::{JobType, RequestedType, TypeSource};
 
 /// A bare request has neither of these members.
 pub(super) fn is_message(members: &Map<String, Value>) -> bool {
@@ -55,7 +55,7 @@ impl Reader<'_> {
                 ));
             }
         };
-        let named = match member(members, "requestIdGiven") {
+        let key_is_given = match member(members, "requestIdGiven") {
             None => true,
             Some(Value::Bool(given)) => *given,
             Some(_) => {
@@ -90,15 +90,15 @@ impl Reader<'_> {
             request.waiting_since = since.map(|since| since.min(sent));
             // In an event of AWS no request stands that could name the job type.
             let deletes = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
-            if request.wish == Wish::Exactly(JobType::DeleteOnly)
-                && request.wished_by == WishedBy::Request
+            if request.requested_type == RequestedType::Exactly(JobType::DeleteOnly)
+                && request.type_source == TypeSource::Request
                 && request.trigger.as_ref().is_some_and(deletes)
             {
-                request.wished_by = WishedBy::DeleteRequest;
+                request.type_source = TypeSource::DeleteRequest;
             }
-            request.named = named;
+            request.key_is_given = key_is_given;
             if let Some((choice, job)) = watch {
-                return Ok(Content::Watch(Box::new(Started {
+                return Ok(Content::Track(Box::new(StartedJob {
                     request: request.clone(),
                     choice,
                     job,

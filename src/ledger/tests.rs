@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use time::macros::datetime;
 
 use super::*;
-use crate::choice::by_wish;
-use crate::job_type::{Wish, WishedBy};
+use crate::choice::by_request;
+use crate::job_type::{RequestedType, TypeSource};
 use crate::target::{Identifier, Target};
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
@@ -12,16 +12,16 @@ fn seconds(count: i64) -> OffsetDateTime {
     T0 + Duration::seconds(count)
 }
 
-fn request(name: &str, wish: &str, time: OffsetDateTime) -> Request {
+fn request(name: &str, requested_type: &str, time: OffsetDateTime) -> Request {
     Request {
         target: Target {
             membership: Identifier::parse("11111111-2222-4333-8444-555555555555").unwrap(),
             table: Identifier::parse("aaaaaaaa-0001-4000-8000-000000000001").unwrap(),
         },
-        wish: Wish::parse(wish).unwrap(),
-        wished_by: WishedBy::Request,
-        name: name.to_owned(),
-        named: true,
+        requested_type: RequestedType::parse(requested_type).unwrap(),
+        type_source: TypeSource::Request,
+        idempotency_key: name.to_owned(),
+        key_is_given: true,
         time,
         dry_run: false,
         trigger: None,
@@ -35,7 +35,7 @@ fn call(request: Request, called_at: OffsetDateTime) -> Call {
     Call {
         attempt: Uuid::new_v4(),
         called_at,
-        choice: by_wish(request.wish, request.wished_by).unwrap(),
+        choice: by_request(request.requested_type, request.type_source).unwrap(),
         request,
     }
 }
@@ -50,8 +50,8 @@ fn job(id: &str, call: &Call) -> Job {
 }
 
 /// A record in which this request started a job.
-fn started(name: &str, wish: &str, at: OffsetDateTime) -> Record {
-    let call = call(request(name, wish, at), at);
+fn started(name: &str, requested_type: &str, at: OffsetDateTime) -> Record {
+    let call = call(request(name, requested_type, at), at);
     with_job(&Record::default(), &call, &job(name, &call))
 }
 
@@ -60,17 +60,14 @@ fn with_job(record: &Record, call: &Call, job: &Job) -> Record {
     record.job_started(call, job, None, T0 + Duration::days(1))
 }
 
-/// A claim for a call that lasts for a minute.
-fn claim(call: &Call) -> Claim {
-    Claim {
-        until: call.called_at + Duration::minutes(1),
-        call: call.clone(),
-    }
+/// With a claim for a call, for a minute.
+fn claimed(record: &Record, call: &Call) -> Record {
+    record.claimed(call, call.called_at + Duration::minutes(1))
 }
 
 /// A call whose outcome became unknown.
 fn with_unknown(record: &Record, call: &Call) -> Record {
-    record.claimed(claim(call)).outcome_unknown(call)
+    claimed(record, call).outcome_unknown(call)
 }
 
 fn unknown(call: &Call, looked_for: bool) -> UnknownCall {
@@ -85,9 +82,21 @@ const ALL_REPORTED: Reported = Reported {
     tracked: true,
 };
 
+fn fully_reported(record: &Record, id: &JobId) -> Record {
+    record.start_announced(id).tracking_queued(id)
+}
+
+/// The ids of the starts that a request reports, in an invocation that started no job.
+fn unreported(record: &Record, request: &Request, now: OffsetDateTime) -> Vec<String> {
+    let all = record.unreported(request, now, |_| false);
+    all.iter()
+        .map(|started| started.job.id.as_str().to_owned())
+        .collect()
+}
+
 #[test]
 fn a_job_covers_what_its_type_covers() {
-    const WISHES: [&str; 5] = [
+    const REQUESTED_TYPES: [&str; 5] = [
         "BATCH",
         "INCREMENTAL",
         "SERVICE_DEFAULT",
@@ -104,14 +113,14 @@ fn a_job_covers_what_its_type_covers() {
         ("DELETE_ONLY", &["DELETE_ONLY"]),
     ] {
         let record = started("first", sent, seconds(10));
-        for wish in WISHES {
-            let verdict = record.verdict(&request("second", wish, T0), seconds(20));
-            let expected = if covered.contains(&wish) {
+        for requested_type in REQUESTED_TYPES {
+            let verdict = record.verdict(&request("second", requested_type, T0), seconds(20));
+            let expected = if covered.contains(&requested_type) {
                 Verdict::Covered(JobId::IdMappingJobId("first".to_owned()))
             } else {
                 Verdict::Free
             };
-            assert_eq!(verdict, expected, "{wish} after {sent}");
+            assert_eq!(verdict, expected, "{requested_type} after {sent}");
         }
     }
 }
@@ -134,7 +143,8 @@ fn the_last_job_of_each_type_is_remembered_and_the_later_start_wins() {
     // Whoever lost its claim comes late.
     let late = call(request("late", "INCREMENTAL", T0), seconds(5));
     record = with_job(&record, &late, &job("late", &late));
-    let verdict = |wish, time| record.verdict(&request("other", wish, time), seconds(30));
+    let verdict =
+        |requested_type, time| record.verdict(&request("other", requested_type, time), seconds(30));
     let id = |id: &str| JobId::IdMappingJobId(id.to_owned());
     assert_eq!(
         verdict("INCREMENTAL", seconds(15)),
@@ -153,7 +163,9 @@ fn the_last_job_of_each_type_is_remembered_and_the_later_start_wins() {
 #[test]
 fn a_key_is_name_target_and_wish() {
     let record = started("name", "BATCH", T0);
-    let verdict = |name, wish| record.verdict(&request(name, wish, seconds(60)), seconds(60));
+    let verdict = |name, requested_type| {
+        record.verdict(&request(name, requested_type, seconds(60)), seconds(60))
+    };
     assert!(matches!(verdict("name", "BATCH"), Verdict::Known(_)));
     assert_eq!(verdict("name", "INCREMENTAL"), Verdict::Free);
     assert_eq!(verdict("other", "BATCH"), Verdict::Free);
@@ -179,14 +191,14 @@ fn the_newest_64_keys_are_known() {
 #[test]
 fn a_claim_is_live_until_a_second_after_the_deadline_and_then_its_outcome_is_unknown() {
     let theirs = call(request("theirs", "BATCH", T0), T0);
-    let record = Record::default().claimed(claim(&theirs));
+    let record = claimed(&Record::default(), &theirs);
     let verdict = |now| record.verdict(&request("ours", "BATCH", T0), now);
     assert_eq!(verdict(seconds(61)), Verdict::Claimed(seconds(60)));
     let over = verdict(seconds(61) + Duration::milliseconds(1));
     assert_eq!(over, Verdict::Unknown(vec![unknown(&theirs, false)]));
     assert_eq!(record.claim_released(theirs.attempt), Record::default());
     let other = record.claim_released(Uuid::new_v4());
-    assert_eq!(other, record, "somebody else's claim");
+    assert_eq!(other, record, "another call's claim");
 
     let doubted = record.outcome_unknown(&theirs);
     let verdict = doubted.verdict(&request("ours", "BATCH", T0), T0);
@@ -229,7 +241,7 @@ fn several_unknown_calls_are_remembered_oldest_first_and_four_at_most() {
     let mut with_left = expected.clone();
     with_left.push(unknown(&left, false));
     assert_eq!(
-        verdict(&record.claimed(claim(&left))),
+        verdict(&claimed(&record, &left)),
         Verdict::Unknown(with_left)
     );
     // A job that is found for one settles those before it, whose jobs would have held the slot.
@@ -240,7 +252,7 @@ fn several_unknown_calls_are_remembered_oldest_first_and_four_at_most() {
 #[test]
 fn what_covers_goes_before_what_is_claimed() {
     let theirs = call(request("theirs", "BATCH", T0), seconds(20));
-    let record = started("first", "BATCH", seconds(10)).claimed(claim(&theirs));
+    let record = claimed(&started("first", "BATCH", seconds(10)), &theirs);
     let covered = request("second", "BATCH", T0);
     assert!(matches!(
         record.verdict(&covered, seconds(21)),
@@ -261,12 +273,7 @@ fn a_start_is_reported_by_its_starter_or_its_repeat_and_by_others_after_the_dead
     let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
     let record = record.job_started(&second, &job("2", &second), Some(seconds(90)), T0);
     let other = request("other", "BATCH", T0);
-    let ids = |record: &Record, request: &Request, now| -> Vec<String> {
-        let all = record.unreported(request, now);
-        all.iter()
-            .map(|started| started.job.id.as_str().to_owned())
-            .collect()
-    };
+    let ids = unreported;
     assert_eq!(
         ids(&record, &other, seconds(61)),
         [""; 0],
@@ -278,10 +285,14 @@ fn a_start_is_reported_by_its_starter_or_its_repeat_and_by_others_after_the_dead
         "its own, each once"
     );
     assert_eq!(ids(&record, &other, seconds(62)), ["1"]);
+    let is_own = |id: &JobId| id.as_str() == "2";
+    let own = record.unreported(&other, T0, is_own);
+    assert_eq!(own.len(), 1, "an invocation reports what it started");
+    assert_eq!(own[0].job.id.as_str(), "2");
     assert_eq!(ids(&record, &other, seconds(92)), ["1", "2"]);
     let one = JobId::IdMappingJobId("1".to_owned());
     assert!(record.is_unannounced(&one));
-    let record = record.start_reported(&one, ALL_REPORTED);
+    let record = fully_reported(&record, &one);
     assert!(!record.is_unannounced(&one));
     assert_eq!(ids(&record, &first.request, seconds(92)), ["2"]);
 }
@@ -300,21 +311,25 @@ fn announced_and_tracked_are_remembered_each_by_itself() {
         announced: false,
         tracked: true,
     };
+    let mark = |record: &Record, reported: Reported| match reported.announced {
+        true => record.start_announced(&id),
+        false => record.tracking_queued(&id),
+    };
     for (one, other) in [(announced, tracked), (tracked, announced)] {
-        let half = record.start_reported(&id, one);
+        let half = mark(&record, one);
         assert_eq!(half.reported(&id), one);
         assert_eq!(half.is_unannounced(&id), !one.announced);
         assert_eq!(
-            half.unreported(&first.request, T0).len(),
+            unreported(&half, &first.request, T0).len(),
             1,
             "half is to be done"
         );
-        let whole = half.start_reported(&id, other);
+        let whole = mark(&half, other);
         assert_eq!(whole.reported(&id), ALL_REPORTED);
-        assert!(whole.unreported(&first.request, T0).is_empty());
+        assert!(unreported(&whole, &first.request, T0).is_empty());
     }
     let other = JobId::IdMappingJobId("other".to_owned());
-    assert_eq!(record.start_reported(&other, ALL_REPORTED), record);
+    assert_eq!(fully_reported(&record, &other), record);
 }
 
 #[test]
@@ -327,19 +342,17 @@ fn of_many_unreported_starts_the_oldest_wait_for_their_own_repeat() {
         let job = job(&number.to_string(), call);
         record = record.job_started(call, &job, Some(seconds(60)), T0);
     }
-    let ids = |record: &Record, request: &Request| -> Vec<String> {
-        let all = record.unreported(request, seconds(62));
-        all.iter()
-            .map(|started| started.job.id.as_str().to_owned())
-            .collect()
-    };
+    let ids = |record: &Record, request: &Request| unreported(record, request, seconds(62));
     let other = request("other", "BATCH", T0);
     assert_eq!(ids(&record, &other), ["2", "3", "4", "5"]);
     let first = &calls[0];
     assert_eq!(ids(&record, &first.request), ["2", "3", "4", "5", "0"]);
-    let own = record.unreported(&first.request, T0).pop().unwrap();
+    let own = record
+        .unreported(&first.request, T0, |_| false)
+        .pop()
+        .unwrap();
     assert_eq!((&own.request, &own.choice), (&first.request, &first.choice));
-    let record = record.start_reported(&own.job.id, ALL_REPORTED);
+    let record = fully_reported(&record, &own.job.id);
     assert_eq!(ids(&record, &first.request), ["2", "3", "4", "5"]);
 }
 
@@ -348,7 +361,7 @@ fn a_call_that_was_given_up_is_remembered_until_a_job_starts() {
     let lost = call(request("lost", "BATCH", T0), T0);
     let next = call(request("next", "BATCH", T0), seconds(600));
     let doubted = with_unknown(&Record::default(), &lost);
-    let record = doubted.claimed(claim(&next));
+    let record = claimed(&doubted, &next);
     let verdict =
         |record: &Record| record.verdict(&request("third", "BATCH", seconds(601)), seconds(602));
     assert_eq!(verdict(&record), Verdict::Claimed(seconds(660)));
@@ -369,22 +382,22 @@ fn a_call_that_was_given_up_is_remembered_until_a_job_starts() {
 #[test]
 fn the_key_is_what_the_request_itself_asks_for() {
     let mut by_default = request("name", "INCREMENTAL", T0);
-    by_default.wished_by = WishedBy::Setting;
+    by_default.type_source = TypeSource::Setting;
     let first = call(by_default.clone(), T0);
     let record = with_job(&Record::default(), &first, &job("1", &first));
     // The default is another one when it is delivered again.
-    for (wish, wished_by) in [
-        ("BATCH", WishedBy::Setting),
-        ("DELETE_ONLY", WishedBy::DeleteRequest),
+    for (requested_type, type_source) in [
+        ("BATCH", TypeSource::Setting),
+        ("DELETE_ONLY", TypeSource::DeleteRequest),
     ] {
-        let mut again = request("name", wish, seconds(60));
-        again.wished_by = wished_by;
-        assert_eq!(again.key(), by_default.key());
+        let mut again = request("name", requested_type, seconds(60));
+        again.type_source = type_source;
+        assert_eq!(again.scoped_key(), by_default.scoped_key());
         let verdict = record.verdict(&again, seconds(61));
-        assert!(matches!(verdict, Verdict::Known(_)), "{wish}");
+        assert!(matches!(verdict, Verdict::Known(_)), "{requested_type}");
     }
     let explicit = request("name", "INCREMENTAL", seconds(60));
-    assert_ne!(explicit.key(), by_default.key());
+    assert_ne!(explicit.scoped_key(), by_default.scoped_key());
     assert_eq!(record.verdict(&explicit, seconds(61)), Verdict::Free);
 }
 
@@ -447,7 +460,7 @@ fn the_start_of_a_job_that_failed_is_reported_no_more_and_that_of_another_one_is
         .job_started(&first, &one, Some(seconds(60)), seconds(11))
         .job_started(&second, &two, Some(seconds(60)), seconds(21))
         .job_failed(&one, "er-one", seconds(30));
-    let all = record.unreported(&request("other", "BATCH", T0), seconds(90));
+    let all = record.unreported(&request("other", "BATCH", T0), seconds(90), |_| false);
     let ids: Vec<&str> = all.iter().map(|started| started.job.id.as_str()).collect();
     assert_eq!(ids, ["two"]);
 }
@@ -457,7 +470,7 @@ fn what_does_not_fit_is_dropped_oldest_first_and_one_is_always_kept() {
     // Of four bytes each in JSON.
     let kept = |count, bytes| {
         let mut items = vec!["aa", "bb", "cc"];
-        keep_newest_within(&mut items, Bound { count, bytes });
+        keep_newest_within(&mut items, Limit { count, bytes });
         items
     };
     assert_eq!(kept(9, 12), ["aa", "bb", "cc"]);
@@ -503,12 +516,12 @@ fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     for number in 200..210 {
         record = with_unknown(&record, &call(request.clone(), seconds(number)));
     }
-    record = record.claimed(claim(&call(request, seconds(300))));
+    record = claimed(&record, &call(request, seconds(300)));
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
     assert!(json.len() < 390_000, "{}", json.len());
     assert_eq!(
-        (record.unreported.len(), record.open_calls().count()),
+        (record.unreported_starts.len(), record.open_calls().count()),
         (3, 3)
     );
 }
@@ -519,19 +532,13 @@ fn the_last_moment_that_can_be_written_is_a_moment_like_any_other() {
     let record = started("first", "BATCH", T0);
     let late = request("late", "BATCH", last);
     assert_eq!(record.verdict(&late, T0), Verdict::Free);
-    let claim = Claim {
-        until: last,
-        call: call(late.clone(), T0),
-    };
-    let verdict = record.claimed(claim).verdict(&late, T0);
+    let claimed = record.claimed(&call(late.clone(), T0), last);
+    let verdict = claimed.verdict(&late, T0);
     assert_eq!(verdict, Verdict::Claimed(last));
     let first = call(late.clone(), T0);
     let record = record.job_started(&first, &job("2", &first), Some(last), last);
-    assert!(
-        record
-            .unreported(&request("other", "BATCH", T0), T0)
-            .is_empty()
-    );
+    let other = request("other", "BATCH", T0);
+    assert!(unreported(&record, &other, T0).is_empty());
 }
 
 #[test]
@@ -549,18 +556,18 @@ proptest! {
     fn coverage_is_exactly_by_time_and_type(
         starts in prop::collection::vec((0_i64..100_000, 0_usize..4), 1..20),
         news in 0_i64..100_000,
-        wish in 0_usize..4,
+        requested_type in 0_usize..4,
     ) {
-        const WISHES: [&str; 4] = ["BATCH", "INCREMENTAL", "SERVICE_DEFAULT", "DELETE_ONLY"];
+        const REQUESTED_TYPES: [&str; 4] = ["BATCH", "INCREMENTAL", "SERVICE_DEFAULT", "DELETE_ONLY"];
         let at = |milliseconds: i64| T0 + Duration::milliseconds(milliseconds);
         let mut record = Record::default();
         for (number, (start, sent)) in starts.iter().enumerate() {
-            let call = call(request(&format!("job {number}"), WISHES[*sent], at(*start)), at(*start));
+            let call = call(request(&format!("job {number}"), REQUESTED_TYPES[*sent], at(*start)), at(*start));
             record = with_job(&record, &call, &job("job", &call));
         }
-        let covers = |sent: usize| sent == wish || (sent == 0 && wish != 3);
+        let covers = |sent: usize| sent == requested_type || (sent == 0 && requested_type != 3);
         let expected = starts.iter().any(|(start, sent)| *start >= news + 1_000 && covers(*sent));
-        let verdict = record.verdict(&request("news", WISHES[wish], at(news)), at(200_000));
+        let verdict = record.verdict(&request("news", REQUESTED_TYPES[requested_type], at(news)), at(200_000));
         prop_assert_eq!(matches!(verdict, Verdict::Covered(_)), expected);
     }
 }

@@ -1,68 +1,68 @@
-//! The requests that wait for the account's job slot, of all tables, so that it goes to the one that has
-//! waited longest.
+//! The requests of all tables that wait for the account's job slot. The slot goes to the one that has waited
+//! longest.
 //!
-//! A request that finds the slot busy is entered here, in one item of the ledger. Before a call the item
-//! is read: a request lets an older one pass, unless its own job covers that one. So a table with changes
-//! every minute does not take each slot before the waiting queue is looked at. An entry that its request
-//! does not renew within two retry intervals holds up nobody: its message is gone.
+//! A request that finds the slot busy is recorded here, in one item of the ledger. The item is read before a
+//! call: a request lets an older one pass, unless its own job covers that one. So a table with changes every
+//! minute does not take each slot before the waiting queue is read. A waiter that its request does not renew
+//! within two retry intervals holds up no other: its message is gone.
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::CLOCK_DIFFERENCE;
-use crate::job_type::{JobType, Wish};
+use crate::job_type::{JobType, RequestedType};
 use crate::request::Request;
 use crate::target::Target;
 
-/// The requests that are remembered at most, the oldest of them: as many as tables may be configured, with
-/// two requested job types each.
+/// The most waiters. Of more, the oldest are kept. It is as many as tables may be configured, with two requested
+/// types each.
 const MAX_WAITERS: usize = 200;
 
-/// The retry interval of a message that was received only once: the template's default.
+/// The retry interval that is assumed for a message that was received only once: the template's default.
 const DEFAULT_RETRY_INTERVAL: Duration = Duration::minutes(20);
 
-/// The longest request in JSON that is kept to be tried for its table, in bytes.
+/// The largest request that is kept here, in bytes of JSON.
 const MAX_REQUEST: usize = 1_500;
 
-/// Requests of one table for one job type that wait for the slot.
+/// The requests of one table for one requested type that wait for the slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiter {
     target: Target,
-    requested: Wish,
-    /// Since when the oldest of them waits.
+    requested_type: RequestedType,
+    /// Since when the oldest of these requests waits.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     since: OffsetDateTime,
-    /// When one of them was tried last.
+    /// When one of these requests was tried last.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     seen_at: OffsetDateTime,
-    /// After how many seconds it is tried again, as far as its receives tell.
+    /// After how many seconds the message is delivered again, as far as its receives tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_interval: Option<i64>,
-    /// Whether the service refused this table while it took another one's job: the table itself is not
-    /// ready, and nobody lets it pass.
+    /// Whether the service refused this table while it took another one's job. Then the table itself is not
+    /// ready, and no request lets it pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     refused_alone: bool,
-    /// One of them, to be tried in another one's invocation; none: it is too large to be kept here.
+    /// One of these requests, to be tried in an invocation of another one. `None` if it is too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
 }
 
-/// All requests that wait for the slot.
+/// All waiters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Waiters {
-    /// Oldest first.
+    /// The oldest first.
     waiting: Vec<Waiter>,
 }
 
 impl Waiter {
-    /// A request that waits now.
+    /// A request that waits, as of now.
     pub fn new(request: &Request, now: OffsetDateTime) -> Self {
         let size = serde_json::to_string(request).map_or(usize::MAX, |json| json.len());
         Self {
             target: request.target.clone(),
-            requested: request.wish,
+            requested_type: request.requested_type,
             since: request.waits_since(now),
             seen_at: now,
             retry_interval: request.retry_interval.map(Duration::whole_seconds),
@@ -71,12 +71,12 @@ impl Waiter {
         }
     }
 
-    /// Its table.
+    /// The table.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// The request to be tried in its place.
+    /// The request that is tried for this waiter.
     pub fn request(&self) -> Option<Request> {
         let request = self.request.clone()?;
         Some(Request {
@@ -86,10 +86,10 @@ impl Waiter {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.target == other.target && self.requested == other.requested
+        self.target == other.target && self.requested_type == other.requested_type
     }
 
-    /// Whether it was tried within two retry intervals.
+    /// Returns whether one of its requests was tried within two retry intervals.
     fn is_live(&self, now: OffsetDateTime) -> bool {
         let interval = self.retry_interval.map(Duration::seconds);
         let interval = interval.unwrap_or(DEFAULT_RETRY_INTERVAL);
@@ -98,15 +98,15 @@ impl Waiter {
         -CLOCK_DIFFERENCE <= age && age <= longest.saturating_add(CLOCK_DIFFERENCE)
     }
 
-    /// Whether a job of this table that was sent with this type does what it asks for.
+    /// Returns whether a job of this table that was sent with this type does what it asks for.
     fn is_covered_by(&self, target: &Target, sent: Option<JobType>) -> bool {
-        self.target == *target && self.requested.is_covered_by(sent)
+        self.target == *target && self.requested_type.is_covered_by(sent)
     }
 }
 
 impl Waiters {
-    /// The request that this one lets pass: the oldest of those that have waited longer, that its own job
-    /// does not cover, and whose table may still find the slot free.
+    /// The waiter that a request lets pass: the oldest of those that have waited longer, that the request's own
+    /// job does not cover, and whose table may still find the slot free.
     pub fn ahead_of(
         &self,
         request: &Request,
@@ -114,10 +114,11 @@ impl Waiters {
         was_refused: impl Fn(&Target) -> bool,
     ) -> Option<&Waiter> {
         let served = |waiter: &&Waiter| {
-            waiter.target == request.target && request.wish.surely_covers(waiter.requested)
+            waiter.target == request.target
+                && request.requested_type.always_covers(waiter.requested_type)
         };
         let live = || self.live(now);
-        // Its job is the job of all that it covers: it has waited as long as the oldest of them.
+        // Its job serves all waiters that it covers, so it has waited as long as the oldest of them.
         let since = live()
             .filter(served)
             .map(|waiter| waiter.since)
@@ -128,14 +129,14 @@ impl Waiters {
             .find(|waiter| waiter.since < since)
     }
 
-    /// Those that still wait, oldest first.
+    /// The waiters whose requests still wait, the oldest first.
     pub fn live(&self, now: OffsetDateTime) -> impl Iterator<Item = &Waiter> {
         self.waiting
             .iter()
             .filter(move |waiter| waiter.is_live(now))
     }
 
-    /// Transition: without those that a job serves.
+    /// Transition: a job started, and serves the waiters that it covers.
     pub fn served(&self, target: &Target, sent: Option<JobType>) -> Self {
         let mut waiters = self.clone();
         waiters
@@ -144,23 +145,23 @@ impl Waiters {
         waiters
     }
 
-    /// Transition: without a request that will not be tried again.
+    /// Transition: a request will not be tried again.
     pub fn left(&self, request: &Request) -> Self {
         let mut waiters = self.clone();
-        waiters
-            .waiting
-            .retain(|waiter| waiter.target != request.target || waiter.requested != request.wish);
+        waiters.waiting.retain(|waiter| {
+            waiter.target != request.target || waiter.requested_type != request.requested_type
+        });
         waiters
     }
 
-    /// Transition: without those that are gone.
-    pub fn living(&self, now: OffsetDateTime) -> Self {
+    /// Transition: waiters whose messages are gone are removed.
+    pub fn expired(&self, now: OffsetDateTime) -> Self {
         Self {
             waiting: self.live(now).cloned().collect(),
         }
     }
 
-    /// Transition: with a request that waits now.
+    /// Transition: a request waits.
     pub fn joined(&self, new: &Waiter) -> Self {
         let mut waiters = self.clone();
         match waiters
@@ -183,7 +184,7 @@ impl Waiters {
         waiters
     }
 
-    /// Transition: this table was refused while another one's job was taken.
+    /// Transition: the service refused this table, and took a job of another one.
     pub fn refused_alone(&self, target: &Target) -> Self {
         let mut waiters = self.clone();
         for waiter in &mut waiters.waiting {

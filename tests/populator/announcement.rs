@@ -101,7 +101,7 @@ async fn what_cannot_be_announced_fails_with_the_jobs_id() {
         ),
         (
             Fault::Status(500, "{}".to_owned()),
-            "EventBridge refused it",
+            "no error code: no message",
             3,
         ),
         (Fault::Drop, "dispatch failure", 3),

@@ -144,9 +144,9 @@ async fn cold_it_costs_three_reads_and_warm_none_for_a_while() {
     chosen(&mut lab, &news("once more", 16 * 60)).await;
     assert_eq!(reads(&lab), [3, 3, 3, 0, 0]);
     // What needs no facts reads none.
-    for wish in ["BATCH", "SERVICE_DEFAULT", "DELETE_ONLY"] {
+    for requested_type in ["BATCH", "SERVICE_DEFAULT", "DELETE_ONLY"] {
         lab.pass(Duration::from_secs(24 * 60 * 60));
-        let news = News::with_wish(wish, T1, wish, lab.now());
+        let news = News::with_wish(requested_type, T1, requested_type, lab.now());
         lab.outcomes(&news.event).await;
     }
     assert_eq!(reads(&lab), [3, 3, 3, 0, 0]);
@@ -533,7 +533,7 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
             .await
             .is_empty()
     );
-    // A wish that is not AUTO stands.
+    // A requested_type that is not AUTO stands.
     let settings = [
         ("DEFAULT_JOB_TYPE", "SERVICE_DEFAULT"),
         ("ID_MAPPING_TABLE_ARNS", &arns),
@@ -545,18 +545,19 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
 
 #[tokio::test(start_paused = true)]
 async fn what_auto_asks_for_is_covered_by_every_job_that_brings_news() {
-    for (wish, covered) in [
+    for (requested_type, covered) in [
         ("BATCH", true),
         ("INCREMENTAL", true),
         ("SERVICE_DEFAULT", true),
         ("DELETE_ONLY", false),
     ] {
         let mut lab = lab_with(TABLE, &[]).await;
-        let first = News::with_wish("first", T1, wish, BEGIN - time::Duration::MINUTE).event;
+        let first =
+            News::with_wish("first", T1, requested_type, BEGIN - time::Duration::MINUTE).event;
         lab.outcomes(&first).await;
         let outcome = lab.response(&news("a", -10)).await["outcomes"][0].clone();
         let expected = if covered { "COVERED" } else { "STARTED" };
-        assert_eq!(outcome["outcome"], expected, "{wish}");
+        assert_eq!(outcome["outcome"], expected, "{requested_type}");
         if covered {
             // It did not come to a choice, nor to a read.
             assert_eq!(
@@ -661,18 +662,22 @@ async fn a_choice_is_made_anew_once() {
 #[tokio::test(start_paused = true)]
 async fn what_was_asked_for_is_not_chosen_anew_nor_what_is_refused_for_another_reason() {
     let invalid = Exception::validation("INVALID_CONFIGURATION");
-    for (wish, refusal, read) in [
+    for (requested_type, refusal, read) in [
         ("INCREMENTAL", invalid, 0),
         ("AUTO", Exception::access_denied(), 1),
     ] {
         let mut lab = lab_with(NOT_INCREMENTAL, &[]).await;
         lab.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::Refuse(refusal));
-        let event = News::with_wish("a", T1, wish, BEGIN - time::Duration::seconds(10)).event;
+        let event =
+            News::with_wish("a", T1, requested_type, BEGIN - time::Duration::seconds(10)).event;
         lab.failure(&event).await;
-        assert!(lab.announced()[0].starts_with("REJECTED"), "{wish}");
-        assert_eq!(reads(&lab), [read, read, read, 0, 0], "{wish}");
-        assert!(lab.aws.jobs().is_empty(), "{wish}");
+        assert!(
+            lab.announced()[0].starts_with("REJECTED"),
+            "{requested_type}"
+        );
+        assert_eq!(reads(&lab), [read, read, read, 0, 0], "{requested_type}");
+        assert!(lab.aws.jobs().is_empty(), "{requested_type}");
     }
 }
 

@@ -309,7 +309,7 @@ async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
     unpublished();
     invoke(request_for(T2)).await;
     logged(&[
-        ("WARN", "it stands in the waiting line of "),
+        ("WARN", "it is in the waiting queue of "),
         ("INFO", "waits: "),
     ]);
     poll().await;

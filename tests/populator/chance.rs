@@ -114,8 +114,8 @@ async fn explained(scenario: Scenario) -> String {
         .news
         .iter()
         .map(|news| {
-            let (id, table, wish) = (&news.id, &news.table, news.wish);
-            format!("{id} of {table} {wish} at {}", news.time)
+            let (id, table, requested_type) = (&news.id, &news.table, news.requested_type);
+            format!("{id} of {table} {requested_type} at {}", news.time)
         })
         .collect();
     format!(

@@ -200,7 +200,7 @@ async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched(
     assert_eq!(error_type, "QueueUnavailable");
     let said = format!("SendMessage of job {} of membership/", lab.aws.jobs()[0]);
     assert!(
-        message.starts_with(&said) && message.contains("which runs and is not followed"),
+        message.starts_with(&said) && message.contains("which runs and is not tracked"),
         "{message}"
     );
 }

@@ -279,14 +279,14 @@ async fn without_its_ledger_nothing_is_started() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_that_nobody_understands_is_named() {
+async fn an_item_that_cannot_be_read_is_named() {
     let mut lab = Lab::new(Slot::Unlimited).await;
     let item = json!({ "idMappingTableArn": { "S": table_arn(T1) }, "record": { "S": "{" } });
     lab.aws.state().items.insert(table_arn(T1), item);
     let (error_type, message) = lab.failure(&news("a", -10)).await;
     assert_eq!(error_type, "LedgerUnavailable");
     assert!(
-        message.contains("in table ledger is none that this version"),
+        message.contains("in table ledger was not written by a version of this function"),
         "{message}"
     );
 }

@@ -21,7 +21,7 @@ async fn world() -> World {
 }
 
 /// File, and the calls that it must lead to: table, job type, rule.
-type Started = (
+type StartedCase = (
     &'static str,
     &'static [(&'static str, Option<&'static str>, &'static str)],
 );
@@ -29,7 +29,7 @@ type Started = (
 const DEFAULTS: &[(&str, Option<&str>, &str)] =
     &[(T1, None, "SERVICE_DEFAULT"), (T2, None, "SERVICE_DEFAULT")];
 
-const STARTED: &[Started] = &[
+const STARTED: &[StartedCase] = &[
     (
         "bare-request.json",
         &[(T1, Some("INCREMENTAL"), "REQUESTED")],

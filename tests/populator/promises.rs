@@ -18,7 +18,7 @@ pub struct News {
     pub id: String,
     pub table: String,
     /// The job type that is asked for.
-    pub wish: &'static str,
+    pub requested_type: &'static str,
     /// The types that may be taken for it, where none is asked for; the settings of the environments.
     pub defaults: Vec<&'static str>,
     pub time: OffsetDateTime,
@@ -33,13 +33,18 @@ impl News {
         Self::with_wish(id, table, "INCREMENTAL", time)
     }
 
-    pub fn with_wish(id: &str, table: &str, wish: &'static str, time: OffsetDateTime) -> Self {
-        let detail = json!({ "idMappingTableArn": table_arn(table), "jobType": wish });
+    pub fn with_wish(
+        id: &str,
+        table: &str,
+        requested_type: &'static str,
+        time: OffsetDateTime,
+    ) -> Self {
+        let detail = json!({ "idMappingTableArn": table_arn(table), "jobType": requested_type });
         Self {
             id: id.to_owned(),
             table: table.to_owned(),
-            wish,
-            defaults: vec![wish],
+            requested_type,
+            defaults: vec![requested_type],
             time,
             event: event(id, time, detail),
             named: true,
@@ -50,26 +55,30 @@ impl News {
     pub fn of_tables(
         id: &str,
         tables: &[String],
-        wish: &'static str,
+        requested_type: &'static str,
         time: OffsetDateTime,
     ) -> Vec<Self> {
         let targets: Vec<Value> = tables.iter().map(|table| request_for(table)).collect();
-        let event = event(id, time, json!({ "targets": targets, "jobType": wish }));
+        let event = event(
+            id,
+            time,
+            json!({ "targets": targets, "jobType": requested_type }),
+        );
         let of = |table: &String| Self {
             event: event.clone(),
-            ..Self::with_wish(id, table, wish, time)
+            ..Self::with_wish(id, table, requested_type, time)
         };
         tables.iter().map(of).collect()
     }
 
     /// A bare request that names nothing but the table. Its change is as old as its delivery.
-    pub fn bare(id: &str, table: &str, wish: &'static str, time: OffsetDateTime) -> Self {
+    pub fn bare(id: &str, table: &str, requested_type: &'static str, time: OffsetDateTime) -> Self {
         let mut request = request_for(table);
-        request["jobType"] = json!(wish);
+        request["jobType"] = json!(requested_type);
         Self {
             event: request,
             named: false,
-            ..Self::with_wish(id, table, wish, time)
+            ..Self::with_wish(id, table, requested_type, time)
         }
     }
 
@@ -91,13 +100,13 @@ impl News {
     /// Whether a job's type does what this change may ask for.
     fn is_served_by(&self, job: &Job) -> bool {
         let mut defaults = self.defaults.iter();
-        job.table == self.table && defaults.any(|wish| serves(job, wish))
+        job.table == self.table && defaults.any(|requested_type| serves(job, requested_type))
     }
 
     /// Whether it does so whichever environment has taken the change.
     fn is_surely_served_by(&self, job: &Job) -> bool {
         let mut defaults = self.defaults.iter();
-        job.table == self.table && defaults.all(|wish| serves(job, wish))
+        job.table == self.table && defaults.all(|requested_type| serves(job, requested_type))
     }
 
     /// Whether an outcome's `detail` is of this change.
@@ -117,11 +126,11 @@ impl News {
 }
 
 /// Whether a job's type does what is asked for (contract section 3).
-fn serves(job: &Job, wish: &str) -> bool {
+fn serves(job: &Job, requested_type: &str) -> bool {
     let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
-    sent == wish
-        || (sent == "BATCH" && wish != "DELETE_ONLY")
-        || (wish == "AUTO" && sent != "DELETE_ONLY")
+    sent == requested_type
+        || (sent == "BATCH" && requested_type != "DELETE_ONLY")
+        || (requested_type == "AUTO" && sent != "DELETE_ONLY")
 }
 
 fn event(id: &str, time: OffsetDateTime, detail: Value) -> Value {

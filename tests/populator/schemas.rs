@@ -188,15 +188,15 @@ fn request() -> Value {
         schema["type"] = json!([schema["type"], "null"]);
         schema
     };
-    let mut wishes: Vec<Value> = job_types().into_iter().map(Value::from).collect();
-    wishes.extend([json!("SERVICE_DEFAULT"), json!("AUTO"), Value::Null]);
+    let mut requested_types: Vec<Value> = job_types().into_iter().map(Value::from).collect();
+    requested_types.extend([json!("SERVICE_DEFAULT"), json!("AUTO"), Value::Null]);
     let arn = "^arn:[a-z-]+:cleanrooms:[a-z0-9-]+:[0-9]{12}:membership/[0-9a-f-]{36}/idmappingtable/[0-9a-f-]{36}$";
     let target = || {
         vec![
             ("membershipIdentifier", or_null(pattern(UUID)), false),
             ("idMappingTableIdentifier", or_null(pattern(UUID)), false),
             ("idMappingTableArn", or_null(pattern(arn)), false),
-            ("jobType", json!({ "enum": wishes }), false),
+            ("jobType", json!({ "enum": requested_types }), false),
         ]
     };
     // A null is as if it were absent, so presence is not enough.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use aws_sdk_cleanrooms::config::Credentials;
 use fake_aws::{FakeAws, LEDGER_TABLE, Operation};
 use id_mapping_populator::aws::clients;
-use id_mapping_populator::aws::ledger_table::{Entry, Ledger};
-use id_mapping_populator::choice::by_wish;
+use id_mapping_populator::aws::ledger_table::{Item, Ledger};
+use id_mapping_populator::choice::by_request;
 use id_mapping_populator::job::{Call, Job, JobEnd, JobId};
-use id_mapping_populator::job_type::{JobType, Wish, WishedBy};
-use id_mapping_populator::ledger::{Record, Reported, Verdict, Waiter, Waiters};
+use id_mapping_populator::job_type::{JobType, RequestedType, TypeSource};
+use id_mapping_populator::ledger::{Record, Verdict, Waiter, Waiters};
 use id_mapping_populator::request::Request;
 use id_mapping_populator::target::{Identifier, Target};
 use time::OffsetDateTime;
@@ -27,10 +27,10 @@ fn request(name: &str) -> Request {
             membership: Identifier::parse(M).unwrap(),
             table: Identifier::parse(T1).unwrap(),
         },
-        wish: Wish::Exactly(JobType::Incremental),
-        wished_by: WishedBy::Request,
-        name: name.to_owned(),
-        named: true,
+        requested_type: RequestedType::Exactly(JobType::Incremental),
+        type_source: TypeSource::Request,
+        idempotency_key: name.to_owned(),
+        key_is_given: true,
         time: BEGIN,
         dry_run: false,
         trigger: None,
@@ -49,7 +49,7 @@ fn call(name: &str, called_at: OffsetDateTime) -> Call {
     Call {
         attempt: ATTEMPT,
         called_at,
-        choice: by_wish(request.wish, request.wished_by).unwrap(),
+        choice: by_request(request.requested_type, request.type_source).unwrap(),
         request,
     }
 }
@@ -132,15 +132,12 @@ fn transitions() -> Vec<Transition> {
         (
             "start reported",
             Box::new(|record| {
-                let all = Reported {
-                    announced: true,
-                    tracked: true,
-                };
-                record.start_reported(&job("theirs", seconds(0)).id, all)
+                let id = &job("theirs", seconds(0)).id;
+                record.start_announced(id).tracking_queued(id)
             }),
             |record| {
                 let theirs = job("theirs", seconds(0)).id;
-                let unreported = record.unreported(&request("x"), seconds(999));
+                let unreported = record.unreported(&request("x"), seconds(999), |_| false);
                 !record.is_unannounced(&theirs) && unreported.iter().all(|one| one.job.id != theirs)
             },
         ),
@@ -165,15 +162,15 @@ fn transitions() -> Vec<Transition> {
 }
 
 /// An item with a claim of ours and a job of others, read before somebody recorded one more job in it.
-async fn stale(ledger: &Ledger) -> Entry {
+async fn stale(ledger: &Ledger) -> Item {
     let arn = table_arn(T1);
-    let mut entry = ledger.read(&arn, WITHIN).await.unwrap();
+    let mut item = ledger.read(&arn, WITHIN).await.unwrap();
     let claim = call("lost", seconds(0));
-    let begun = ledger.begin(&mut entry, &claim, seconds(60), WITHIN).await;
+    let begun = ledger.claim(&mut item, &claim, seconds(60), WITHIN).await;
     assert!(begun.unwrap());
     for (number, name) in [(8, "theirs"), (9, "third")] {
         let mut current = ledger.read(&arn, WITHIN).await.unwrap();
-        entry = current.clone();
+        item = current.clone();
         let other = Call {
             attempt: uuid::Uuid::from_u128(number),
             ..call(name, seconds(0))
@@ -188,21 +185,21 @@ async fn stale(ledger: &Ledger) -> Entry {
         };
         ledger.update(&mut current, WITHIN, recorded).await.unwrap();
     }
-    entry
+    item
 }
 
 #[tokio::test]
 async fn each_transition_is_applied_to_what_others_have_written_meanwhile() {
     for (name, transition, holds) in transitions() {
         for (ledger, _) in ledgers().await {
-            let mut entry = stale(&ledger).await;
+            let mut item = stale(&ledger).await;
             let has = |record: &Record, id: &str| record.recent().any(|job| job.id.as_str() == id);
-            assert!(!has(&entry.record, "third"), "it is stale");
-            let updated = ledger.update(&mut entry, WITHIN, &transition).await;
+            assert!(!has(&item.record, "third"), "it is stale");
+            let updated = ledger.update(&mut item, WITHIN, &transition).await;
             updated.unwrap();
             let stored = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
             assert!(holds(&stored.record), "{name}");
-            assert_eq!(stored.record, entry.record, "{name}");
+            assert_eq!(stored.record, item.record, "{name}");
             assert!(
                 has(&stored.record, "third"),
                 "{name} loses what was written meanwhile"
@@ -218,9 +215,9 @@ async fn a_claim_on_a_stale_item_is_not_had() {
         let mut first = ledger.read(&arn, WITHIN).await.unwrap();
         let mut second = ledger.read(&arn, WITHIN).await.unwrap();
         let claim = call("a", seconds(0));
-        let begin = async |entry: &mut Entry| {
+        let begin = async |item: &mut Item| {
             ledger
-                .begin(entry, &claim, seconds(60), WITHIN)
+                .claim(item, &claim, seconds(60), WITHIN)
                 .await
                 .unwrap()
         };
@@ -236,9 +233,9 @@ async fn a_claim_on_a_stale_item_is_not_had() {
 #[tokio::test]
 async fn what_changes_nothing_is_not_written() {
     for (ledger, aws) in ledgers().await {
-        let mut entry = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
+        let mut item = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
         let released = |record: &Record| record.claim_released(ATTEMPT);
-        ledger.update(&mut entry, WITHIN, released).await.unwrap();
+        ledger.update(&mut item, WITHIN, released).await.unwrap();
         let written = aws.map_or(0, |aws| aws.calls_of(Operation::PutItem).len());
         assert_eq!(written, 0);
     }
@@ -255,15 +252,15 @@ async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
             Waiter::new(&request, BEGIN)
         };
         let tables = [T1, crate::world::T2];
-        for (entry, table) in [&mut first, &mut second].into_iter().zip(tables) {
+        for (item, table) in [&mut first, &mut second].into_iter().zip(tables) {
             let joined = |waiters: &Waiters| waiters.joined(&waiter(table));
-            ledger.update_waiters(entry, WITHIN, joined).await.unwrap();
+            ledger.update(item, WITHIN, joined).await.unwrap();
         }
         let stored = ledger.read_waiters(WITHIN).await.unwrap();
         assert_eq!(stored.record.live(BEGIN).count(), 2);
         // The item of the slot is none of a table.
         let other = ledger.read("slot-of-nobody", WITHIN).await.unwrap();
-        assert_eq!(*other.record, Record::default());
+        assert_eq!(other.record, Record::default());
     }
 }
 
@@ -273,8 +270,8 @@ async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
     let read = async |number: usize| ledger.read(&number.to_string(), WITHIN).await.unwrap();
     let call = call("first", BEGIN);
     let write = async |number: usize| {
-        let mut entry = read(number).await;
-        let begun = ledger.begin(&mut entry, &call, seconds(60), WITHIN).await;
+        let mut item = read(number).await;
+        let begun = ledger.claim(&mut item, &call, seconds(60), WITHIN).await;
         assert!(begun.unwrap());
     };
     for number in 0..1_000 {
@@ -283,7 +280,7 @@ async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
     write(0).await;
     write(1_000).await;
     for number in 0..=1_000 {
-        let forgotten = *read(number).await.record == Record::default();
+        let forgotten = read(number).await.record == Record::default();
         assert_eq!(forgotten, number == 1, "{number}");
     }
 }

@@ -105,7 +105,7 @@ async fn no_target_is_begun_without_time_to_finish_it() {
         )),
         "{message}"
     );
-    assert!(message.contains("raise the time-out"), "{message}");
+    assert!(message.contains("raise the timeout"), "{message}");
     assert_eq!(world.aws.call_count(), 0);
 
     // The first takes its time, and leaves too little for the second.

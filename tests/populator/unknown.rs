@@ -337,7 +337,7 @@ async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
         .unwrap()
         .to_owned();
     assert!(
-        said.contains("was called at 2026-11-23T02:00:00.000Z and its outcome is not known"),
+        said.contains("was called at 2026-11-23T02:00:00.000Z and its outcome is unknown"),
         "{said}"
     );
     lab.pass(VISIBILITY);
@@ -384,18 +384,18 @@ async fn one_lost_answer_is_one_call_however_many_requests_meet_it() {
             }
         }
 
-        // By a duplicate of the bus, by Lambda's repeat, by two wishes of one payload.
+        // By a duplicate of the bus, by Lambda's repeat, by two requested_types of one payload.
         let mut lab = Lab::new(slot).await;
         lab.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
         lab.aws.state().shown_after = time::Duration::minutes(4);
-        let wish = |job_type: &str| {
+        let requested_type = |job_type: &str| {
             let mut target = request_for(T1);
             target["jobType"] = json!(job_type);
             target
         };
         let both = json!({
-            "targets": [wish("BATCH"), wish("INCREMENTAL")],
+            "targets": [requested_type("BATCH"), requested_type("INCREMENTAL")],
             "requestId": "both",
             "time": "2026-11-23T01:59:50Z",
         });

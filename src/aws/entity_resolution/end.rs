@@ -1,35 +1,30 @@
-//! How a job that was started ended.
+//! How a job ended.
 //!
-//! AWS does not document under which id Entity Resolution knows a job that Clean Rooms started. So it is
-//! looked for by that id without its dashes, and else by its start; what was relied on is said.
+//! AWS does not document under which id Entity Resolution knows a job that Clean Rooms started. So the job is looked
+//! for by Clean Rooms' id without its hyphens, and if there is none, by its start. `identifiedBy` tells which.
 
-use crate::job::{End, IdentifiedBy};
 use std::collections::BTreeMap;
 
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 
 use super::lost::{NotFound, candidates, moments, only_one};
-use super::{Listed, Workflows, moment, unclear};
-use crate::job::{Job, JobId};
+use super::reads::{Listed, ReadError, Workflows, moment};
+use crate::aws::call::within;
+use crate::job::{EndedJob, IdentifiedBy, Job, JobId};
 use crate::ledger::Record;
 use crate::target::Target;
 
 impl Workflows {
-    /// How a job ended; none: it has not ended yet.
+    /// How a job ended. Returns `None` if it has not ended yet.
     pub async fn end_of(
         &self,
         target: &Target,
         job: &Job,
         record: &Record,
-        within: std::time::Duration,
-    ) -> Result<Option<End>, NotFound> {
-        tokio::time::timeout(within, self.look_at(target, job, record))
-            .await
-            .unwrap_or_else(|_| {
-                let within = within.as_millis();
-                Err(unclear(format!("no answer within {within} ms")).into())
-            })
+        timeout: std::time::Duration,
+    ) -> Result<Option<EndedJob>, NotFound> {
+        within(timeout, self.look_at(target, job, record)).await
     }
 
     async fn look_at(
@@ -37,7 +32,7 @@ impl Workflows {
         target: &Target,
         job: &Job,
         record: &Record,
-    ) -> Result<Option<End>, NotFound> {
+    ) -> Result<Option<EndedJob>, NotFound> {
         let table = self.get_table(target).await?;
         let id = match &job.id {
             JobId::IdMappingJobId(id) => id.replace('-', ""),
@@ -45,17 +40,17 @@ impl Workflows {
         };
         match self.get_job(&table.workflow, &id).await {
             Ok(found) => return end(&found, IdentifiedBy::JobId),
-            Err(why) if why.absent => {}
+            Err(why) if why.is_absent => {}
             Err(why) => return Err(why.into()),
         }
-        // One of the same call is this one, perhaps under another name.
+        // A known job of the same call is this one, perhaps under its other id.
         let known = record
             .recent()
             .filter(|known| known.started_at != job.started_at);
         let listed = self.list_jobs(&table.workflow).await?;
         let mut began = candidates(listed, job.started_at, known);
-        // One that began while the call was under way goes before one that was queued, and one whose
-        // end is announced is this one only if there is no other: under another name.
+        // A job that began during the call is likelier than one that was queued. A job whose end is announced is
+        // this one, under its other id, only if there is no other.
         let (first, last) = moments(job);
         let during = first..=last;
         let is_during = |listed: &Listed| listed.began.is_some_and(|began| during.contains(&began));
@@ -74,25 +69,27 @@ impl Workflows {
     }
 }
 
-fn end(job: &GetIdMappingJobOutput, identified_by: IdentifiedBy) -> Result<Option<End>, NotFound> {
-    let failed = match job.status() {
+fn end(
+    job: &GetIdMappingJobOutput,
+    identified_by: IdentifiedBy,
+) -> Result<Option<EndedJob>, NotFound> {
+    let failure = match job.status() {
         JobStatus::Succeeded => None,
         JobStatus::Failed => {
-            let said = job
+            let message = job
                 .error_details()
                 .and_then(|details| details.error_message());
-            Some(
-                said.unwrap_or("Entity Resolution does not say why")
-                    .to_owned(),
-            )
+            let message = message.unwrap_or("Entity Resolution does not tell why");
+            Some(message.to_owned())
         }
         _ => return Ok(None),
     };
-    let started_at = moment(job.start_time())
-        .ok_or_else(|| unclear("GetIdMappingJob names no start of a job that has ended"))?;
-    Ok(Some(End {
-        job_id: job.job_id().to_owned(),
-        failed,
+    let started_at = moment(job.start_time()).ok_or_else(|| {
+        ReadError::unclear("GetIdMappingJob names no start of a job that has ended")
+    })?;
+    Ok(Some(EndedJob {
+        entity_resolution_job_id: job.job_id().to_owned(),
+        failure,
         metrics: job.metrics().map(metrics).unwrap_or_default(),
         started_at,
         ended_at: job.end_time().and_then(moment),

@@ -1,13 +1,14 @@
-//! Whether a call whose outcome is unknown started a job after all.
+//! Whether a call whose outcome is unknown started a job.
 //!
-//! A job's name at Entity Resolution is another than `PopulateIdMappingTable` answers, so a job is
-//! known by its start.
+//! AWS does not document that a job has the same id at Entity Resolution as `PopulateIdMappingTable` answers, so a
+//! job is recognised by its start.
 
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::{Listed, Unread, Workflows, may_be_ours, moment, unclear};
+use super::reads::{Listed, ReadError, Workflows, may_be_ours, moment};
+use crate::aws::call::{TimedOut, within};
 use crate::job::{Call, Job, JobId};
 use crate::job_type::JobType;
 use crate::ledger::Record;
@@ -99,7 +100,7 @@ pub enum NotFound {
     /// One did, and it may be of a call for this table, which has the same workflow.
     Shared(Target),
     /// It could not be looked for.
-    Unread(Unread),
+    Unreadable(ReadError),
 }
 
 impl NotFound {
@@ -118,7 +119,7 @@ impl NotFound {
         match self {
             Self::None | Self::Several(_) | Self::Shared(_) => true,
             Self::Queued(_) => false,
-            Self::Unread(unread) => unread.permission.is_some() || unread.absent,
+            Self::Unreadable(error) => error.permission.is_some() || error.is_absent,
         }
     }
 
@@ -126,7 +127,7 @@ impl NotFound {
     pub fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Unread(Unread {
+            Self::Unreadable(ReadError {
                 permission: Some(_),
                 ..
             })
@@ -134,9 +135,15 @@ impl NotFound {
     }
 }
 
-impl From<Unread> for NotFound {
-    fn from(unread: Unread) -> Self {
-        Self::Unread(unread)
+impl From<ReadError> for NotFound {
+    fn from(error: ReadError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<TimedOut> for NotFound {
+    fn from(timed_out: TimedOut) -> Self {
+        ReadError::from(timed_out).into()
     }
 }
 
@@ -155,7 +162,7 @@ impl std::fmt::Display for NotFound {
                 f,
                 "the job that began then may be of a call for {target}, which has the same workflow"
             ),
-            Self::Unread(unread) => write!(f, "its job could not be looked for: {unread}"),
+            Self::Unreadable(error) => write!(f, "its job could not be looked for: {error}"),
         }
     }
 }
@@ -173,15 +180,9 @@ impl Workflows {
         record: &Record,
         others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
         now: OffsetDateTime,
-        within: std::time::Duration,
+        timeout: std::time::Duration,
     ) -> Result<Found, NotFound> {
-        let looked = self.look(call, record, others, now);
-        tokio::time::timeout(within, looked)
-            .await
-            .unwrap_or_else(|_| {
-                let within = within.as_millis();
-                Err(unclear(format!("no answer within {within} ms")).into())
-            })
+        within(timeout, self.look(call, record, others, now)).await
     }
 
     async fn look(
@@ -197,7 +198,7 @@ impl Workflows {
         let mut began = candidates(listed, call.called_at, record.recent());
         let mut shared = None;
         if !began.is_empty() {
-            let mut others = others().await.map_err(unclear)?;
+            let mut others = others().await.map_err(ReadError::unclear)?;
             others.retain(|other| other.target != *target && other.are_near(call));
             for other in &others {
                 if self.table(&other.target, now).await?.value.workflow == *workflow {
@@ -243,9 +244,9 @@ impl Workflows {
                 .get_job(workflow, &id)
                 .await
                 // The list has it: it is there, and will be found another time.
-                .map_err(|unread| Unread {
-                    absent: false,
-                    ..unread
+                .map_err(|error| ReadError {
+                    is_absent: false,
+                    ..error
                 })?;
             if may_be_ours(&found, sent) {
                 ours.push(found);

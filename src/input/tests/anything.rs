@@ -118,11 +118,11 @@ fn check(result: Result<Delivery, Error>) {
         assert!((1..=100).contains(&requests.len()));
         for request in &requests {
             assert!(request.time <= now());
-            assert!((1..=4_096).contains(&request.name.chars().count()));
+            assert!((1..=4_096).contains(&request.idempotency_key.chars().count()));
             assert_eq!(
                 requests
                     .iter()
-                    .filter(|other| other.key() == request.key())
+                    .filter(|other| other.scoped_key() == request.scoped_key())
                     .count(),
                 1
             );

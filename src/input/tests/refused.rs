@@ -121,7 +121,10 @@ fn bounds_are_met_exactly() {
         1
     );
     for name in ["x".to_owned(), "é".repeat(4_096)] {
-        assert_eq!(request(&bare(json!({ "requestId": name }))).name, name);
+        assert_eq!(
+            request(&bare(json!({ "requestId": name }))).idempotency_key,
+            name
+        );
     }
     let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
     // The event and its detail are two levels of 128.

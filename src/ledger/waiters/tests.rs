@@ -1,7 +1,7 @@
 use time::macros::datetime;
 
 use super::*;
-use crate::job_type::WishedBy;
+use crate::job_type::TypeSource;
 use crate::target::Identifier;
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
@@ -18,13 +18,13 @@ fn target(number: usize) -> Target {
 }
 
 /// A request for a table that waits since a moment.
-fn request(table: usize, wish: &str, since: i64) -> Request {
+fn request(table: usize, requested_type: &str, since: i64) -> Request {
     Request {
         target: target(table),
-        wish: Wish::parse(wish).unwrap(),
-        wished_by: WishedBy::Request,
-        name: "name".to_owned(),
-        named: true,
+        requested_type: RequestedType::parse(requested_type).unwrap(),
+        type_source: TypeSource::Request,
+        idempotency_key: "name".to_owned(),
+        key_is_given: true,
         time: T0,
         dry_run: false,
         trigger: None,
@@ -48,7 +48,7 @@ fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
         &[request(1, "INCREMENTAL", 10), request(2, "DELETE_ONLY", 20)],
         seconds(60),
     );
-    for (table, wish, since, ahead) in [
+    for (table, requested_type, since, ahead) in [
         (3, "BATCH", 5, None),
         (3, "BATCH", 10, None),
         (3, "BATCH", 15, Some(1)),
@@ -63,13 +63,13 @@ fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
         (2, "DELETE_ONLY", 60, Some(1)),
         (2, "BATCH", 60, Some(1)),
     ] {
-        let request = request(table, wish, since);
+        let request = request(table, requested_type, since);
         let found = waiters.ahead_of(&request, seconds(60), NOBODY);
         let expected = ahead.map(target);
         assert_eq!(
             found.map(Waiter::target),
             expected.as_ref(),
-            "{wish} of {table} since {since}"
+            "{requested_type} of {table} since {since}"
         );
     }
     // Who was refused in this invocation is not waited for.
@@ -89,8 +89,8 @@ fn who_is_not_seen_for_two_retry_intervals_is_gone() {
     assert!(!is_let_pass(seconds(100 + 1_202)));
     assert!(is_let_pass(seconds(99)), "within a clock's difference");
     assert!(!is_let_pass(seconds(98)), "a clock was ahead");
-    assert_eq!(waiters.living(seconds(1_301)), waiters);
-    assert_eq!(waiters.living(seconds(1_302)), Waiters::default());
+    assert_eq!(waiters.expired(seconds(1_301)), waiters);
+    assert_eq!(waiters.expired(seconds(1_302)), Waiters::default());
     // Of one that was received once the interval is not known.
     let mut once = request(1, "BATCH", 0);
     once.retry_interval = None;
@@ -171,7 +171,7 @@ fn the_oldest_200_are_kept_and_no_long_request_is() {
     let read: Waiters = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), json);
     let mut long = request(1, "BATCH", 1);
-    long.name = "n".repeat(MAX_REQUEST);
+    long.idempotency_key = "n".repeat(MAX_REQUEST);
     assert_eq!(Waiter::new(&long, T0).request(), None);
 }
 

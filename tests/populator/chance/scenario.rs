@@ -153,26 +153,26 @@ pub fn scenario(seed: u64) -> Scenario {
     for number in 0..2 + random.below(8) {
         let id = format!("news-{number}");
         let table = &tables[random.below(tables.len())];
-        let wishes = [
+        let requested_types = [
             "INCREMENTAL",
             "AUTO",
             "BATCH",
             "SERVICE_DEFAULT",
             "DELETE_ONLY",
         ];
-        let wish = random.of(&wishes);
+        let requested_type = random.of(&requested_types);
         let time = BEGIN + time::Duration::seconds(random.below(1_800) as i64 - 60);
         match random.below(8) {
             0 => news.push(News::by_default(&id, table, world.defaults, time)),
             1 if tables.len() > 1 => {
                 let several = &tables[..2 + random.below(tables.len() - 1)];
-                news.extend(News::of_tables(&id, several, wish, time));
+                news.extend(News::of_tables(&id, several, requested_type, time));
             }
             2 => {
                 let table = format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
-                news.push(News::bare(&id, &table, wish, time));
+                news.push(News::bare(&id, &table, requested_type, time));
             }
-            _ => news.push(News::with_wish(&id, table, wish, time)),
+            _ => news.push(News::with_wish(&id, table, requested_type, time)),
         }
     }
     let steps = steps(&mut random, news.len());

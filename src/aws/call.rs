@@ -1,0 +1,53 @@
+//! What all calls of the services share: a timeout, and a description of the failure.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
+
+use crate::error::{shortened, with_causes};
+
+/// There was no answer within this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimedOut(Duration);
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer within {} ms", self.0.as_millis())
+    }
+}
+
+impl From<TimedOut> for String {
+    fn from(timed_out: TimedOut) -> Self {
+        timed_out.to_string()
+    }
+}
+
+/// Waits for a result, but not longer than the timeout.
+///
+/// The work is boxed: an SDK call's future has tens of kilobytes, and each future that waits for it would contain it.
+pub(super) fn within<T, E: From<TimedOut>>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<T, E>> {
+    let work = tokio::time::timeout(timeout, Box::pin(work));
+    async move { work.await.unwrap_or_else(|_| Err(TimedOut(timeout).into())) }
+}
+
+/// What a service answered, or why there is no answer, in one line.
+pub(super) fn describe<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: fmt::Debug + 'static,
+{
+    match error.as_service_error() {
+        Some(refusal) => describe_refusal(refusal.code(), refusal.message()),
+        None => with_causes(error),
+    }
+}
+
+/// A service's error code and message, in one line.
+pub(super) fn describe_refusal(code: Option<&str>, message: Option<&str>) -> String {
+    let code = code.unwrap_or("no error code");
+    format!("{code}: {}", shortened(message.unwrap_or("no message")))
+}

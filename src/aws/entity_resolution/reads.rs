@@ -1,0 +1,292 @@
+//! Reads of a table, its workflow, and the workflow's jobs.
+//!
+//! `GetIdMappingTable` names the table's workflow, and `ListIdMappingJobs` lists that workflow's jobs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cleanrooms::types::{SchemaStatus, SchemaStatusReasonCode};
+use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
+use aws_sdk_entityresolution::types::{IdMappingType, JobStatus, JobType};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use time::OffsetDateTime;
+
+use crate::aws::call::{TimedOut, describe};
+use crate::choice::{Mapping, Read, Workflow};
+use crate::job_type::JobType as SentType;
+use crate::target::Target;
+
+/// The most pages of `ListIdMappingJobs`, of 25 jobs each. AWS documents no order, so a list that was not read to
+/// its end does not tell that a job is missing.
+const MAX_PAGES: usize = 1_000;
+
+/// Clean Rooms and Entity Resolution, to read from.
+#[derive(Clone, Debug)]
+pub struct Workflows {
+    clean_rooms: aws_sdk_cleanrooms::Client,
+    entity_resolution: aws_sdk_entityresolution::Client,
+    pub(super) cache: Arc<Mutex<Cache>>,
+}
+
+/// What is cached of each table for the life of the execution environment.
+pub(super) type Cache = HashMap<Target, CachedFacts>;
+
+#[derive(Debug, Default)]
+pub(super) struct CachedFacts {
+    pub(super) table: Option<Read<Table>>,
+    pub(super) workflow: Option<Read<Workflow>>,
+    pub(super) populated: Option<Read<bool>>,
+    pub(super) recent_batch: Option<Read<Option<OffsetDateTime>>>,
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// The operation, and what the service answered.
+    pub(super) message: String,
+    /// The permission that is missing, if that is the reason.
+    pub(super) permission: Option<&'static str>,
+    /// Whether the thing does not exist (404).
+    pub(super) is_absent: bool,
+}
+
+impl ReadError {
+    /// There is no answer, or one that cannot be used.
+    pub(super) fn unclear(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            permission: None,
+            is_absent: false,
+        }
+    }
+
+    fn of<E>(operation: &str, permission: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
+        Self {
+            message: format!("{operation} failed: {}", describe(error)),
+            permission: matches!(status, Some(401 | 403)).then_some(permission),
+            is_absent: status == Some(404),
+        }
+    }
+}
+
+impl From<TimedOut> for ReadError {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::unclear(timed_out)
+    }
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        match self.permission {
+            Some(permission) => write!(f, "; allow the function's role {permission}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What `GetIdMappingTable` tells of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    /// The name of its workflow.
+    pub(super) workflow: String,
+    /// Its collaboration, and the name of its schema there.
+    pub(super) collaboration: String,
+    pub(super) name: String,
+}
+
+/// A job of a workflow, as `ListIdMappingJobs` describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) id: String,
+    /// When it began. `None` if it is queued and the list does not tell.
+    pub(super) began: Option<OffsetDateTime>,
+    pub(super) status: JobStatus,
+}
+
+impl Workflows {
+    /// With the configuration of [`crate::clients`].
+    pub fn new(config: &aws_config::SdkConfig) -> Self {
+        Self {
+            clean_rooms: aws_sdk_cleanrooms::Client::new(config),
+            entity_resolution: aws_sdk_entityresolution::Client::new(config),
+            cache: Arc::default(),
+        }
+    }
+
+    pub(super) async fn get_table(&self, target: &Target) -> Result<Table, ReadError> {
+        let answer = self
+            .clean_rooms
+            .get_id_mapping_table()
+            .membership_identifier(target.membership.as_str())
+            .id_mapping_table_identifier(target.table.as_str())
+            .send()
+            .await
+            .map_err(|error| {
+                ReadError::of("GetIdMappingTable", "cleanrooms:GetIdMappingTable", &error)
+            })?;
+        let workflow = |table: &aws_sdk_cleanrooms::types::IdMappingTable| {
+            let arn = table.input_reference_config()?.input_reference_arn();
+            let (_, name) = arn.rsplit_once("idmappingworkflow/")?;
+            (!name.is_empty()).then(|| name.to_owned())
+        };
+        answer
+            .id_mapping_table()
+            .and_then(|table| {
+                Some(Table {
+                    workflow: workflow(table)?,
+                    collaboration: table.collaboration_id().to_owned(),
+                    name: table.name().to_owned(),
+                })
+            })
+            .ok_or_else(|| ReadError::unclear("GetIdMappingTable names no ID mapping workflow"))
+    }
+
+    pub(super) async fn get_workflow(&self, name: &str) -> Result<Workflow, ReadError> {
+        let answer = self
+            .entity_resolution
+            .get_id_mapping_workflow()
+            .workflow_name(name)
+            .send()
+            .await
+            .map_err(|error| {
+                ReadError::of(
+                    "GetIdMappingWorkflow",
+                    "entityresolution:GetIdMappingWorkflow",
+                    &error,
+                )
+            })?;
+        let techniques = answer.id_mapping_techniques();
+        let mapping = match techniques.map(|techniques| techniques.id_mapping_type()) {
+            Some(IdMappingType::Provider) => Mapping::Provider,
+            Some(IdMappingType::RuleBased) => Mapping::RuleBased,
+            _ => {
+                return Err(ReadError::unclear(
+                    "GetIdMappingWorkflow names no idMappingType that this function knows",
+                ));
+            }
+        };
+        Ok(Workflow {
+            name: name.to_owned(),
+            mapping,
+            incremental: answer.incremental_run_config().is_some(),
+        })
+    }
+
+    /// Returns whether the table was ever populated, as its schema tells.
+    pub(super) async fn is_populated(&self, table: &Table) -> Result<bool, ReadError> {
+        let answer = self
+            .clean_rooms
+            .get_schema()
+            .collaboration_identifier(&table.collaboration)
+            .name(&table.name)
+            .send()
+            .await
+            .map_err(|error| ReadError::of("GetSchema", "cleanrooms:GetSchema", &error))?;
+        // Of an answer without a schema the SDK makes an empty one.
+        let schema = answer
+            .schema()
+            .filter(|schema| !schema.name().is_empty())
+            .ok_or_else(|| ReadError::unclear("GetSchema answers without a schema"))?;
+        let never = schema.schema_status_details().iter().any(|detail| {
+            *detail.status() == SchemaStatus::NotReady
+                && detail.reasons().iter().any(|reason| {
+                    *reason.code() == SchemaStatusReasonCode::IdMappingTableNotPopulated
+                })
+        });
+        Ok(!never)
+    }
+
+    pub(super) async fn list_jobs(&self, workflow: &str) -> Result<Vec<Listed>, ReadError> {
+        let mut listed = Vec::new();
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let page = self
+                .entity_resolution
+                .list_id_mapping_jobs()
+                .workflow_name(workflow)
+                .max_results(25)
+                .set_next_token(next)
+                .send()
+                .await
+                .map_err(|error| {
+                    ReadError::of(
+                        "ListIdMappingJobs",
+                        "entityresolution:ListIdMappingJobs",
+                        &error,
+                    )
+                })?;
+            listed.extend(page.jobs().iter().map(|job| Listed {
+                id: job.job_id().to_owned(),
+                // The SDK makes 1970 of a start that is missing.
+                began: moment(job.start_time()).filter(|began| *began > OffsetDateTime::UNIX_EPOCH),
+                status: job.status().clone(),
+            }));
+            next = page
+                .next_token()
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned);
+            if next.is_none() {
+                return Ok(listed);
+            }
+        }
+        Err(ReadError::unclear(format!(
+            "ListIdMappingJobs failed: the list has more than {MAX_PAGES} pages"
+        )))
+    }
+
+    pub(super) async fn get_job(
+        &self,
+        workflow: &str,
+        id: &str,
+    ) -> Result<GetIdMappingJobOutput, ReadError> {
+        let job = self
+            .entity_resolution
+            .get_id_mapping_job()
+            .workflow_name(workflow)
+            .job_id(id)
+            .send()
+            .await
+            .map_err(|error| {
+                ReadError::of(
+                    "GetIdMappingJob",
+                    "entityresolution:GetIdMappingJob",
+                    &error,
+                )
+            })?;
+        Ok(job)
+    }
+}
+
+/// Returns whether a job is a `BATCH`.
+pub(super) fn is_batch(job: &GetIdMappingJobOutput) -> bool {
+    job.job_type() == Some(&JobType::Batch)
+}
+
+/// Returns whether a job may be one that was sent with this type, or with none.
+pub(super) fn may_be_ours(job: &GetIdMappingJobOutput, sent: Option<SentType>) -> bool {
+    let other = match (job.job_type(), sent) {
+        (Some(job_type), Some(sent)) => job_type.as_str() != sent.as_str(),
+        _ => false,
+    };
+    !other && !is_foreign(job)
+}
+
+/// Returns whether a job was started at Entity Resolution itself. Such a job has an output of its own.
+pub(super) fn is_foreign(job: &GetIdMappingJobOutput) -> bool {
+    !job.output_source_config().is_empty()
+}
+
+pub(super) fn moment(
+    time: &aws_sdk_entityresolution::primitives::DateTime,
+) -> Option<OffsetDateTime> {
+    let nanoseconds = i128::from(time.secs()) * 1_000_000_000 + i128::from(time.subsec_nanos());
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()
+}

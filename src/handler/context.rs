@@ -1,0 +1,114 @@
+//! What an invocation learns while it processes its requests. Decisions are made from it and from the
+//! ledger's record.
+
+use uuid::Uuid;
+
+use crate::aws::clean_rooms::BusyScope;
+use crate::aws::entity_resolution::NotFound;
+use crate::aws::ledger_table::Item;
+use crate::job::{Call, Job, JobId};
+use crate::ledger::Waiters;
+use crate::target::Target;
+
+/// What one invocation has learned.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    /// Who was told that the account's job slot is busy.
+    pub(super) slot: Slot,
+    /// How many calls in a row found the service unavailable.
+    pub(super) unavailable_calls: u32,
+    /// The calls whose jobs were looked for, and not found.
+    pub(super) lookups: Vec<Lookup>,
+    /// The jobs that were started or found.
+    pub(super) started: Vec<(Target, Job)>,
+    /// The jobs whose start was reported, or tried to.
+    pub(super) reported: Vec<JobId>,
+    /// The requests that wait for the slot.
+    pub(super) waiters: SlotWaiters,
+    /// The table that is asked for because another one was refused. It lets no request pass.
+    pub(super) probed: Option<Target>,
+}
+
+impl Learned {
+    /// What is learned where no request lets another one pass.
+    pub(super) fn without_waiters() -> Self {
+        Self {
+            waiters: SlotWaiters::Unknown,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether this invocation started or found a job.
+    pub(super) fn has_started(&self, id: &JobId) -> bool {
+        self.started.iter().any(|(_, job)| job.id == *id)
+    }
+
+    /// The look for a call's job, if there was one.
+    pub(super) fn lookup_of(&self, call: &Call) -> Option<&Lookup> {
+        self.lookups
+            .iter()
+            .find(|lookup| lookup.attempt == call.attempt)
+    }
+}
+
+/// The requests that wait for the slot, as far as the invocation knows them.
+#[derive(Debug, Default)]
+pub(super) enum SlotWaiters {
+    /// They were not read yet.
+    #[default]
+    NotRead,
+    /// There is no waiting queue, or they could not be read: no request lets another one pass.
+    Unknown,
+    /// As they were read.
+    Read(Item<Waiters>),
+}
+
+/// A look for a call's job that found none. One look is for all requests of an invocation.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup {
+    /// The call's.
+    pub(super) attempt: Uuid,
+    /// Whether it was the first one. Then no request of this invocation gives the call up.
+    pub(super) is_first: bool,
+    pub(super) not_found: NotFound,
+}
+
+/// What the calls of an invocation tell about the account's one job slot.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The answer that says that no table can have it.
+    account: Option<String>,
+    /// The tables that were refused because of it, each with its answer.
+    tables: Vec<(Target, String)>,
+}
+
+impl Slot {
+    /// Records that a table was refused. A second table's 409 means the account's slot, as a 402 does.
+    pub(super) fn refuse(&mut self, target: &Target, scope: BusyScope, answer: &str) {
+        if scope == BusyScope::Account || self.tables.iter().any(|(other, _)| other != target) {
+            self.account = Some(answer.to_owned());
+        }
+        self.tables.push((target.clone(), answer.to_owned()));
+    }
+
+    /// Why a table need not be tried. Returns `None` if it may find the slot free.
+    pub(super) fn busy_for(&self, target: &Target) -> Option<&str> {
+        let own = self.tables.iter().find(|(other, _)| other == target);
+        own.map(|(_, answer)| answer)
+            .or(self.account.as_ref())
+            .map(String::as_str)
+    }
+
+    /// Returns whether a table itself was refused.
+    pub(super) fn has_refused(&self, target: &Target) -> bool {
+        self.tables.iter().any(|(other, _)| other == target)
+    }
+
+    /// The only table that was refused. Its own state may be the reason, so a second table's answer is wanted.
+    pub(super) fn refused_alone(&self) -> Option<&Target> {
+        match (&self.account, &self.tables[..]) {
+            (None, [(target, _)]) => Some(target),
+            _ => None,
+        }
+    }
+}

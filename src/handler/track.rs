@@ -1,0 +1,217 @@
+//! Follows a job to its end, which is looked at at each try of its message in the waiting queue, announced once, and
+//! recorded.
+
+use std::time::Duration;
+
+use super::publish;
+use super::run::{MAX_TIME_IN_QUEUE, Run, warn};
+use crate::aws::entity_resolution::NotFound;
+use crate::aws::ledger_table::Item;
+use crate::clock::timestamp;
+use crate::error::Error;
+use crate::job::{EndedJob, JobEnd, StartedJob};
+use crate::job_type::JobType;
+use crate::ledger::{Record, Reported};
+use crate::metrics::Metric;
+use crate::outcome::Outcome;
+
+/// What was seen of a job.
+enum Tracked {
+    /// It has ended, and that is announced; or why it could not be.
+    Ended(Box<Outcome>, Result<(), Error>),
+    /// It is not tracked any more: its end is announced already, or cannot be seen.
+    Done,
+    /// It is looked at again at the next try.
+    Continue,
+    /// It is looked at again at the next try, because this one failed.
+    Failed(Error),
+}
+
+/// Looks at the jobs of a batch. Returns for each whether its message stays in the queue.
+pub(super) async fn all(run: &Run<'_>, jobs: &[Box<StartedJob>]) -> Vec<bool> {
+    // Requests that wait for the slot are not held up by slow reads.
+    let until = run.deadline.now() + run.deadline.remaining() / 3;
+    let mut keep: Vec<bool> = Vec::with_capacity(jobs.len());
+    for (index, started) in jobs.iter().enumerate() {
+        // A job may be in the queue twice.
+        let earlier = jobs.iter().take(index).zip(&keep);
+        let mut same = earlier.filter(|(other, _)| other.job == started.job);
+        if let Some((_, kept)) = same.next() {
+            keep.push(*kept);
+            continue;
+        }
+        let remaining = Duration::try_from(until - run.deadline.now()).unwrap_or_default();
+        let tracked = if remaining.is_zero() {
+            Tracked::Continue
+        } else {
+            look(run, started, remaining.min(run.deadline.io_timeout())).await
+        };
+        log_tracked(started, &tracked);
+        keep.push(!matches!(
+            tracked,
+            Tracked::Done | Tracked::Ended(_, Ok(()))
+        ));
+    }
+    keep
+}
+
+/// Looks at one job, and enqueues it again if it has not ended. Returns what is announced.
+pub(super) async fn one(run: &Run<'_>, started: &StartedJob) -> Result<Vec<Outcome>, Error> {
+    let tracked = look(run, started, run.deadline.io_timeout()).await;
+    log_tracked(started, &tracked);
+    match tracked {
+        Tracked::Ended(outcome, Ok(())) => Ok(vec![*outcome]),
+        Tracked::Done => Ok(Vec::new()),
+        Tracked::Continue => {
+            publish::enqueue_tracking(run, started).await?;
+            Ok(Vec::new())
+        }
+        Tracked::Ended(_, Err(error)) | Tracked::Failed(error) => Err(error),
+    }
+}
+
+async fn look(run: &Run<'_>, started: &StartedJob, timeout: Duration) -> Tracked {
+    let StartedJob { request, job, .. } = started;
+    let mut item = match run.read_item(request).await {
+        Ok(item) => item,
+        Err(error) => return Tracked::Failed(error),
+    };
+    // Its message may be delivered twice.
+    if item.record.is_ended(job.id.as_str()) {
+        return Tracked::Done;
+    }
+    let workflows = &run.services.workflows;
+    let end = workflows.end_of(&request.target, job, &item.record, timeout);
+    let ended = match end.await {
+        Ok(Some(ended)) => ended,
+        Ok(None) if age(run, started) <= MAX_TIME_IN_QUEUE => return Tracked::Continue,
+        Ok(None) => return not_tracked(started, "it still runs"),
+        Err(not_found) => return unseen(run, started, &not_found),
+    };
+    // It may be known under its other id.
+    if item.record.is_ended(&ended.entity_resolution_job_id) {
+        return Tracked::Done;
+    }
+    if let Err(error) = announce_start_first(run, &mut item, started).await {
+        return Tracked::Failed(error);
+    }
+    report_end(run, &mut item, started, ended).await
+}
+
+fn age(run: &Run<'_>, started: &StartedJob) -> time::Duration {
+    let since = started.request.waiting_since;
+    run.deadline.now() - since.unwrap_or(started.job.started_at)
+}
+
+/// A job whose end could not be seen. It is looked at again, unless that is in vain.
+fn unseen(run: &Run<'_>, started: &StartedJob, not_found: &NotFound) -> Tracked {
+    let longest = match not_found.is_lasting() {
+        true => time::Duration::try_from(run.settings.max_wait.duration),
+        // A read that fails this time tells nothing.
+        false => Ok(MAX_TIME_IN_QUEUE),
+    };
+    if longest.is_ok_and(|longest| age(run, started) > longest) {
+        return not_tracked(started, &not_found.to_string());
+    }
+    if not_found.is_final() {
+        let target = &started.request.target;
+        tracing::warn!("job {} of {target}: {not_found}", started.job.id.as_str());
+    }
+    Tracked::Continue
+}
+
+/// Announces a job's start, if that was not done: others learn of the start before the end.
+async fn announce_start_first(
+    run: &Run<'_>,
+    item: &mut Item,
+    started: &StartedJob,
+) -> Result<(), Error> {
+    if !item.record.is_unannounced(&started.job.id) {
+        return Ok(());
+    }
+    publish::announce_start(run, started).await?;
+    let reported = Reported {
+        announced: true,
+        tracked: true,
+    };
+    publish::mark_reported(run, item, started, reported).await;
+    Ok(())
+}
+
+/// Announces a job's end, and records it.
+async fn report_end(
+    run: &Run<'_>,
+    item: &mut Item,
+    started: &StartedJob,
+    ended: EndedJob,
+) -> Tracked {
+    let StartedJob { request, job, .. } = started;
+    let ledger = &run.services.ledger;
+    let (end, now) = (ended.end(), run.deadline.now());
+    let id = ended.entity_resolution_job_id.clone();
+    let ran = ended.ended_at.map(|ended_at| ended_at - ended.started_at);
+    if end == JobEnd::Failed {
+        // Before others learn of it: no request is covered by a job whose failure is announced.
+        let transition = |record: &Record| record.job_failed(job, &id, now);
+        let recorded = ledger.update(item, run.deadline.io_timeout(), transition);
+        if let Err(error) = recorded.await {
+            return Tracked::Failed(error);
+        }
+    }
+    let outcome = Box::new(Outcome::ended(started, ended, now));
+    if let Err(unpublished) = publish::publish(run, &outcome, request).await {
+        return Tracked::Ended(outcome, Err(unpublished));
+    }
+    if let Some(ran) = ran.and_then(|ran| Duration::try_from(ran).ok()) {
+        run.metrics.record_duration(Metric::JobDuration, ran);
+    }
+    if end == JobEnd::Failed {
+        run.metrics.count(Metric::JobsFailed);
+    }
+    let transition = |record: &Record| record.job_ended(job, &id, end, now);
+    let timeout = run.deadline.final_timeout();
+    let recorded = ledger.update(item, timeout, transition).await;
+    if let Err(error) = &recorded {
+        warn(&request.target, "its end will be announced again", error);
+    }
+    Tracked::Ended(outcome, recorded)
+}
+
+fn not_tracked(started: &StartedJob, why: &str) -> Tracked {
+    tracing::warn!(
+        idMappingJobId = started.job.id.as_str(),
+        "the end of job {} of {}, which started at {}, is not announced: {why}",
+        started.job.id.as_str(),
+        started.request.target,
+        timestamp(started.job.started_at)
+    );
+    Tracked::Done
+}
+
+/// Writes one line for a job that has ended, or whose look failed.
+fn log_tracked(started: &StartedJob, tracked: &Tracked) {
+    let StartedJob { request, job, .. } = started;
+    let (outcome, error) = match tracked {
+        Tracked::Ended(outcome, Ok(())) => (Some(outcome), outcome.error.as_ref()),
+        Tracked::Ended(outcome, Err(error)) => (Some(outcome), Some(error)),
+        Tracked::Failed(error) => (None, Some(error)),
+        Tracked::Continue | Tracked::Done => return,
+    };
+    macro_rules! line {
+        ($level:ident, $($message:tt)*) => {
+            tracing::$level!(
+                membershipIdentifier = request.target.membership.as_str(),
+                idMappingTableIdentifier = request.target.table.as_str(),
+                idMappingJobId = job.id.as_str(),
+                jobType = job.job_type.map(JobType::as_str),
+                outcome = outcome.map(|outcome| outcome.outcome.as_str()),
+                errorType = error.map(|error| error.error_type.as_str()),
+                $($message)*
+            )
+        };
+    }
+    match error {
+        Some(error) => line!(error, "{}", error.message),
+        None => line!(info, "job succeeded"),
+    }
+}

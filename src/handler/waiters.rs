@@ -1,0 +1,93 @@
+//! Which request the account's job slot goes to. Requests that find it busy are recorded in the ledger, and a request
+//! that finds an older one there lets it pass.
+
+use super::context::SlotWaiters;
+use super::run::{Run, Source, WaiterChanges};
+use crate::ledger::{Waiter, Waiters};
+use crate::request::Request;
+
+/// Reads which requests wait for the slot. If that fails, no request lets another one pass: order is lost, and no
+/// promise.
+pub(super) async fn read(run: &mut Run<'_>) {
+    run.learned.waiters = SlotWaiters::Unknown;
+    if run.services.waiting_queue.is_none() {
+        return;
+    }
+    let timeout = run.deadline.io_timeout();
+    match run.services.ledger.read_waiters(timeout).await {
+        Ok(item) => run.learned.waiters = SlotWaiters::Read(item),
+        Err(error) => tracing::warn!(
+            errorType = error.error_type.as_str(),
+            "it is unknown which requests wait for the slot: {}",
+            error.message
+        ),
+    }
+}
+
+/// The requests in other messages that wait for the slot too, where a table of this batch was refused alone, and not
+/// for the first time.
+pub(super) fn elsewhere(run: &Run<'_>) -> Vec<Request> {
+    let (Source::Queue, Some(refused), SlotWaiters::Read(waiters)) = (
+        run.source,
+        run.learned.slot.refused_alone(),
+        &run.learned.waiters,
+    ) else {
+        return Vec::new();
+    };
+    let live = || waiters.record.live(run.deadline.now());
+    if !live().any(|waiter| waiter.target() == refused) {
+        return Vec::new();
+    }
+    live().filter_map(Waiter::request).collect()
+}
+
+/// Records which requests wait for the slot now, if that has changed. If this fails, a request lets another one pass in
+/// vain, or does not.
+pub(super) async fn record(run: &mut Run<'_>) {
+    let WaiterChanges {
+        joined,
+        left,
+        refused_alone,
+    } = std::mem::take(&mut run.waiter_changes);
+    let read = match std::mem::take(&mut run.learned.waiters) {
+        SlotWaiters::Read(item) => Some(item),
+        SlotWaiters::NotRead | SlotWaiters::Unknown => None,
+    };
+    if joined.is_empty() && left.is_empty() && read.is_none() {
+        return;
+    }
+    let now = run.deadline.now();
+    let started = &run.learned.started;
+    let transition = |waiters: &Waiters| {
+        let mut waiters = waiters.expired(now);
+        for request in &left {
+            waiters = waiters.left(request);
+        }
+        for (target, job) in started {
+            waiters = waiters.served(target, job.job_type);
+        }
+        for request in &joined {
+            waiters = waiters.joined(&Waiter::new(request, now));
+        }
+        if let Some(target) = &refused_alone {
+            waiters = waiters.refused_alone(target);
+        }
+        waiters
+    };
+    let ledger = &run.services.ledger;
+    let timeout = run.deadline.final_timeout();
+    let recorded = async {
+        let mut item = match read {
+            Some(item) => item,
+            None => ledger.read_waiters(timeout).await?,
+        };
+        ledger.update(&mut item, timeout, transition).await
+    };
+    if let Err(error) = recorded.await {
+        tracing::warn!(
+            errorType = error.error_type.as_str(),
+            "which requests wait for the slot is not recorded: {}",
+            error.message
+        );
+    }
+}
