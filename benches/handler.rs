@@ -7,15 +7,13 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use aws_sdk_cleanrooms::config::Credentials;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use fake_aws::{FakeAws, Slot};
-use id_mapping_populator::aws::clients;
+use fake_aws::{Environment, FUNCTION_ARN, FakeAws, REGION, Slot};
 use id_mapping_populator::choice::{Choice, Facts, Mapping, Read, Workflow};
 use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
-use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::handler::Populator;
 use id_mapping_populator::input::{Arrival, Content, Delivery, Message, Payload};
 use id_mapping_populator::job::{Job, JobId};
 use id_mapping_populator::job_type::{RequestedType, TypeSource};
@@ -29,8 +27,10 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::runtime::Runtime;
 
+#[path = "../tests/in_process/mod.rs"]
+mod in_process;
+
 const MEMBERSHIP: &str = "11111111-2222-4333-8444-555555555555";
-const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
 const NOW: OffsetDateTime = datetime!(2026-11-23 02:00:03 UTC);
 
 /// As many as one payload may name.
@@ -61,9 +61,7 @@ fn got<T, E: Debug>(result: Result<T, E>) -> T {
 }
 
 fn settings() -> Settings {
-    got(Settings::read(|name| {
-        (name == "AWS_REGION").then(|| "eu-west-1".to_owned())
-    }))
+    got(in_process::settings(&Environment::builder().in_process()))
 }
 
 fn target(number: usize) -> Value {
@@ -119,7 +117,7 @@ fn parsed(payload: &Payload) -> Delivery {
     let arrival = Arrival {
         request_id: "benchmark",
         at: NOW,
-        location: &AwsLocation::of(FUNCTION, "eu-west-1"),
+        location: &AwsLocation::of(FUNCTION_ARN, REGION),
         settings: &settings,
     };
     got(input::parse(payload, &arrival))
@@ -330,32 +328,13 @@ mod handle {
     }
 
     async fn populator(slot: Slot) -> (Populator, FakeAws) {
-        let aws = FakeAws::in_process();
-        aws.set_slot(slot);
-        let settings = settings();
-        let config = clients::config_loader(&settings.region)
-            .http_client(aws.http_client(0))
-            .endpoint_url("http://services")
-            .credentials_provider(Credentials::new(
-                "AKIDEXAMPLE",
-                "secret",
-                None,
-                None,
-                "bench",
-            ))
-            .load()
-            .await;
-        let populator = Populator::new(settings, &config, Clock::new(|| NOW));
-        (populator, aws)
+        let environment = Environment::builder().slot(slot).in_process();
+        let populator = in_process::populator(&environment, Clock::new(|| NOW));
+        (got(populator.await), environment.aws)
     }
 
     async fn handled(populator: &Populator, payload: &Payload) -> String {
-        let invocation = Invocation {
-            request_id: "benchmark".to_owned(),
-            function_arn: FUNCTION.to_owned(),
-            deadline: NOW + Duration::from_secs(60),
-            trace_header: None,
-        };
+        let invocation = in_process::invocation("benchmark", NOW + Duration::from_secs(60));
         let response = got(populator.handle(payload, &invocation).await);
         got(serde_json::to_string(&response))
     }

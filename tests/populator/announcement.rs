@@ -6,8 +6,9 @@ use fake_aws::{Exception, Fault, Operation, Slot};
 use id_mapping_populator::handler::Invocation;
 use serde_json::{Value, json};
 
+use crate::in_process;
 use crate::lab::{BEGIN, Lab};
-use crate::world::{FUNCTION_ARN, M, T1, T2, World, request_for, request_for_all, table_arn};
+use crate::world::{M, T1, T2, World, request_for, request_for_all, table_arn};
 
 fn entries(world: &World) -> Vec<Value> {
     let calls = world.aws.calls_of(Operation::PutEvents);
@@ -266,10 +267,8 @@ async fn the_trace_goes_on_in_events_and_messages() {
 fn the_id_of_a_trace_is_the_headers_root() {
     let id = |header: Option<&str>| {
         let invocation = Invocation {
-            request_id: "request".to_owned(),
-            function_arn: FUNCTION_ARN.to_owned(),
-            deadline: BEGIN,
             trace_header: header.map(str::to_owned),
+            ..in_process::invocation("request", BEGIN)
         };
         invocation.trace_id().map(str::to_owned)
     };

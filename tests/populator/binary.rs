@@ -4,10 +4,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use fake_aws::{CREDENTIALS, Environment, Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
 
-use crate::function::{CREDENTIALS, Function, binary, error, response};
+use crate::function::{Function, binary, error, response};
 use crate::world::{M, T1, T2, T3, T4, event_file, request_for, request_for_all};
 
 #[tokio::test]
@@ -129,7 +129,8 @@ async fn an_empty_endpoint_is_as_if_unset() {
             ("AWS_ENDPOINT_URL_CLEANROOMS", &url),
         ],
     ] {
-        let function = Function::on(&aws, Duration::from_secs(30), &variables).await;
+        let environment = Environment::builder().settings(&variables).on(&aws);
+        let function = Function::within(&environment, Duration::from_secs(30)).await;
         let answer = response(function.invoke(request_for(T1).to_string()).await);
         assert_eq!(answer["outcomes"][0]["outcome"], "STARTED");
     }
@@ -269,25 +270,18 @@ async fn outside_lambda_it_says_what_to_do() {
 /// One line says what became of a request or of a job, at the level that says whether somebody must act.
 #[tokio::test]
 async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
-    let aws = FakeAws::start().await.unwrap();
-    aws.set_slot(Slot::Conflict);
-    let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
-    let dead = aws.create_queue("dead", time::Duration::ZERO, None);
-    let settings = [
-        ("EVENT_BUS_NAME", "default"),
-        ("WAITING_QUEUE_URL", waiting.as_str()),
-        ("DEAD_LETTER_QUEUE_URL", dead.as_str()),
-        ("TRACK_COMPLETION", "true"),
-    ];
-    let function = Function::on(&aws, Duration::from_secs(30), &settings).await;
+    let builder = Environment::builder()
+        .queue(time::Duration::ZERO)
+        .dead_letter_queue()
+        .event_bus()
+        .track()
+        .slot(Slot::Conflict);
+    let function = Function::built(builder).await;
+    let aws = &function.aws;
     let invoke = async |payload: serde_json::Value| {
         function.invoke(payload.to_string()).await;
     };
-    let poll = async || {
-        let batch = aws.receive("waiting", 10).unwrap();
-        let answer = response(function.invoke(batch.to_string()).await);
-        aws.received("waiting", &batch, Some(&answer));
-    };
+    let poll = async || drop(function.poll().await.unwrap());
     let unpublished = || {
         let fault = Fault::FailEntries("MalformedDetail".to_owned());
         aws.fail_next(Operation::PutEvents, fault);

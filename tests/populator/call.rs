@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fake_aws::{
-    Exception, FakeAws, Fault, Operation::GetIdMappingTable, Operation::PopulateIdMappingTable,
+    Environment, Exception, Fault, Operation::GetIdMappingTable, Operation::PopulateIdMappingTable,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -337,7 +337,7 @@ async fn a_refused_connection_is_an_unavailable_service() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let world = World::at(FakeAws::start().await.unwrap(), &closed, &[]).await;
+    let world = World::built(Environment::builder().endpoint_url(&closed)).await;
     let (error_type, message) = world.failure(&request_for(T1)).await;
     assert_eq!(error_type, "ServiceUnavailable", "{message}");
     assert!(
@@ -358,7 +358,7 @@ async fn a_connection_that_never_opened_is_tried_again() {
             sender.send(()).unwrap();
         }
     });
-    let world = World::at(FakeAws::start().await.unwrap(), &url, &[]).await;
+    let world = World::built(Environment::builder().endpoint_url(&url)).await;
     let (error_type, message) = world.failure(&request_for(T1)).await;
     assert_eq!(error_type, "ServiceUnavailable", "{message}");
     let mut count = 0;
@@ -384,12 +384,8 @@ async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
     {
         queued.push(stream.unwrap());
     }
-    let mut world = World::at(
-        FakeAws::start().await.unwrap(),
-        &format!("http://{address}"),
-        &[],
-    )
-    .await;
+    let url = format!("http://{address}");
+    let mut world = World::built(Environment::builder().endpoint_url(&url)).await;
     // 1.5 seconds for the call, less than for a connection.
     world.left = time::Duration::milliseconds(2_250);
     let (error_type, message) = world.failure(&request_for(T1)).await;
@@ -400,12 +396,8 @@ async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
 
 #[tokio::test]
 async fn a_message_holds_no_request() {
-    let world = World::at(
-        FakeAws::start().await.unwrap(),
-        "foo",
-        &[("EVENT_BUS_NAME", "default")],
-    )
-    .await;
+    let builder = Environment::builder().event_bus();
+    let world = World::built(builder.endpoint_url("foo")).await;
     let mut payload = request_for(T1);
     payload["jobType"] = json!("BATCH");
     let (error_type, message) = world.failure(&payload).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fake_aws::Status;
+use fake_aws::{Environment, Status};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -267,11 +267,8 @@ async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
         ("waiting", Some(fake_aws::Exception::conflict())),
         ("rejected", Some(fake_aws::Exception::not_found())),
     ] {
-        let aws = fake_aws::FakeAws::start().await.unwrap();
-        let queue = aws.create_queue("waiting", time::Duration::MINUTE, None);
-        let url = aws.url();
-        let settings = [("EVENT_BUS_NAME", "default"), ("WAITING_QUEUE_URL", &queue)];
-        let world = World::at(aws, &url, &settings).await;
+        let builder = Environment::builder().queue(time::Duration::MINUTE);
+        let world = World::built(builder.event_bus()).await;
         if file == "covered" {
             // The same event, once before.
             let _ = world.handle(&payload).await;
@@ -299,22 +296,15 @@ async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
 #[tokio::test]
 async fn the_sample_events_of_a_jobs_end_are_what_a_rule_would_deliver() {
     for (file, status) in [("succeeded", Status::Succeeded), ("failed", Status::Failed)] {
-        let aws = fake_aws::FakeAws::start().await.unwrap();
-        let queue = aws.create_queue("waiting", time::Duration::ZERO, None);
-        let url = aws.url();
-        let settings = [
-            ("EVENT_BUS_NAME", "default"),
-            ("WAITING_QUEUE_URL", &queue),
-            ("TRACK_COMPLETION", "true"),
-        ];
-        let world = World::at(aws, &url, &settings).await;
+        let builder = Environment::builder().queue(time::Duration::ZERO);
+        let world = World::built(builder.event_bus().track()).await;
         world
             .outcomes(&event_file("population-requested.json"))
             .await;
         world.aws.end_job(status);
-        let batch = world.aws.receive("waiting", 10).unwrap();
-        let answer = world.handle(&batch).await.unwrap();
-        assert_eq!(answer, json!({ "batchItemFailures": [] }));
+        let handle = async |batch: &Value| world.handle(batch).await.ok();
+        let batch = world.aws.poll(handle).await.unwrap();
+        assert_eq!(batch.answer, Some(json!({ "batchItemFailures": [] })));
         let events = world.aws.events();
         assert_eq!(events.len(), 2);
         let sample = event_file(&format!("outcomes/{file}.json"));

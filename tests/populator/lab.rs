@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_config::Region;
 use aws_config::retry::RetryConfig;
-use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{ENVIRONMENTS, FakeAws, LEDGER_TABLE, Slot};
-use id_mapping_populator::aws::clients;
+use fake_aws::{ENVIRONMENTS, Environment, FUNCTION_ARN, FakeAws, Slot};
 use id_mapping_populator::clock::Clock;
-use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
@@ -18,7 +16,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::world::FUNCTION_ARN;
+use crate::in_process;
 
 /// The function's time-out.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
@@ -75,7 +73,7 @@ impl Time {
 pub struct Lab {
     pub aws: FakeAws,
     populators: Vec<Populator>,
-    settings: [Settings; ENVIRONMENTS],
+    environments: [Environment; ENVIRONMENTS],
     time: Time,
     /// How far each environment's clock is ahead.
     ahead: [time::Duration; ENVIRONMENTS],
@@ -110,30 +108,18 @@ impl Lab {
             move || time.now()
         };
         aws.set_clock(clock.clone());
-        aws.set_slot(slot);
-        let visibility = time::Duration::try_from(VISIBILITY).unwrap();
-        let waiting = aws.create_queue("waiting", visibility, Some((1000, "dead")));
-        let dead = aws.create_queue("dead", visibility, None);
-        let settings = variables.map(|variables| {
-            Settings::read(|name| {
-                let given = variables.iter().find(|(key, _)| *key == name);
-                let value = match (given, name) {
-                    (Some((_, value)), _) => value,
-                    (None, "AWS_REGION") => "eu-west-1",
-                    (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
-                    (None, "WAITING_QUEUE_URL") => &waiting,
-                    (None, "DEAD_LETTER_QUEUE_URL") => &dead,
-                    (None, "EVENT_BUS_NAME") => "default",
-                    (None, _) => return None,
-                };
-                Some(value.to_owned())
-            })
-            .unwrap()
-        });
+        let common = Environment::builder()
+            .ledger()
+            .queue(time::Duration::try_from(VISIBILITY).unwrap())
+            .dead_letter_queue()
+            .event_bus()
+            .slot(slot)
+            .on(&aws);
+        let environment = |number| common.another(number, variables[number]);
         let mut lab = Self {
             aws,
             populators: Vec::new(),
-            settings,
+            environments: std::array::from_fn(environment),
             time,
             ahead: [time::Duration::ZERO; ENVIRONMENTS],
             // Without the pause before a second try, which is a matter of chance.
@@ -166,17 +152,16 @@ impl Lab {
         // Region, and allows only so many. What one test does must not depend on what others did.
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
-        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
-        let config = clients::config_loader(&region)
-            .http_client(self.aws.http_client(environment))
-            .endpoint_url("http://services")
-            .credentials_provider(credentials)
+        let settings = in_process::settings(&self.environments[environment]).unwrap();
+        let config = in_process::sdk_config(&self.environments[environment]).await;
+        let config = config
+            .into_builder()
+            .region(Region::new(region))
             .retry_config(self.retry.clone())
-            .load()
-            .await;
+            .build();
         let (time, ahead) = (self.time.clone(), self.ahead[environment]);
         let clock = Clock::new(move || time.now() + ahead);
-        Populator::new(self.settings[environment].clone(), &config, clock)
+        Populator::new(settings, &config, clock)
     }
 
     /// Each environment's clock is so far ahead.
@@ -223,11 +208,10 @@ impl Lab {
 
     /// One invocation in an execution environment, with a deadline that Lambda enforces.
     pub async fn invoke(&self, environment: usize, request_id: &str, payload: &Value) -> Ended {
+        let deadline = self.now() + self.ahead[environment] + self.timeout;
         let invocation = Invocation {
-            request_id: request_id.to_owned(),
-            function_arn: FUNCTION_ARN.to_owned(),
-            deadline: self.now() + self.ahead[environment] + self.timeout,
             trace_header: self.trace_header.clone(),
+            ..in_process::invocation(request_id, deadline)
         };
         let payload = Payload::from_text(&payload.to_string());
         let populator = &self.populators[environment];
@@ -324,17 +308,15 @@ impl Lab {
 
     /// Lambda's poller hands a batch of the waiting line over. False: no message was visible.
     pub async fn poll(&mut self, environment: usize) -> bool {
-        let Some(batch) = self.aws.receive("waiting", 10) else {
-            return false;
-        };
-        self.invoked += 1;
-        let request_id = format!("request-{}", self.invoked);
-        let answer = match self.invoke(environment, &request_id, &batch).await {
+        let request_id = format!("request-{}", self.invoked + 1);
+        let invoke = async |batch: &Value| match self.invoke(environment, &request_id, batch).await
+        {
             Ended::Response(answer) => Some(answer),
             Ended::Failed(_) | Ended::Crashed => None,
         };
-        self.aws.received("waiting", &batch, answer.as_ref());
-        true
+        let polled = self.aws.poll(invoke).await.is_some();
+        self.invoked += usize::from(polled);
+        polled
     }
 
     /// The outcome events so far, as `OUTCOME` or `OUTCOME error type`.

@@ -20,6 +20,8 @@ mod coverage;
 mod events;
 mod fairness;
 mod function;
+#[path = "../in_process/mod.rs"]
+mod in_process;
 mod interleave;
 mod lab;
 mod load;

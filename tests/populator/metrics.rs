@@ -1,6 +1,6 @@
 //! The metrics in the built binary's log.
 
-use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use fake_aws::{Environment, Exception, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
 use crate::function::{Function, error, response};
@@ -59,15 +59,13 @@ async fn what_is_measured_stands_in_the_log_at_every_level() {
 /// Each metric is measured where it happens, and only there.
 #[tokio::test]
 async fn every_metric_has_its_moment() {
-    let aws = FakeAws::start().await.unwrap();
-    aws.set_slot(Slot::Conflict);
-    let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
-    let settings = [
-        ("EVENT_BUS_NAME", "default"),
-        ("WAITING_QUEUE_URL", waiting.as_str()),
-        ("TRACK_COMPLETION", "true"),
-    ];
-    let function = Function::on(&aws, std::time::Duration::from_secs(30), &settings).await;
+    let builder = Environment::builder()
+        .queue(time::Duration::ZERO)
+        .event_bus()
+        .track()
+        .slot(Slot::Conflict);
+    let function = Function::built(builder).await;
+    let aws = &function.aws;
     let requested = event_file("population-requested.json");
     let names = |function: &Function| -> Vec<String> {
         let lines = function.metrics();
@@ -80,11 +78,7 @@ async fn every_metric_has_its_moment() {
             .map(|(name, _)| name)
             .collect()
     };
-    let poll = async || {
-        let batch = aws.receive("waiting", 10).unwrap();
-        let answer = response(function.invoke(batch.to_string()).await);
-        aws.received("waiting", &batch, Some(&answer));
-    };
+    let poll = async || drop(function.poll().await.unwrap());
     // A start that cannot be published.
     aws.fail_next(
         Operation::PutEvents,

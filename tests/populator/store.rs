@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{FakeAws, LEDGER_TABLE, Operation};
-use id_mapping_populator::aws::clients;
+use fake_aws::{Environment, FakeAws, LEDGER_TABLE, Operation};
 use id_mapping_populator::aws::ledger_table::{Item, Ledger};
 use id_mapping_populator::choice::by_request;
 use id_mapping_populator::job::{Call, Job, JobEnd, JobId};
@@ -15,6 +13,7 @@ use id_mapping_populator::request::Request;
 use id_mapping_populator::target::{Identifier, Target};
 use time::OffsetDateTime;
 
+use crate::in_process;
 use crate::lab::BEGIN;
 use crate::world::{M, T1, table_arn};
 
@@ -70,18 +69,7 @@ async fn ledgers() -> Vec<(Ledger, Option<FakeAws>)> {
         FakeAws::in_process(),
         FakeAws::in_process_with_database().unwrap(),
     ] {
-        let config = clients::config_loader("eu-west-1")
-            .http_client(aws.http_client(0))
-            .endpoint_url("http://services")
-            .credentials_provider(Credentials::new(
-                "AKIDEXAMPLE",
-                "secret",
-                None,
-                None,
-                "tests",
-            ))
-            .load()
-            .await;
+        let config = in_process::sdk_config(&Environment::builder().on(&aws)).await;
         ledgers.push((Ledger::in_dynamodb(&config, LEDGER_TABLE), Some(aws)));
     }
     ledgers

@@ -9,13 +9,14 @@
 mod clean_rooms;
 mod dynamodb;
 mod entity_resolution;
+mod environment;
 mod event_bridge;
 mod fault;
 mod http;
 mod in_process;
 mod lambda;
+mod process;
 mod sqs;
-mod used;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -31,17 +32,22 @@ pub use crate::clean_rooms::{Job, Slot, Status, Table};
 use crate::dynamodb::Tables;
 pub use bytes::Bytes;
 
+pub use crate::environment::{Batch, Builder, DEAD, Environment, WAITING};
 pub use crate::fault::{Effect, Exception, Fault};
 use crate::http::Connections;
 pub use crate::http::{Answer, Reply, Request};
 pub use crate::lambda::{Answered, LambdaRuntimeApi};
+pub use crate::process::{Process, Used};
 pub use crate::sqs::{Message, Queue};
-pub use crate::used::Used;
 
 /// The account in which everything lies.
 pub const ACCOUNT: &str = "123456789012";
 /// The Region in which everything lies.
 pub const REGION: &str = "eu-west-1";
+/// The function's ARN.
+pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
+/// The credentials of the function's role: access key id, secret access key, session token.
+pub const CREDENTIALS: [&str; 3] = ["AKIDEXAMPLE", "k7secret-access-key", "t0session-token"];
 /// The DynamoDB table that is there: the ledger.
 pub const LEDGER_TABLE: &str = "ledger";
 
@@ -226,6 +232,10 @@ impl FakeAws {
             state: Arc::default(),
             crashed: Arc::default(),
         }
+    }
+
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.address.port() == 0
     }
 
     /// Where they listen: the value for `AWS_ENDPOINT_URL`.
