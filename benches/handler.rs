@@ -252,7 +252,7 @@ mod handle {
             .counter(ItemsCount::new(count))
             // Anew each time: the services look through the jobs of before.
             .with_inputs(|| runtime.block_on(free()))
-            .bench_refs(|world| runtime.block_on(starting(world, &payload, count)));
+            .bench_refs(|function| runtime.block_on(starting(function, &payload, count)));
     }
 
     /// The slot is taken, which the first one learns.
@@ -262,60 +262,60 @@ mod handle {
         bencher
             .counter(ItemsCount::new(count))
             .with_inputs(|| runtime.block_on(busy()))
-            .bench_refs(|world| runtime.block_on(staying(world, &payload, count)));
+            .bench_refs(|function| runtime.block_on(staying(function, &payload, count)));
     }
 
     pub fn each_target(count: usize) -> Duration {
         let payload = naming(count);
-        each(count, free, async |world| {
-            starting(world, &payload, count).await
+        each(count, free, async |function| {
+            starting(function, &payload, count).await
         })
     }
 
     pub fn each_message(count: usize) -> Duration {
         let payload = waiting(count);
-        each(count, busy, async |world| {
-            staying(world, &payload, count).await
+        each(count, busy, async |function| {
+            staying(function, &payload, count).await
         })
     }
 
     const RUNS: usize = 9;
 
-    type World = (Populator, FakeAws);
+    type Function = (Populator, FakeAws);
 
     /// The part of each of so many in the quickest run, without what it needs beforehand.
     fn each(
         count: usize,
-        world: impl AsyncFn() -> World,
-        handle: impl AsyncFn(&World),
+        function: impl AsyncFn() -> Function,
+        handle: impl AsyncFn(&Function),
     ) -> Duration {
         let runtime = runtime();
         let took = (0..RUNS).map(|_| {
-            let world = runtime.block_on(world());
+            let function = runtime.block_on(function());
             let began = Instant::now();
-            runtime.block_on(handle(&world));
+            runtime.block_on(handle(&function));
             began.elapsed()
         });
         took.min().unwrap_or_default() / count as u32
     }
 
-    async fn free() -> World {
+    async fn free() -> Function {
         populator(Slot::Unlimited).await
     }
 
-    async fn busy() -> World {
+    async fn busy() -> Function {
         let (populator, aws) = populator(Slot::QuotaExceeded).await;
         aws.start_foreign_job("aaaaaaaa-0000-4000-8000-999999999999");
         (populator, aws)
     }
 
-    async fn starting((populator, aws): &World, payload: &Payload, count: usize) {
+    async fn starting((populator, aws): &Function, payload: &Payload, count: usize) {
         let answer = handled(populator, payload).await;
         assert_eq!(aws.call_count(), count);
         assert_eq!(answer.matches("\"STARTED\"").count(), count);
     }
 
-    async fn staying((populator, aws): &World, payload: &Payload, count: usize) {
+    async fn staying((populator, aws): &Function, payload: &Payload, count: usize) {
         let answer = handled(populator, payload).await;
         assert_eq!(aws.call_count(), 1);
         assert_eq!(answer.matches("itemIdentifier").count(), count);

@@ -41,10 +41,10 @@ WORKERS = 2
 # mutant that is listed as equivalent.
 LONGEST, LONGEST_FOR_LISTED = 12.0, 2.0
 # The search, made small: its tests are tried last.
-SEARCH = ("proof::", "interleave::", "chance::")
+SEARCH = ("fault_search::", "interleave::", "simulation::")
 SMALL_SEARCH = {
-    "CHANCE_RUNS": "20",
-    "PROOF_FAULTS": "1",
+    "SIMULATION_RUNS": "20",
+    "FAULT_SEARCH_FAULTS": "1",
     "INTERLEAVE_FAULTS": "0",
     "INTERLEAVE_RUNS": "3",
 }

@@ -8,7 +8,7 @@ use fake_aws::{CREDENTIALS, Environment, Exception, FakeAws, Fault, Operation, S
 use serde_json::json;
 
 use crate::function::{Function, binary, error, response};
-use crate::world::{M, T1, T2, T3, T4, event_file, request_for, request_for_all};
+use crate::harness::{M, T1, T2, T3, T4, event_file, request_for, request_for_all};
 
 #[tokio::test]
 async fn good_and_bad_events_are_answered_and_logged_once() {

@@ -5,28 +5,28 @@ use std::time::Duration;
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status, Table};
 use serde_json::{Value, json};
 
-use crate::lab::{BEGIN, Lab, VISIBILITY};
-use crate::promises::News;
-use crate::world::{T1, T2, T3, request_for, table_arn};
+use crate::harness::{T1, T2, T3, request_for, table_arn};
+use crate::invariants::Change;
+use crate::simulator::{BEGIN, Simulator, VISIBILITY};
 
-fn jobs_of(lab: &Lab, table: &str, job_type: &str) -> usize {
-    let jobs = lab.aws.jobs();
+fn jobs_of(sim: &Simulator, table: &str, job_type: &str) -> usize {
+    let jobs = sim.aws.jobs();
     jobs.iter()
         .filter(|job| job.table == table && job.job_type.as_deref() == Some(job_type))
         .count()
 }
 
-fn tables(lab: &Lab) -> Vec<String> {
-    lab.aws.jobs().into_iter().map(|job| job.table).collect()
+fn tables(sim: &Simulator) -> Vec<String> {
+    sim.aws.jobs().into_iter().map(|job| job.table).collect()
 }
 
-fn event(id: &str, table: &str, lab: &Lab) -> Value {
-    News::new(id, table, lab.now() - time::Duration::seconds(2)).event
+fn event(id: &str, table: &str, sim: &Simulator) -> Value {
+    Change::new(id, table, sim.now() - time::Duration::seconds(2)).event
 }
 
 /// The tables and job types that the ledger's item for the slot has, oldest first.
-fn waiters(lab: &Lab) -> Vec<(String, String)> {
-    let state = lab.aws.state();
+fn waiters(sim: &Simulator) -> Vec<(String, String)> {
+    let state = sim.aws.state();
     let Some(item) = state.items.get("slot") else {
         return Vec::new();
     };
@@ -43,41 +43,41 @@ fn waiters(lab: &Lab) -> Vec<(String, String)> {
 }
 
 /// All of the waiting queue's messages are polled in a batch of their own, one after another.
-async fn poll_one_by_one(lab: &mut Lab) {
-    while let Some(batch) = lab.aws.receive("waiting", 1) {
-        lab.invoked += 1;
-        let answer = lab
-            .invoke(0, &format!("request-{}", lab.invoked), &batch)
+async fn poll_one_by_one(sim: &mut Simulator) {
+    while let Some(batch) = sim.aws.receive("waiting", 1) {
+        sim.invoked += 1;
+        let answer = sim
+            .invoke(0, &format!("request-{}", sim.invoked), &batch)
             .await;
-        let crate::lab::Ended::Response(answer) = answer else {
+        let crate::simulator::Ended::Response(answer) = answer else {
             panic!("{answer:?}");
         };
-        lab.aws.received("waiting", &batch, Some(&answer));
+        sim.aws.received("waiting", &batch, Some(&answer));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_old_deletion_and_another_table_get_the_slot_though_changes_keep_coming() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
     let change = BEGIN - time::Duration::seconds(9);
-    let delete = News::with_wish("delete", T1, "DELETE_ONLY", change);
-    lab.deliver(0, &delete.event).await;
-    let other = News::new("other", T2, BEGIN - time::Duration::seconds(5));
-    lab.deliver(0, &other.event).await;
+    let delete = Change::of_type("delete", T1, "DELETE_ONLY", change);
+    sim.deliver(0, &delete.event).await;
+    let other = Change::new("other", T2, BEGIN - time::Duration::seconds(5));
+    sim.deliver(0, &other.event).await;
     for hour in 0..4 {
-        lab.pass(Duration::from_secs(10));
-        let news = News::new(&format!("news-{hour}"), T1, lab.now());
-        lab.pass(Duration::from_secs(2));
-        lab.deliver(0, &news.event).await;
-        lab.pass(Duration::from_secs(60 * 60));
-        lab.aws.end_job(Status::Succeeded);
-        while lab.poll(0).await {}
+        sim.pass(Duration::from_secs(10));
+        let change = Change::new(&format!("change-{hour}"), T1, sim.now());
+        sim.pass(Duration::from_secs(2));
+        sim.deliver(0, &change.event).await;
+        sim.pass(Duration::from_secs(60 * 60));
+        sim.aws.end_job(Status::Succeeded);
+        while sim.poll(0).await {}
     }
-    assert_eq!(jobs_of(&lab, T1, "DELETE_ONLY"), 1);
-    assert_eq!(jobs_of(&lab, T2, "INCREMENTAL"), 1);
+    assert_eq!(jobs_of(&sim, T1, "DELETE_ONLY"), 1);
+    assert_eq!(jobs_of(&sim, T2, "INCREMENTAL"), 1);
     assert_eq!(
-        tables(&lab)[..3],
+        tables(&sim)[..3],
         [T3, T1, T2],
         "in the order in which they waited"
     );
@@ -87,48 +87,48 @@ async fn an_old_deletion_and_another_table_get_the_slot_though_changes_keep_comi
 #[tokio::test(start_paused = true)]
 async fn a_quiet_table_gets_the_next_slot_beside_one_with_a_change_every_minute() {
     for offset in [30, 161, 292] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.deliver(0, &event("first", T1, &lab)).await;
-        lab.pass(Duration::from_secs(offset));
-        let quiet = event("quiet", T2, &lab);
-        lab.deliver(0, &quiet).await;
-        let begin = lab.now();
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.deliver(0, &event("first", T1, &sim)).await;
+        sim.pass(Duration::from_secs(offset));
+        let quiet = event("quiet", T2, &sim);
+        sim.deliver(0, &quiet).await;
+        let begin = sim.now();
         let ends = begin + time::Duration::hours(1);
         for minute in 0..80 {
-            lab.set_now(begin + time::Duration::seconds(minute * 60 + 7));
-            if lab.now() > ends && lab.aws.jobs().len() == 1 {
-                lab.aws.end_job(Status::Succeeded);
+            sim.set_now(begin + time::Duration::seconds(minute * 60 + 7));
+            if sim.now() > ends && sim.aws.jobs().len() == 1 {
+                sim.aws.end_job(Status::Succeeded);
             }
-            lab.deliver(0, &event(&format!("news-{minute}"), T1, &lab))
+            sim.deliver(0, &event(&format!("change-{minute}"), T1, &sim))
                 .await;
-            while lab.poll(0).await {}
+            while sim.poll(0).await {}
         }
-        assert_eq!(tables(&lab)[..2], [T1, T2], "offset {offset}");
+        assert_eq!(tables(&sim)[..2], [T1, T2], "offset {offset}");
         // The slot was idle for no longer than one retry interval.
-        let idle = lab.aws.jobs()[1].started_at - lab.aws.jobs()[0].ended_at.unwrap();
+        let idle = sim.aws.jobs()[1].started_at - sim.aws.jobs()[0].ended_at.unwrap();
         assert!(idle <= VISIBILITY + time::Duration::minutes(1), "{idle}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_of_many_tables_is_served_in_its_turn() {
-    let mut lab = Lab::new(Slot::QuotaExceeded).await;
+    let mut sim = Simulator::new(Slot::QuotaExceeded).await;
     let table = |number: usize| format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
-    lab.outcomes(&request_for(T3)).await;
+    sim.outcomes(&request_for(T3)).await;
     for round in 0..15 {
         for number in 0..5 {
-            lab.pass(Duration::from_secs(7));
+            sim.pass(Duration::from_secs(7));
             let id = format!("{round}-{number}");
-            lab.deliver(0, &event(&id, &table(number), &lab)).await;
+            sim.deliver(0, &event(&id, &table(number), &sim)).await;
         }
-        lab.pass(Duration::from_secs(30 * 60));
-        lab.aws.end_job(Status::Succeeded);
+        sim.pass(Duration::from_secs(30 * 60));
+        sim.aws.end_job(Status::Succeeded);
         // Whoever comes first finds it free.
-        lab.deliver(0, &event(&format!("{round}-greedy"), &table(4), &lab))
+        sim.deliver(0, &event(&format!("{round}-greedy"), &table(4), &sim))
             .await;
-        while lab.poll(0).await {}
+        while sim.poll(0).await {}
     }
-    let served = tables(&lab);
+    let served = tables(&sim);
     for number in 0..5 {
         let places: Vec<usize> = (1..served.len())
             .filter(|place| served[*place] == table(number))
@@ -141,78 +141,78 @@ async fn each_of_many_tables_is_served_in_its_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_lets_an_older_one_pass_without_a_call() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
-    lab.pass(Duration::from_secs(10));
-    lab.deliver(0, &event("old", T1, &lab)).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.pass(Duration::from_secs(10));
+    sim.deliver(0, &event("old", T1, &sim)).await;
     assert_eq!(
-        waiters(&lab),
+        waiters(&sim),
         [(T1.to_owned(), json!("INCREMENTAL").to_string())]
     );
-    lab.pass(Duration::from_secs(60));
-    lab.aws.end_job(Status::Succeeded);
-    let calls = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    sim.pass(Duration::from_secs(60));
+    sim.aws.end_job(Status::Succeeded);
+    let calls = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(
-        lab.outcomes(&event("new", T2, &lab)).await,
+        sim.outcomes(&event("new", T2, &sim)).await,
         ["WAITING SlotBusy"]
     );
-    let said = lab.details().last().unwrap()["error"]["message"].to_string();
+    let said = sim.details().last().unwrap()["error"]["message"].to_string();
     let ahead = format!("idmappingtable/{T1} has waited longer");
     assert!(said.contains(&ahead), "{said}");
-    let now = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    let now = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(now, calls);
     // A later change of the table whose turn it is takes the turn, and its job serves both.
-    assert_eq!(lab.outcomes(&event("newer", T1, &lab)).await, ["STARTED"]);
-    assert_eq!(waiters(&lab).len(), 1, "the other table's");
-    lab.pass(VISIBILITY);
-    while lab.poll(0).await {}
-    assert_eq!(lab.announced().last().unwrap(), "COVERED");
+    assert_eq!(sim.outcomes(&event("newer", T1, &sim)).await, ["STARTED"]);
+    assert_eq!(waiters(&sim).len(), 1, "the other table's");
+    sim.pass(VISIBILITY);
+    while sim.poll(0).await {}
+    assert_eq!(sim.announced().last().unwrap(), "COVERED");
 }
 
 #[tokio::test(start_paused = true)]
 async fn changes_of_the_same_table_let_its_deletion_pass() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
-    let delete = News::with_wish("delete", T1, "DELETE_ONLY", lab.now());
-    lab.pass(Duration::from_secs(5));
-    lab.deliver(0, &delete.event).await;
-    lab.pass(Duration::from_secs(60));
-    lab.aws.end_job(Status::Succeeded);
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    let delete = Change::of_type("delete", T1, "DELETE_ONLY", sim.now());
+    sim.pass(Duration::from_secs(5));
+    sim.deliver(0, &delete.event).await;
+    sim.pass(Duration::from_secs(60));
+    sim.aws.end_job(Status::Succeeded);
     assert_eq!(
-        lab.outcomes(&event("news", T1, &lab)).await,
+        sim.outcomes(&event("change", T1, &sim)).await,
         ["WAITING SlotBusy"]
     );
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(jobs_of(&lab, T1, "DELETE_ONLY"), 1);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(jobs_of(&sim, T1, "DELETE_ONLY"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_gone_holds_up_nobody_for_longer_than_two_retry_intervals() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
-    lab.deliver(0, &event("gone", T1, &lab)).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("gone", T1, &sim)).await;
     // It is received three times, which tells the retry interval; then somebody deletes its message.
     for _ in 0..3 {
-        while lab.poll(0).await {}
-        lab.pass(VISIBILITY);
+        while sim.poll(0).await {}
+        sim.pass(VISIBILITY);
     }
-    lab.aws
+    sim.aws
         .state()
         .queues
         .get_mut("waiting")
         .unwrap()
         .messages
         .clear();
-    lab.aws.end_job(Status::Succeeded);
+    sim.aws.end_job(Status::Succeeded);
     assert_eq!(
-        lab.outcomes(&event("a", T2, &lab)).await,
+        sim.outcomes(&event("a", T2, &sim)).await,
         ["WAITING SlotBusy"]
     );
-    lab.pass(VISIBILITY + Duration::from_secs(2));
-    assert_eq!(lab.outcomes(&event("b", T2, &lab)).await, ["STARTED"]);
+    sim.pass(VISIBILITY + Duration::from_secs(2));
+    assert_eq!(sim.outcomes(&event("b", T2, &sim)).await, ["STARTED"]);
     assert_eq!(
-        waiters(&lab),
+        waiters(&sim),
         [],
         "whoever is gone is forgotten, and whoever is served"
     );
@@ -220,48 +220,48 @@ async fn a_request_that_is_gone_holds_up_nobody_for_longer_than_two_retry_interv
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_request_holds_up_nobody() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
-    lab.deliver(0, &event("bad", T1, &lab)).await;
-    lab.aws.end_job(Status::Succeeded);
-    lab.aws.fail_next(
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("bad", T1, &sim)).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::validation("INVALID_CONFIGURATION")),
     );
-    while lab.poll(0).await {}
-    assert_eq!(lab.announced().last().unwrap(), "REJECTED RequestRefused");
-    assert_eq!(waiters(&lab), []);
-    assert_eq!(lab.outcomes(&event("good", T2, &lab)).await, ["STARTED"]);
+    while sim.poll(0).await {}
+    assert_eq!(sim.announced().last().unwrap(), "REJECTED RequestRefused");
+    assert_eq!(waiters(&sim), []);
+    assert_eq!(sim.outcomes(&event("good", T2, &sim)).await, ["STARTED"]);
 }
 
 /// A table whose own state refuses every job is the first in line, and the messages never come in one batch.
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_not_ready_itself_holds_up_nobody_though_each_message_comes_alone() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws.set_table(
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws.set_table(
         T1,
         Table {
             refuses: true,
             ..Table::default()
         },
     );
-    lab.deliver(0, &event("never", T1, &lab)).await;
-    lab.pass(Duration::from_secs(5));
+    sim.deliver(0, &event("never", T1, &sim)).await;
+    sim.pass(Duration::from_secs(5));
     assert_eq!(
-        lab.outcomes(&event("next", T2, &lab)).await,
+        sim.outcomes(&event("next", T2, &sim)).await,
         ["WAITING SlotBusy"]
     );
-    lab.pass(VISIBILITY);
-    poll_one_by_one(&mut lab).await;
+    sim.pass(VISIBILITY);
+    poll_one_by_one(&mut sim).await;
     assert_eq!(
-        tables(&lab),
+        tables(&sim),
         [T2],
         "the first one's invocation tries the next one too"
     );
-    assert_eq!(lab.announced()[2..], ["STARTED", "COVERED"]);
+    assert_eq!(sim.announced()[2..], ["STARTED", "COVERED"]);
     // From then on nobody lets it pass.
-    lab.aws.end_job(Status::Succeeded);
-    assert_eq!(lab.outcomes(&event("later", T3, &lab)).await, ["STARTED"]);
+    sim.aws.end_job(Status::Succeeded);
+    assert_eq!(sim.outcomes(&event("later", T3, &sim)).await, ["STARTED"]);
 }
 
 fn refusing() -> Table {
@@ -272,84 +272,84 @@ fn refusing() -> Table {
 }
 
 /// Hands the oldest message of the waiting queue over in a batch of its own.
-async fn poll_one(lab: &mut Lab) {
-    let batch = lab.aws.receive("waiting", 1).unwrap();
-    lab.invoked += 1;
-    let request_id = format!("request-{}", lab.invoked);
-    let crate::lab::Ended::Response(answer) = lab.invoke(0, &request_id, &batch).await else {
+async fn poll_one(sim: &mut Simulator) {
+    let batch = sim.aws.receive("waiting", 1).unwrap();
+    sim.invoked += 1;
+    let request_id = format!("request-{}", sim.invoked);
+    let crate::simulator::Ended::Response(answer) = sim.invoke(0, &request_id, &batch).await else {
         panic!("the invocation failed");
     };
-    lab.aws.received("waiting", &batch, Some(&answer));
+    sim.aws.received("waiting", &batch, Some(&answer));
 }
 
 /// Chance says which table is tried next: never the one that was refused, though it has more requests.
 #[tokio::test(start_paused = true)]
 async fn the_table_that_is_tried_next_is_one_that_was_not_refused() {
     for invoked in 0..8 {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.invoked = 10 * invoked;
-        lab.aws.set_table(T1, refusing());
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.invoked = 10 * invoked;
+        sim.aws.set_table(T1, refusing());
         let mut both = request_for(T1);
         both["jobType"] = json!("INCREMENTAL");
         let mut delete = request_for(T1);
         delete["jobType"] = json!("DELETE_ONLY");
         let both = json!({ "targets": [both, delete], "requestId": "both" });
-        lab.aws.send("waiting", &both.to_string());
-        poll_one(&mut lab).await;
-        lab.pass(Duration::from_secs(5));
-        lab.outcomes(&event("next", T2, &lab)).await;
-        lab.pass(VISIBILITY);
+        sim.aws.send("waiting", &both.to_string());
+        poll_one(&mut sim).await;
+        sim.pass(Duration::from_secs(5));
+        sim.outcomes(&event("next", T2, &sim)).await;
+        sim.pass(VISIBILITY);
         // Two messages of the first table, in one batch.
-        let batch = lab.aws.receive("waiting", 2).unwrap();
+        let batch = sim.aws.receive("waiting", 2).unwrap();
         let id = format!("request-{}", 10 * invoked + 5);
-        lab.invoke(0, &id, &batch).await;
-        assert_eq!(tables(&lab), [T2], "{id}");
+        sim.invoke(0, &id, &batch).await;
+        assert_eq!(tables(&sim), [T2], "{id}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_refused_for_the_first_time_tries_no_request_of_another_message() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
-    lab.aws.send("waiting", &event("old", T1, &lab).to_string());
-    lab.pass(Duration::from_secs(10));
-    lab.outcomes(&event("other", T2, &lab)).await;
-    let calls = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
-    poll_one(&mut lab).await;
-    let now = lab.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.aws.send("waiting", &event("old", T1, &sim).to_string());
+    sim.pass(Duration::from_secs(10));
+    sim.outcomes(&event("other", T2, &sim)).await;
+    let calls = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
+    poll_one(&mut sim).await;
+    let now = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(now, calls + 1);
-    assert_eq!(waiters(&lab).len(), 2);
+    assert_eq!(waiters(&sim).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_refused_holds_up_no_other_target_of_its_invocation() {
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.aws.set_table(T1, refusing());
-    assert_eq!(lab.outcomes(&request_for(T1)).await, ["WAITING SlotBusy"]);
-    lab.pass(Duration::from_secs(60));
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws.set_table(T1, refusing());
+    assert_eq!(sim.outcomes(&request_for(T1)).await, ["WAITING SlotBusy"]);
+    sim.pass(Duration::from_secs(60));
     let targets: Vec<Value> = [T1, T2, T3]
         .iter()
         .map(|table| request_for(table))
         .collect();
-    let outcomes = lab.outcomes(&json!({ "targets": targets })).await;
+    let outcomes = sim.outcomes(&json!({ "targets": targets })).await;
     assert_eq!(outcomes, ["WAITING SlotBusy", "STARTED", "STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_request_that_is_rejected_leaves_an_older_one_its_turn() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
-    lab.deliver(0, &event("old", T1, &lab)).await;
-    lab.aws.end_job(Status::Succeeded);
-    lab.pass(Duration::from_secs(60));
-    lab.aws.fail_next(
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("old", T1, &sim)).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.pass(Duration::from_secs(60));
+    sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::validation("INVALID_CONFIGURATION")),
     );
-    let (error_type, _) = lab.failure(&event("new", T1, &lab)).await;
+    let (error_type, _) = sim.failure(&event("new", T1, &sim)).await;
     assert_eq!(error_type, "RequestRefused");
     assert_eq!(
-        lab.outcomes(&event("other", T2, &lab)).await,
+        sim.outcomes(&event("other", T2, &sim)).await,
         ["WAITING SlotBusy"],
         "the older one's turn comes first"
     );
@@ -357,31 +357,31 @@ async fn a_new_request_that_is_rejected_leaves_an_older_one_its_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_is_recorded_though_who_waits_could_not_be_read_before() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&request_for(T3)).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
     // The table's item is read, and that of the slot is not.
     for fault in [
         Fault::Slow(Duration::ZERO),
         Fault::Refuse(Exception::access_denied()),
     ] {
-        lab.aws.fail_next(Operation::GetItem, fault);
+        sim.aws.fail_next(Operation::GetItem, fault);
     }
     assert_eq!(
-        lab.outcomes(&event("a", T1, &lab)).await,
+        sim.outcomes(&event("a", T1, &sim)).await,
         ["WAITING SlotBusy"]
     );
-    assert_eq!(waiters(&lab).len(), 1);
+    assert_eq!(waiters(&sim).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_looked_at_and_recorded_once_for_many_requests() {
-    let mut lab = Lab::new(Slot::QuotaExceeded).await;
-    lab.outcomes(&request_for(T3)).await;
-    lab.aws.state().calls.clear();
+    let mut sim = Simulator::new(Slot::QuotaExceeded).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.aws.state().calls.clear();
     let targets: Vec<Value> = [T1, T2].iter().map(|table| request_for(table)).collect();
-    lab.outcomes(&json!({ "targets": targets })).await;
+    sim.outcomes(&json!({ "targets": targets })).await;
     let slot_item = |operation, place: &str| {
-        let calls = lab.aws.calls_of(operation);
+        let calls = sim.aws.calls_of(operation);
         let of_slot = calls
             .iter()
             .filter(|call| call.body[place]["idMappingTableArn"]["S"] == "slot");
@@ -389,41 +389,41 @@ async fn who_waits_is_looked_at_and_recorded_once_for_many_requests() {
     };
     assert_eq!(slot_item(Operation::GetItem, "Key"), 1);
     assert_eq!(slot_item(Operation::PutItem, "Item"), 1);
-    assert_eq!(waiters(&lab).len(), 2);
+    assert_eq!(waiters(&sim).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_depends_on_the_item_of_the_slot() {
-    let mut lab = Lab::new(Slot::Conflict).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
     let of_table = |operation| {
         move |call: &fake_aws::Call| {
             call.operation == Some(operation) && call.body.to_string().contains(&table_arn(T1))
         }
     };
     let item = json!({ "idMappingTableArn": { "S": "slot" }, "record": { "S": "{" } });
-    lab.aws.state().items.insert("slot".to_owned(), item);
-    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
-    assert!(lab.aws.calls().iter().any(of_table(Operation::PutItem)));
-    lab.pass(Duration::from_secs(5));
+    sim.aws.state().items.insert("slot".to_owned(), item);
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    assert!(sim.aws.calls().iter().any(of_table(Operation::PutItem)));
+    sim.pass(Duration::from_secs(5));
     assert_eq!(
-        lab.outcomes(&event("b", T2, &lab)).await,
+        sim.outcomes(&event("b", T2, &sim)).await,
         ["WAITING SlotBusy"]
     );
-    lab.aws.end_job(Status::Succeeded);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    sim.aws.end_job(Status::Succeeded);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_waiting_queue_nobody_waits_and_nobody_is_let_pass() {
-    let mut lab = Lab::with(
+    let mut sim = Simulator::with(
         FakeAws::in_process(),
         Slot::Conflict,
         &[("WAITING_QUEUE_URL", "")],
     )
     .await;
-    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
-    assert_eq!(lab.failure(&event("b", T2, &lab)).await.0, "SlotBusy");
-    assert!(!lab.aws.state().items.contains_key("slot"));
-    assert_eq!(lab.aws.calls_of(Operation::GetItem).len(), 2);
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    assert_eq!(sim.failure(&event("b", T2, &sim)).await.0, "SlotBusy");
+    assert!(!sim.aws.state().items.contains_key("slot"));
+    assert_eq!(sim.aws.calls_of(Operation::GetItem).len(), 2);
 }

@@ -18,7 +18,7 @@
 //! what two clocks may differ by; beyond that the one that is behind goes first. So while one waits for an
 //! answer that does not come, the other goes on. The services note moments by the clock of who calls.
 //!
-//! After both have ended, the promises are asked for at once ([`promises`](crate::promises)); then faults
+//! After both have ended, the promises are asked for at once ([`promises`](crate::invariants)); then faults
 //! end, the slot frees in each round, and everything must be done in a bounded number of rounds.
 //!
 //! `INTERLEAVE_FAULTS` says how many faults a schedule may have (1). With `INTERLEAVE_ALL=1` each set-up is
@@ -67,7 +67,7 @@ async fn search(way: Way, variants: &[usize]) {
     let mut broken = Vec::new();
     for (slot, track) in variants.iter().map(|variant| VARIANTS[*variant]) {
         let begun = Begun::new(way, slot, track).await;
-        let mut processes = Processes::new(&begun.lab);
+        let mut processes = Processes::new(&begun.sim);
         for acts in way.acts() {
             let name = format!("{way:?} {acts:?} {slot:?}, tracked: {track}");
             let began = Instant::now();

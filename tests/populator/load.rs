@@ -3,9 +3,9 @@
 use fake_aws::{Answered, Operation};
 use serde_json::json;
 
-use crate::chance::Random;
 use crate::function::Function;
-use crate::world::{T1, event_file, request_for, table_arn};
+use crate::harness::{T1, event_file, request_for, table_arn};
+use crate::simulation::Random;
 
 /// What an answer tells of the jobs that were started for it; a batch's tells nothing.
 fn started(answered: &Answered) -> usize {

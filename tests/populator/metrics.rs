@@ -4,7 +4,7 @@ use fake_aws::{Environment, Exception, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
 use crate::function::{Function, error, response};
-use crate::world::{T1, T2, T3, event_file, request_for};
+use crate::harness::{T1, T2, T3, event_file, request_for};
 
 /// The names and values of the metrics of a line.
 fn measured(line: &Value) -> Vec<(String, Value)> {

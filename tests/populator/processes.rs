@@ -8,8 +8,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::function::{Function, response};
-use crate::promises::News;
-use crate::world::{T1, request_for};
+use crate::harness::{T1, request_for};
+use crate::invariants::Change;
 
 async fn environment(slot: Slot) -> Environment {
     let builder = Environment::builder()
@@ -54,13 +54,13 @@ async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
     let one = Function::within(&environment, TIMEOUT).await;
     let other = Function::within(&environment, TIMEOUT).await;
     let now = OffsetDateTime::now_utc();
-    let news = |number: i64| {
+    let change = |number: i64| {
         let time = now - time::Duration::seconds(2 + number % 58);
-        News::new(&format!("news-{number}"), T1, time)
+        Change::new(&format!("change-{number}"), T1, time)
             .event
             .to_string()
     };
-    let events: Vec<String> = (0..100).map(news).collect();
+    let events: Vec<String> = (0..100).map(change).collect();
     let deliver = async |function: &Function| {
         for event in &events {
             response(function.invoke(event.clone()).await);
@@ -104,7 +104,7 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
         request["time"] = json!("2026-11-23T02:00:00Z");
         let message = json!({
             "version": 1, "request": request, "trigger": null, "watch": null,
-            "waitingSince": News::new("", &table, since).event["time"],
+            "waitingSince": Change::new("", &table, since).event["time"],
         });
         aws.send("waiting", &message.to_string());
     }
@@ -166,8 +166,8 @@ async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_
     let aws = &environment.aws;
     let timeout = Duration::from_secs(4);
     let mut killed = Function::within(&environment, timeout).await;
-    let event = News::new(
-        "news",
+    let event = Change::new(
+        "change",
         T1,
         OffsetDateTime::now_utc() - time::Duration::seconds(10),
     )
@@ -196,7 +196,7 @@ async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_
         started["detail"]["entityResolutionJobId"],
         aws.jobs()[0].entity_resolution_id
     );
-    assert_eq!(started["detail"]["requestId"], "news");
+    assert_eq!(started["detail"]["requestId"], "change");
     assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
 }
 

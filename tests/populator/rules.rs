@@ -5,8 +5,8 @@ use fake_aws::{FakeAws, Slot};
 use id_mapping_populator::error::ErrorType;
 use serde_json::{Map, Value, json};
 
-use crate::lab::Lab;
-use crate::world::{T1, World, event_file, table_arn};
+use crate::harness::{Harness, T1, event_file, table_arn};
+use crate::simulator::Simulator;
 
 /// Rule, and the sample event that it is for.
 pub const RULES: &[(&str, &str)] = &[
@@ -141,10 +141,10 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
         let event = event_file(event);
         let delivered = transformed(&event_file(rule)["Targets"][0]["InputTransformer"], &event);
         assert_eq!(delivered["time"], event["time"], "{rule}");
-        let world = World::new().await;
-        let outcomes = world.outcomes(&delivered).await;
+        let harness = Harness::new().await;
+        let outcomes = harness.outcomes(&delivered).await;
         assert_eq!(
-            world.populated_tables(),
+            harness.populated_tables(),
             [(T1.to_owned(), delivered["detail"]["jobType"].clone())],
             "{rule}"
         );
@@ -168,9 +168,9 @@ async fn what_a_rule_delivers_settles() {
             &event_file(event),
         );
         let settings = [("SETTLE_TIME", "5m")];
-        let mut lab = Lab::with(FakeAws::in_process(), Slot::Unlimited, &settings).await;
+        let mut sim = Simulator::with(FakeAws::in_process(), Slot::Unlimited, &settings).await;
         assert_eq!(
-            lab.outcomes(&delivered).await,
+            sim.outcomes(&delivered).await,
             ["WAITING Settling"],
             "{rule}"
         );
@@ -199,14 +199,14 @@ async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_t
         // That of the template's schedule.
         ("rules/scheduler-input-all-tables.json", Value::Null),
     ] {
-        let world = World::with(&[("ID_MAPPING_TABLE_ARNS", &table_arn(T1))]).await;
-        let outcomes = world.outcomes(&scheduled(input)).await;
+        let harness = Harness::with(&[("ID_MAPPING_TABLE_ARNS", &table_arn(T1))]).await;
+        let outcomes = harness.outcomes(&scheduled(input)).await;
         assert_eq!(
             outcomes[0]["requestId"],
             format!("{SCHEDULE}/2026-11-23T02:00:00Z")
         );
         assert_eq!(
-            world.populated_tables(),
+            harness.populated_tables(),
             [(T1.to_owned(), job_type)],
             "{input}"
         );
@@ -231,10 +231,10 @@ async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried()
         json!(format!("{execution}/Refresh")),
     );
     payload.insert("time".to_owned(), json!("2026-11-23T01:59:58.120Z"));
-    let mut lab = Lab::new(Slot::Conflict).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
     let payload = Value::Object(payload);
-    assert_eq!(lab.outcomes(&payload).await, ["STARTED"]);
-    assert_eq!(lab.outcomes(&payload).await, ["COVERED"]);
+    assert_eq!(sim.outcomes(&payload).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&payload).await, ["COVERED"]);
     // It catches and retries errors that the function has, or Lambda.
     let known = ErrorType::ALL.map(ErrorType::as_str);
     for handlers in [&task["Retry"], &task["Catch"]] {
@@ -259,10 +259,10 @@ async fn what_put_events_publishes_reaches_the_function_by_the_templates_rule() 
     assert_eq!(entry["DetailType"], event["detail-type"]);
     event["source"] = entry["Source"].clone();
     event["detail"] = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
-    let world = World::new().await;
-    world.outcomes(&event).await;
+    let harness = Harness::new().await;
+    harness.outcomes(&event).await;
     assert_eq!(
-        world.populated_tables(),
+        harness.populated_tables(),
         [(T1.to_owned(), json!("INCREMENTAL"))]
     );
 }

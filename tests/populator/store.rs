@@ -13,9 +13,9 @@ use id_mapping_populator::request::Request;
 use id_mapping_populator::target::{Identifier, Target};
 use time::OffsetDateTime;
 
+use crate::harness::{M, T1, table_arn};
 use crate::in_process;
-use crate::lab::BEGIN;
-use crate::world::{M, T1, table_arn};
+use crate::simulator::BEGIN;
 
 const WITHIN: Duration = Duration::from_secs(5);
 const ATTEMPT: uuid::Uuid = uuid::Uuid::from_u128(7);
@@ -239,7 +239,7 @@ async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
             request.target.table = Identifier::parse(table).unwrap();
             Waiter::new(&request, BEGIN)
         };
-        let tables = [T1, crate::world::T2];
+        let tables = [T1, crate::harness::T2];
         for (item, table) in [&mut first, &mut second].into_iter().zip(tables) {
             let joined = |waiters: &Waiters| waiters.joined(&waiter(table));
             ledger.update(item, WITHIN, joined).await.unwrap();

@@ -15,8 +15,8 @@ use fake_aws::{Answer, Bytes, FakeAws, Operation, Reply, Request, State};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::lab::{Ended, Lab, Time};
-use crate::world::{M, T1, T2};
+use crate::harness::{M, T1, T2};
+use crate::simulator::{Ended, Simulator, Time};
 
 /// How long a call takes to reach its service.
 const PACE: Duration = Duration::from_millis(20);
@@ -70,7 +70,7 @@ struct Known {
 
 /// The invocations that were executed so far.
 pub struct Processes {
-    lab: Lab,
+    sim: Simulator,
     pub services: Services,
     known: Vec<Known>,
     roots: HashMap<String, Point>,
@@ -78,9 +78,9 @@ pub struct Processes {
 }
 
 impl Processes {
-    pub fn new(lab: &Lab) -> Self {
+    pub fn new(sim: &Simulator) -> Self {
         Self {
-            lab: lab.clone(),
+            sim: sim.clone(),
             services: Services::new(),
             known: Vec::new(),
             roots: HashMap::new(),
@@ -124,7 +124,7 @@ impl Processes {
         state: &State,
     ) -> Point {
         // It must not depend on what was read, or retried, in another one.
-        self.lab.renew_environment(start.environment).await;
+        self.sim.renew_environment(start.environment).await;
         self.executions += 1;
         let mut answers: Vec<Answered> = Vec::new();
         let mut expected: Vec<Rc<Pending>> = Vec::new();
@@ -140,7 +140,7 @@ impl Processes {
         let scripted = answers.len();
 
         let execution = Execution {
-            time: self.lab.time(),
+            time: self.sim.time(),
             services: self.services.clone(),
             state: state.clone(),
             answers,
@@ -149,12 +149,12 @@ impl Processes {
         };
         let execution = Arc::new(Mutex::new(execution));
         let script = Arc::clone(&execution);
-        self.lab.aws.set_script(Arc::new(move |request| {
+        self.sim.aws.set_script(Arc::new(move |request| {
             script.lock().unwrap().call(request)
         }));
-        self.lab.set_now(start.began);
+        self.sim.set_now(start.began);
         let ended = self
-            .lab
+            .sim
             .invoke(start.environment, &start.request_id, &start.payload)
             .await;
         let end = match ended {
@@ -162,7 +162,7 @@ impl Processes {
             Ended::Failed(_) => End::Failed,
             Ended::Crashed => End::Crashed,
         };
-        let ended_at = self.lab.now();
+        let ended_at = self.sim.now();
 
         let mut execution = execution.lock().unwrap();
         for (call, expected) in execution.calls.iter().zip(expected.iter().rev()) {

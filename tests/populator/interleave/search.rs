@@ -9,10 +9,10 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use super::process::{Answered, End, Next, Pending, Point, Processes, Start};
-use crate::chance::Random;
-use crate::lab::{Delivery, VISIBILITY, failure_record};
-use crate::promises::{Allowed, History, News, Seen, story};
-use crate::proof::faults;
+use crate::fault_search::faults;
+use crate::invariants::{Allowed, Change, History, Seen, story};
+use crate::simulation::Random;
+use crate::simulator::{Delivery, VISIBILITY, failure_record};
 
 /// How far one environment may be ahead of a call of the other: more than that the other is not slower,
 /// unless a fault makes it so. And so far may two clocks differ.
@@ -37,7 +37,7 @@ pub struct Setup {
     pub retries: Vec<Delivery>,
     pub acts: [Act; 2],
     /// The changes that were accepted before, or are now.
-    pub changes: Vec<News>,
+    pub changes: Vec<Change>,
     /// Whether jobs are tracked.
     pub track: bool,
     /// The faults of a schedule.

@@ -6,9 +6,9 @@ use fake_aws::{FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
 
 use super::search::{Act, Setup};
-use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
-use crate::promises::News;
-use crate::world::{T1, T2, table_arn};
+use crate::harness::{T1, T2, table_arn};
+use crate::invariants::Change;
+use crate::simulator::{BEGIN, Simulator, TIMEOUT, VISIBILITY};
 
 /// What happened before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +73,9 @@ impl Way {
 
 /// A world in which it has happened.
 pub struct Begun {
-    pub lab: Lab,
+    pub sim: Simulator,
     track: bool,
-    changes: Vec<News>,
+    changes: Vec<Change>,
     accepted: Vec<usize>,
 }
 
@@ -87,17 +87,17 @@ impl Begun {
             ("TRACK_COMPLETION", if track { "true" } else { "" }),
             ("ID_MAPPING_TABLE_ARNS", if shared { &tables } else { "" }),
         ];
-        let mut lab = Lab::with(FakeAws::in_process(), slot, &settings).await;
-        lab.aws.state().shared_workflow = shared;
+        let mut sim = Simulator::with(FakeAws::in_process(), slot, &settings).await;
+        sim.aws.state().shared_workflow = shared;
         let second = time::Duration::seconds(1);
         let changes = vec![
-            News::new("news-a", T1, BEGIN - 10 * second),
-            News::new("news-b", T1, BEGIN + 30 * second),
-            News::new("news-c", T2, BEGIN - 5 * second),
-            News::with_wish("news-d", T1, "BATCH", BEGIN - 8 * second),
-            News::new("other", T2, BEGIN - 20 * second),
+            Change::new("change-a", T1, BEGIN - 10 * second),
+            Change::new("change-b", T1, BEGIN + 30 * second),
+            Change::new("change-c", T2, BEGIN - 5 * second),
+            Change::of_type("change-d", T1, "BATCH", BEGIN - 8 * second),
+            Change::new("other", T2, BEGIN - 20 * second),
         ];
-        let fail = |operation, fault| lab.aws.fail_next(operation, fault);
+        let fail = |operation, fault| sim.aws.fail_next(operation, fault);
         match way {
             Way::Expired => fail(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash),
             Way::ExpiredInVain => fail(Operation::PopulateIdMappingTable, Fault::Crash),
@@ -114,47 +114,47 @@ impl Begun {
         }
         let mut accepted = Vec::new();
         if way == Way::Waiting {
-            lab.deliver(0, &changes[4].event).await;
+            sim.deliver(0, &changes[4].event).await;
             accepted.push(4);
         }
         if !matches!(way, Way::Empty | Way::SharedWorkflow) {
-            lab.deliver(0, &changes[0].event).await;
+            sim.deliver(0, &changes[0].event).await;
             accepted.push(0);
         }
         match way {
             Way::Empty | Way::SharedWorkflow => {}
             Way::Waiting => {
                 if slot != Slot::Unlimited {
-                    lab.aws.end_job(Status::Succeeded);
+                    sim.aws.end_job(Status::Succeeded);
                 }
             }
             Way::Expired | Way::ExpiredInVain => {
-                lab.pass(TIMEOUT + Duration::from_secs(2));
+                sim.pass(TIMEOUT + Duration::from_secs(2));
             }
-            Way::GivenUp => lab.pass(Duration::from_secs(6 * 60)),
+            Way::GivenUp => sim.pass(Duration::from_secs(6 * 60)),
             Way::LeftSecond => {
-                lab.pass(VISIBILITY);
-                lab.aws
+                sim.pass(VISIBILITY);
+                sim.aws
                     .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-                lab.poll(0).await;
-                lab.pass(VISIBILITY);
+                sim.poll(0).await;
+                sim.pass(VISIBILITY);
             }
-            Way::Unannounced => lab.pass(Duration::from_secs(60)),
+            Way::Unannounced => sim.pass(Duration::from_secs(60)),
             Way::Failed | Way::Succeeded => {
-                lab.pass(Duration::from_secs(60 * 60));
-                lab.aws.end_job(match way {
+                sim.pass(Duration::from_secs(60 * 60));
+                sim.aws.end_job(match way {
                     Way::Failed => Status::Failed,
                     _ => Status::Succeeded,
                 });
             }
         }
         // Each change has happened.
-        if lab.now() < BEGIN + 32 * second {
-            lab.set_now(BEGIN + 32 * second);
+        if sim.now() < BEGIN + 32 * second {
+            sim.set_now(BEGIN + 32 * second);
         }
-        lab.aws.state().calls.clear();
+        sim.aws.state().calls.clear();
         Self {
-            lab,
+            sim,
             track,
             changes,
             accepted,
@@ -163,17 +163,17 @@ impl Begun {
 
     /// Two acts in this world.
     pub fn setup(&self, acts: &[What; 2], faults: usize) -> Setup {
-        let mut state = self.lab.aws.state().clone();
+        let mut state = self.sim.aws.state().clone();
         let mut accepted = self.accepted.clone();
         let mut batch = None;
-        let mut invoked = self.lab.invoked;
+        let mut invoked = self.sim.invoked;
         let acts = acts.map(|act| {
             invoked += 1;
             let request_id = format!("request-{invoked}");
             match act {
                 What::Deliver(which) => {
                     accepted.push(which);
-                    Act::Deliver(crate::lab::Delivery {
+                    Act::Deliver(crate::simulator::Delivery {
                         request_id,
                         payload: self.changes[which].event.clone(),
                         tries: 0,
@@ -190,8 +190,8 @@ impl Begun {
         accepted.dedup();
         Setup {
             state,
-            now: self.lab.now(),
-            retries: self.lab.repeats.clone(),
+            now: self.sim.now(),
+            retries: self.sim.repeats.clone(),
             acts,
             changes: accepted
                 .into_iter()
@@ -203,9 +203,9 @@ impl Begun {
     }
 
     fn receive(&self, state: &mut fake_aws::State) -> serde_json::Value {
-        let before = std::mem::replace(&mut *self.lab.aws.state(), state.clone());
-        let batch = self.lab.aws.receive("waiting", 10);
-        *state = std::mem::replace(&mut *self.lab.aws.state(), before);
+        let before = std::mem::replace(&mut *self.sim.aws.state(), state.clone());
+        let batch = self.sim.aws.receive("waiting", 10);
+        *state = std::mem::replace(&mut *self.sim.aws.state(), before);
         batch.unwrap_or_else(|| json!({ "Records": [] }))
     }
 }

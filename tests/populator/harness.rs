@@ -39,7 +39,7 @@ pub fn event_file(name: &str) -> Value {
 }
 
 /// A function with its services.
-pub struct World {
+pub struct Harness {
     pub aws: FakeAws,
     populator: Populator,
     pub function_arn: String,
@@ -47,7 +47,7 @@ pub struct World {
     pub left: time::Duration,
 }
 
-impl World {
+impl Harness {
     /// With outcome events on the bus `default`.
     pub async fn new() -> Self {
         Self::with(&[("EVENT_BUS_NAME", "default")]).await

@@ -70,7 +70,7 @@ impl Time {
 /// Everything is at one moment of a virtual time, which passes while something is waited for. The
 /// runtime must be paused.
 #[derive(Clone)]
-pub struct Lab {
+pub struct Simulator {
     pub aws: FakeAws,
     populators: Vec<Populator>,
     environments: [Environment; ENVIRONMENTS],
@@ -89,7 +89,7 @@ pub struct Lab {
 
 pub const BEGIN: OffsetDateTime = time::macros::datetime!(2026-11-23 02:00 UTC);
 
-impl Lab {
+impl Simulator {
     /// With ledger, waiting line, dead-letter queue and event bus.
     pub async fn new(slot: Slot) -> Self {
         Self::with(FakeAws::in_process(), slot, &[]).await
@@ -116,7 +116,7 @@ impl Lab {
             .slot(slot)
             .on(&aws);
         let environment = |number| common.another(number, variables[number]);
-        let mut lab = Self {
+        let mut sim = Self {
             aws,
             populators: Vec::new(),
             environments: std::array::from_fn(environment),
@@ -129,8 +129,8 @@ impl Lab {
             timeout: TIMEOUT,
             trace_header: None,
         };
-        lab.renew_environments().await;
-        lab
+        sim.renew_environments().await;
+        sim
     }
 
     /// Execution environments that have done nothing yet.

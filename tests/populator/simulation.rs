@@ -1,8 +1,8 @@
 //! The promises under chance: many tables, deliveries and faults, two execution environments
-//! interleaved at their calls, and a world with whatever AWS leaves open.
+//! interleaved at their calls, and a conditions with whatever AWS leaves open.
 //!
 //! A run is made of its seed alone. What breaks a promise is printed with its seed, made as short as
-//! it can be; `CHANCE_SEED` replays it, `CHANCE_RUNS` runs more (300). The promises are asked for after
+//! it can be; `SIMULATION_SEED` replays it, `SIMULATION_RUNS` runs more (300). The promises are asked for after
 //! each step, and nothing is delivered again for their sake.
 
 mod run;
@@ -10,7 +10,7 @@ mod scenario;
 
 use self::run::run;
 pub use self::scenario::Random;
-use self::scenario::{Scenario, World, scenario};
+use self::scenario::{Conditions, Scenario, scenario};
 
 /// The same, without what can be left out.
 async fn shortest(mut scenario: Scenario) -> Scenario {
@@ -41,37 +41,40 @@ fn shorter_ones(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
         shorter.faults.remove(number);
         shorter
     });
-    let in_a_simpler_world = simpler(&scenario.world).into_iter().map(|world| Scenario {
-        world,
-        ..scenario.clone()
-    });
+    let in_simpler_conditions =
+        simpler(&scenario.conditions)
+            .into_iter()
+            .map(|conditions| Scenario {
+                conditions,
+                ..scenario.clone()
+            });
     without_a_step
         .chain(without_a_fault)
-        .chain(in_a_simpler_world)
+        .chain(in_simpler_conditions)
 }
 
-fn simpler(world: &World) -> Vec<World> {
-    let changes: [fn(&mut World); 13] = [
-        |world| world.database = false,
-        |world| world.blind = false,
-        |world| world.shown_after = 0,
-        |world| world.entity_resolution_ahead = 0,
-        |world| world.ahead = [0, 0],
-        |world| world.oldest_first = false,
-        |world| world.shuffled = None,
-        |world| world.queued_have_no_start = false,
-        |world| world.many_jobs = false,
-        |world| world.shared_workflow = false,
-        |world| world.track = [false, false],
-        |world| world.timeout = 0,
-        |world| world.backoff = false,
+fn simpler(conditions: &Conditions) -> Vec<Conditions> {
+    let changes: [fn(&mut Conditions); 13] = [
+        |conditions| conditions.database = false,
+        |conditions| conditions.blind = false,
+        |conditions| conditions.shown_after = 0,
+        |conditions| conditions.entity_resolution_ahead = 0,
+        |conditions| conditions.ahead = [0, 0],
+        |conditions| conditions.oldest_first = false,
+        |conditions| conditions.shuffled = None,
+        |conditions| conditions.queued_have_no_start = false,
+        |conditions| conditions.many_jobs = false,
+        |conditions| conditions.shared_workflow = false,
+        |conditions| conditions.track = [false, false],
+        |conditions| conditions.timeout = 0,
+        |conditions| conditions.backoff = false,
     ];
     let changed = changes.iter().map(|change| {
-        let mut changed = world.clone();
+        let mut changed = conditions.clone();
         change(&mut changed);
         changed
     });
-    let differs = |changed: &World| format!("{changed:?}") != format!("{world:?}");
+    let differs = |changed: &Conditions| format!("{changed:?}") != format!("{conditions:?}");
     changed.filter(differs).collect()
 }
 
@@ -81,9 +84,9 @@ fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn the_promises_hold_under_chance() {
-    let seeds = match number("CHANCE_SEED") {
+    let seeds = match number("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("CHANCE_RUNS").unwrap_or(300),
+        None => 0..number("SIMULATION_RUNS").unwrap_or(300),
     };
     let (mut steps, mut injected, mut calls) = (0, 0, 0);
     let runs = seeds.end - seeds.start;
@@ -110,16 +113,16 @@ async fn the_promises_hold_under_chance() {
 async fn explained(scenario: Scenario) -> String {
     let scenario = shortest(scenario).await;
     let ran = run(&scenario).await;
-    let news: Vec<String> = scenario
-        .news
+    let changes: Vec<String> = scenario
+        .changes
         .iter()
-        .map(|news| {
-            let (id, table, requested_type) = (&news.id, &news.table, news.requested_type);
-            format!("{id} of {table} {requested_type} at {}", news.time)
+        .map(|change| {
+            let (id, table, requested_type) = (&change.id, &change.table, change.requested_type);
+            format!("{id} of {table} {requested_type} at {}", change.time)
         })
         .collect();
     format!(
-        "{:#?}\n{:?}, news {news:#?}\nsteps {:?}\nfaults {:?}\n{:?}\n{}",
-        ran.broken, scenario.slot, scenario.steps, scenario.faults, scenario.world, ran.story
+        "{:#?}\n{:?}, changes {changes:#?}\nsteps {:?}\nfaults {:?}\n{:?}\n{}",
+        ran.broken, scenario.slot, scenario.steps, scenario.faults, scenario.conditions, ran.story
     )
 }

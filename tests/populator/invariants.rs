@@ -9,12 +9,12 @@ use fake_aws::{Job, Message, State, Status};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use crate::lab::{Delivery, Lab};
-use crate::world::{request_for, table_arn};
+use crate::harness::{request_for, table_arn};
+use crate::simulator::{Delivery, Simulator};
 
 /// A table's data changed.
 #[derive(Clone, Debug)]
-pub struct News {
+pub struct Change {
     pub id: String,
     pub table: String,
     /// The job type that is asked for.
@@ -28,12 +28,12 @@ pub struct News {
     pub named: bool,
 }
 
-impl News {
+impl Change {
     pub fn new(id: &str, table: &str, time: OffsetDateTime) -> Self {
-        Self::with_wish(id, table, "INCREMENTAL", time)
+        Self::of_type(id, table, "INCREMENTAL", time)
     }
 
-    pub fn with_wish(
+    pub fn of_type(
         id: &str,
         table: &str,
         requested_type: &'static str,
@@ -66,7 +66,7 @@ impl News {
         );
         let of = |table: &String| Self {
             event: event.clone(),
-            ..Self::with_wish(id, table, requested_type, time)
+            ..Self::of_type(id, table, requested_type, time)
         };
         tables.iter().map(of).collect()
     }
@@ -78,7 +78,7 @@ impl News {
         Self {
             event: request,
             named: false,
-            ..Self::with_wish(id, table, requested_type, time)
+            ..Self::of_type(id, table, requested_type, time)
         }
     }
 
@@ -93,7 +93,7 @@ impl News {
         Self {
             event: event(id, time, detail),
             defaults: defaults.to_vec(),
-            ..Self::with_wish(id, table, "", time)
+            ..Self::of_type(id, table, "", time)
         }
     }
 
@@ -205,28 +205,28 @@ impl Seen {
         }
     }
 
-    pub fn of_lab(lab: &Lab) -> Self {
-        Self::of(&lab.aws.state(), &lab.repeats)
+    pub fn of_simulator(sim: &Simulator) -> Self {
+        Self::of(&sim.aws.state(), &sim.repeats)
     }
 
     fn job_of(&self, detail: &Value) -> Option<&Job> {
         self.jobs.iter().find(|job| is_of(job, detail))
     }
 
-    pub fn has(&self, outcome: &str, change: &News) -> bool {
+    pub fn has(&self, outcome: &str, change: &Change) -> bool {
         let of_change = |detail: &Value| detail["outcome"] == outcome && change.has(detail);
         self.details.iter().any(of_change)
     }
 
-    pub fn waits(&self, change: &News) -> bool {
+    pub fn waits(&self, change: &Change) -> bool {
         self.waiting.iter().any(|body| change.is_in(body))
     }
 
-    pub fn is_dead(&self, change: &News) -> bool {
+    pub fn is_dead(&self, change: &Change) -> bool {
         self.dead.iter().any(|body| change.is_in(body))
     }
 
-    pub fn is_retried(&self, change: &News) -> bool {
+    pub fn is_retried(&self, change: &Change) -> bool {
         self.retries.contains(&change.event)
     }
 
@@ -242,7 +242,7 @@ impl Seen {
     }
 
     /// What is not as promised, although no invocation runs. The changes are those that were accepted.
-    pub fn broken(&self, changes: &[News], allowed: Allowed) -> Vec<String> {
+    pub fn broken(&self, changes: &[Change], allowed: Allowed) -> Vec<String> {
         let mut broken = Vec::new();
         for change in changes {
             broken.extend(self.lost(change));
@@ -260,7 +260,7 @@ impl Seen {
 
     /// An accepted change is in a queue or in Lambda's hands, or a job started for it. What was rejected
     /// is where a person finds it.
-    fn lost(&self, change: &News) -> Option<String> {
+    fn lost(&self, change: &Change) -> Option<String> {
         let kept = self.waits(change) || self.is_dead(change) || self.is_retried(change);
         let done = self.has("STARTED", change) || self.has("COVERED", change);
         (!kept && !done).then(|| {
@@ -271,7 +271,7 @@ impl Seen {
     }
 
     /// However soon after the change its first job started: its key is known.
-    fn started_twice(&self, change: &News) -> Option<String> {
+    fn started_twice(&self, change: &Change) -> Option<String> {
         let own: Vec<&Value> = self
             .details
             .iter()
@@ -288,7 +288,7 @@ impl Seen {
     }
 
     /// A job that serves no change which an earlier one did not serve was one too many.
-    fn superfluous(&self, changes: &[News], allowed: Allowed) -> Vec<String> {
+    fn superfluous(&self, changes: &[Change], allowed: Allowed) -> Vec<String> {
         let surely_after = Duration::seconds(1) + allowed.clocks;
         let needed = |index: usize, job: &Job| {
             changes.iter().any(|change| {
@@ -316,7 +316,7 @@ impl Seen {
 
     /// `STARTED` and `COVERED` name a job of that table, of a type that serves the change, that began
     /// after it.
-    fn misnamed(&self, detail: &Value, changes: &[News], allowed: Allowed) -> Option<String> {
+    fn misnamed(&self, detail: &Value, changes: &[Change], allowed: Allowed) -> Option<String> {
         let outcome = detail["outcome"].as_str().unwrap();
         if !["STARTED", "COVERED"].contains(&outcome) {
             return None;
@@ -470,7 +470,7 @@ pub struct History {
 
 impl History {
     /// No invocation runs now.
-    pub fn pause(&mut self, seen: &Seen, changes: &[News]) {
+    pub fn pause(&mut self, seen: &Seen, changes: &[Change]) {
         self.pauses.push(seen.details.len());
         for change in changes {
             let key = (change.id.clone(), change.table.clone());
@@ -485,14 +485,14 @@ impl History {
     }
 
     /// A change is delivered again, or moved back from the dead-letter queue.
-    pub fn delivered(&mut self, change: &News) {
+    pub fn delivered(&mut self, change: &Change) {
         self.put_aside
             .remove(&(change.id.clone(), change.table.clone()));
     }
 
     /// No invocation that began after a job's `FAILED` names that job, and none starts a job for what was
     /// rejected and lies in the dead-letter queue.
-    pub fn broken(&self, seen: &Seen, changes: &[News]) -> Vec<String> {
+    pub fn broken(&self, seen: &Seen, changes: &[Change]) -> Vec<String> {
         let mut broken = Vec::new();
         for (index, detail) in seen.details.iter().enumerate() {
             let outcome = detail["outcome"].as_str().unwrap();

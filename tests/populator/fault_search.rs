@@ -15,16 +15,20 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::lab::{BEGIN, Delivery, Lab, VISIBILITY};
-use crate::promises;
-use crate::promises::{Allowed, News, Seen};
-use crate::world::{T1, T2};
+use crate::harness::{T1, T2};
+use crate::invariants;
+use crate::invariants::{Allowed, Change, Seen};
+use crate::simulator::{BEGIN, Delivery, Simulator, VISIBILITY};
 
 /// The two pieces of news: the second happens after the first one's job may have started.
-fn news(second_table: &str) -> [News; 2] {
+fn changes(second_table: &str) -> [Change; 2] {
     [
-        News::new("news-a", T1, BEGIN - time::Duration::seconds(10)),
-        News::new("news-b", second_table, BEGIN + time::Duration::seconds(30)),
+        Change::new("change-a", T1, BEGIN - time::Duration::seconds(10)),
+        Change::new(
+            "change-b",
+            second_table,
+            BEGIN + time::Duration::seconds(30),
+        ),
     ]
 }
 
@@ -88,10 +92,10 @@ struct Node {
 }
 
 struct Search {
-    lab: Lab,
-    /// Whether jobs are followed to their end.
+    sim: Simulator,
+    /// Whether jobs are tracked to their end.
     track: bool,
-    news: [News; 2],
+    changes: [Change; 2],
     seen: HashSet<u64>,
     /// The states on the way to an end, each with the number of rounds to it.
     drained: HashSet<(u64, usize)>,
@@ -103,17 +107,17 @@ struct Search {
 
 impl Search {
     fn restore(&mut self, node: &Node) {
-        *self.lab.aws.state() = node.state.clone();
-        self.lab.aws.state().calls.clear();
-        self.lab.repeats = node.repeats.clone();
-        self.lab.set_now(node.now);
+        *self.sim.aws.state() = node.state.clone();
+        self.sim.aws.state().calls.clear();
+        self.sim.repeats = node.repeats.clone();
+        self.sim.set_now(node.now);
     }
 
     fn node(&self, from: &Node, path: String) -> Node {
         Node {
-            state: self.lab.aws.state().clone(),
-            repeats: self.lab.repeats.clone(),
-            now: self.lab.now(),
+            state: self.sim.aws.state().clone(),
+            repeats: self.sim.repeats.clone(),
+            now: self.sim.now(),
             path,
             ..*from
         }
@@ -122,22 +126,22 @@ impl Search {
     async fn act(&mut self, act: Act) {
         match act {
             Act::Deliver(which) => {
-                let news = self.news[which].clone();
-                let earliest = news.time + time::Duration::seconds(2);
-                if self.lab.now() < earliest {
-                    self.lab.set_now(earliest);
+                let change = self.changes[which].clone();
+                let earliest = change.time + time::Duration::seconds(2);
+                if self.sim.now() < earliest {
+                    self.sim.set_now(earliest);
                 } else {
-                    self.lab.pass(Duration::from_secs(3));
+                    self.sim.pass(Duration::from_secs(3));
                 }
-                self.lab.deliver(0, &news.event).await;
+                self.sim.deliver(0, &change.event).await;
             }
             Act::EndJob => {
-                // That it failed is known only where jobs are followed.
+                // That it failed is known only where jobs are tracked.
                 let status = match self.track {
                     true => Status::Failed,
                     false => Status::Succeeded,
                 };
-                self.lab.aws.end_job(status);
+                self.sim.aws.end_job(status);
             }
             Act::Round => self.round().await,
         }
@@ -153,16 +157,16 @@ impl Search {
                 | Operation::ListIdMappingJobs
                 | Operation::GetIdMappingJob
         );
-        if reads_jobs && !self.lab.aws.state().shown_after.is_zero() {
+        if reads_jobs && !self.sim.aws.state().shown_after.is_zero() {
             faults.retain(|fault| !matches!(fault, Fault::Refuse(_)));
         }
         faults
     }
 
     async fn round(&mut self) {
-        self.lab.pass(VISIBILITY);
-        self.lab.repeat(0).await;
-        self.lab.poll(0).await;
+        self.sim.pass(VISIBILITY);
+        self.sim.repeat(0).await;
+        self.sim.poll(0).await;
     }
 
     /// The nodes that an act leads to, with every combination of the faults that are left.
@@ -178,7 +182,7 @@ impl Search {
         while let Some((plan, from)) = plans.pop() {
             self.restore(node);
             let planned = plan.clone();
-            self.lab.aws.fail_by(move |number, _| {
+            self.sim.aws.fail_by(move |number, _| {
                 let of_call = planned.iter().find(|(planned, _)| *planned == number);
                 of_call.map(|(_, fault)| fault.clone())
             });
@@ -186,7 +190,7 @@ impl Search {
             self.edges += 1;
             self.injected += plan.len();
             let mut path = format!("{}\n  {act:?}", node.path);
-            let calls = self.lab.aws.calls();
+            let calls = self.sim.aws.calls();
             for (number, fault) in &plan {
                 write!(
                     path,
@@ -216,11 +220,11 @@ impl Search {
 
     /// Whatever was accepted is somewhere, before anything is delivered again.
     fn assert_promises(&self, after: &Node, path: &str) {
-        let news = self.news.iter().zip(after.deliveries);
-        let accepted = news.filter(|(_, deliveries)| *deliveries < 2);
-        let accepted: Vec<News> = accepted.map(|(news, _)| news.clone()).collect();
-        let broken = Seen::of_lab(&self.lab).broken(&accepted, Allowed::default());
-        let story = || promises::story(&self.lab.aws.state());
+        let changes = self.changes.iter().zip(after.deliveries);
+        let accepted = changes.filter(|(_, deliveries)| *deliveries < 2);
+        let accepted: Vec<Change> = accepted.map(|(change, _)| change.clone()).collect();
+        let broken = Seen::of_simulator(&self.sim).broken(&accepted, Allowed::default());
+        let story = || invariants::story(&self.sim.aws.state());
         assert!(broken.is_empty(), "{broken:#?}\nafter{path}\n{}", story());
     }
 
@@ -228,10 +232,10 @@ impl Search {
     /// promise was kept.
     async fn drain(&mut self, node: &Node) {
         self.restore(node);
-        self.lab.aws.fail_by(|_, _| None);
+        self.sim.aws.fail_by(|_, _| None);
         let mut rounds = 0;
-        while !(self.lab.repeats.is_empty() && self.lab.aws.messages("waiting").is_empty()) {
-            self.lab.aws.end_job(Status::Succeeded);
+        while !(self.sim.repeats.is_empty() && self.sim.aws.messages("waiting").is_empty()) {
+            self.sim.aws.end_job(Status::Succeeded);
             self.round().await;
             rounds += 1;
             assert!(rounds < 12, "no end after {rounds} rounds:{}", node.path);
@@ -242,8 +246,8 @@ impl Search {
             }
         }
         self.ends += 1;
-        let seen = Seen::of_lab(&self.lab);
-        let mut broken = seen.broken(&self.news, Allowed::default());
+        let seen = Seen::of_simulator(&self.sim);
+        let mut broken = seen.broken(&self.changes, Allowed::default());
         broken.extend(seen.broken_at_the_end());
         if self.track {
             broken.extend(seen.broken_ends());
@@ -252,7 +256,7 @@ impl Search {
             broken.is_empty(),
             "{broken:#?}\nafter{}\n{}",
             node.path,
-            promises::story(&self.lab.aws.state())
+            invariants::story(&self.sim.aws.state())
         );
     }
 
@@ -270,7 +274,10 @@ impl Search {
         // two minutes its tens of seconds decide what an age will be compared to, beyond them its minutes.
         let moment = |moment: OffsetDateTime| {
             let second = time::Duration::seconds(1);
-            let after = self.news.iter().map(|news| moment >= news.time + second);
+            let after = self
+                .changes
+                .iter()
+                .map(|change| moment >= change.time + second);
             let after: Vec<bool> = after.collect();
             let age = node.now - moment;
             let age = match age < time::Duration::minutes(2) {
@@ -379,7 +386,7 @@ struct Start {
     slot: Slot,
     /// Entity Resolution shows a job only when it is so old.
     shown_after: time::Duration,
-    /// Whether jobs are followed to their end.
+    /// Whether jobs are tracked to their end.
     track: bool,
     /// How many faults a story may have.
     faults: u8,
@@ -397,10 +404,10 @@ async fn search(start: Start) {
         first,
     } = start;
     let settings = [("TRACK_COMPLETION", if track { "true" } else { "" })];
-    let lab = Lab::with(FakeAws::in_process(), slot, &settings).await;
-    lab.aws.state().shown_after = shown_after;
+    let sim = Simulator::with(FakeAws::in_process(), slot, &settings).await;
+    sim.aws.state().shown_after = shown_after;
     let begin = Node {
-        state: lab.aws.state().clone(),
+        state: sim.aws.state().clone(),
         repeats: Vec::new(),
         now: BEGIN,
         deliveries: [2, 2],
@@ -410,9 +417,9 @@ async fn search(start: Start) {
         path: String::new(),
     };
     let mut search = Search {
-        lab,
+        sim,
         track,
-        news: news(second_table),
+        changes: changes(second_table),
         seen: HashSet::new(),
         drained: HashSet::new(),
         nodes: 0,
@@ -457,7 +464,7 @@ async fn search(start: Start) {
     println!(
         "{slot:?}, {} table(s){}: {} states, {} invocations or rounds with {} faults, {} ends",
         if second_table == T1 { 1 } else { 2 },
-        if track { ", jobs followed" } else { "" },
+        if track { ", jobs tracked" } else { "" },
         search.nodes,
         search.edges,
         search.injected,
@@ -465,9 +472,9 @@ async fn search(start: Start) {
     );
 }
 
-/// The faults of one story. With two the search on two tables takes some minutes: `PROOF_FAULTS=2`.
+/// The faults of one story. With two the search on two tables takes some minutes: `FAULT_SEARCH_FAULTS=2`.
 fn budget(default: u8) -> u8 {
-    let faults = std::env::var("PROOF_FAULTS").ok();
+    let faults = std::env::var("FAULT_SEARCH_FAULTS").ok();
     faults
         .and_then(|faults| faults.parse().ok())
         .unwrap_or(default)
