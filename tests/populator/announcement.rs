@@ -50,7 +50,7 @@ async fn without_a_bus_outcomes_are_only_returned() {
 }
 
 #[tokio::test]
-async fn an_entry_that_eventbridge_failed_on_is_put_again() {
+async fn an_entry_that_eventbridge_failed_on_is_sent_again() {
     for code in ["ThrottlingException", "InternalFailure"] {
         let harness = Harness::new().await;
         harness
@@ -150,7 +150,7 @@ async fn an_answer_that_does_not_say_it_took_the_event_is_no_announcement() {
 }
 
 #[tokio::test]
-async fn a_bus_that_never_answers_is_left_before_the_deadline() {
+async fn a_bus_that_never_answers_is_abandoned_before_the_deadline() {
     let mut harness = Harness::new().await;
     harness.left = time::Duration::seconds(3);
     harness
@@ -235,7 +235,7 @@ async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_trace_goes_on_in_events_and_messages() {
+async fn the_trace_continues_in_events_and_messages() {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
     let of_events = |sim: &Simulator| -> Vec<Value> {
         let calls = sim.aws.calls_of(Operation::PutEvents);

@@ -122,7 +122,7 @@ async fn a_table_that_was_populated_since_is_known_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cold_it_costs_three_reads_and_warm_none_for_a_while() {
+async fn a_first_choice_costs_three_reads_and_the_next_ones_none_for_a_while() {
     let mut sim = simulator_with(TABLE, &[]).await;
     for (minutes, expected) in [
         (0, [1, 1, 1, 0, 0]),
@@ -154,7 +154,7 @@ async fn cold_it_costs_three_reads_and_warm_none_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn workflow_and_schema_are_read_side_by_side() {
+async fn workflow_and_schema_are_read_concurrently() {
     let mut sim = simulator_with(TABLE, &[]).await;
     for operation in [Operation::GetIdMappingWorkflow, Operation::GetSchema] {
         sim.aws
@@ -178,7 +178,7 @@ fn earlier_job(sim: &Simulator, job_type: &str, days_ago: i64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_deployment_on_an_old_table_is_no_surprise_batch() {
+async fn a_first_deployment_on_an_old_table_does_not_start_a_batch() {
     let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
     for days_ago in [20, 10, 3] {
         earlier_job(&sim, "BATCH", days_ago);
@@ -200,7 +200,7 @@ async fn a_first_deployment_on_an_old_table_is_no_surprise_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_batch_of_clean_rooms_that_did_not_fail_counts_and_then_the_ledger_knows() {
+async fn only_a_clean_rooms_batch_that_did_not_fail_counts_and_the_ledger_keeps_it() {
     let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
     earlier_job(&sim, "BATCH", 8); // too old
     earlier_job(&sim, "BATCH", 1);
@@ -233,7 +233,7 @@ async fn only_a_batch_of_clean_rooms_that_did_not_fail_counts_and_then_the_ledge
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_not_permitted_is_named_with_its_permission_and_stops_nothing() {
+async fn a_read_that_is_not_permitted_names_its_permission_and_does_not_stop_the_job() {
     for (operation, permission) in [
         (Operation::GetIdMappingTable, "cleanrooms:GetIdMappingTable"),
         (
@@ -275,7 +275,7 @@ async fn a_read_that_is_not_permitted_is_named_with_its_permission_and_stops_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_fails_otherwise_is_retried_and_then_stops_nothing() {
+async fn a_read_that_fails_otherwise_is_retried_and_does_not_stop_the_job() {
     for operation in &READS[..3] {
         for (fault, said) in [
             (
@@ -341,7 +341,7 @@ async fn a_read_that_fails_otherwise_is_retried_and_then_stops_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jobs_that_cannot_be_read_this_time_are_no_reason_for_a_batch() {
+async fn jobs_that_cannot_be_read_now_do_not_cause_a_batch() {
     for fault in [Fault::Refuse(Exception::throttling()), Fault::AcceptAndHang] {
         for operation in [Operation::ListIdMappingJobs, Operation::GetIdMappingJob] {
             let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
@@ -375,7 +375,7 @@ async fn jobs_that_cannot_be_read_this_time_are_no_reason_for_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_started_meanwhile_is_chosen_by() {
+async fn a_job_that_another_environment_started_meanwhile_counts_in_the_choice() {
     // A change that the other one's job covers, and one that it does not.
     for (seconds, jobs) in [(-10, 1), (0, 2)] {
         let sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
@@ -545,7 +545,7 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_auto_asks_for_is_covered_by_every_job_that_brings_news() {
+async fn a_request_for_auto_is_covered_by_every_job_that_reads_changes() {
     for (requested_type, covered) in [
         ("BATCH", true),
         ("INCREMENTAL", true),
@@ -571,7 +571,7 @@ async fn what_auto_asks_for_is_covered_by_every_job_that_brings_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_for_auto_waits_as_auto_and_is_chosen_for_when_its_turn_comes() {
+async fn a_request_for_auto_waits_as_auto_and_its_type_is_chosen_when_its_turn_comes() {
     let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
     sim.aws.set_slot(Slot::Conflict);
     earlier_job(&sim, "BATCH", 6);
@@ -589,7 +589,7 @@ async fn a_request_for_auto_waits_as_auto_and_is_chosen_for_when_its_turn_comes(
 }
 
 #[tokio::test]
-async fn missing_permissions_and_settings_are_warned_of_in_the_log() {
+async fn missing_permissions_and_settings_are_logged_as_warnings() {
     let variables = [("DEFAULT_JOB_TYPE", "AUTO"), FULL_REFRESH];
     let function = Function::start(&variables).await;
     function.aws.fail_always(
@@ -613,7 +613,7 @@ async fn missing_permissions_and_settings_are_warned_of_in_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_choice_by_kept_facts_that_is_refused_is_made_anew() {
+async fn a_choice_by_cached_facts_is_made_again_when_the_service_refuses_it() {
     let refused = |sim: &Simulator| {
         sim.aws.fail_next(
             Operation::PopulateIdMappingTable,
@@ -644,7 +644,7 @@ async fn a_choice_by_kept_facts_that_is_refused_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_choice_is_made_anew_once() {
+async fn a_choice_is_made_again_once() {
     let mut sim = simulator_with(TABLE, &[]).await;
     assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
     sim.aws.set_table(T1, NOT_INCREMENTAL);
@@ -661,7 +661,7 @@ async fn a_choice_is_made_anew_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_for_is_not_chosen_anew_nor_what_is_refused_for_another_reason() {
+async fn a_requested_type_is_not_chosen_again_and_no_type_after_another_refusal() {
     let invalid = Exception::validation("INVALID_CONFIGURATION");
     for (requested_type, refusal, read) in [
         ("INCREMENTAL", invalid, 0),
@@ -684,7 +684,7 @@ async fn what_was_asked_for_is_not_chosen_anew_nor_what_is_refused_for_another_r
 
 /// A schema may be not ready for other reasons than that the table was never populated.
 #[tokio::test(start_paused = true)]
-async fn only_a_schema_that_says_so_is_of_a_table_that_was_never_populated() {
+async fn only_a_schema_that_says_so_means_that_a_table_was_never_populated() {
     let never = "ID_MAPPING_TABLE_NOT_POPULATED";
     for (status, code, expected) in [
         ("NOT_READY", never, "STARTED BATCH FIRST_POPULATION"),
@@ -710,7 +710,7 @@ async fn only_a_schema_that_says_so_is_of_a_table_that_was_never_populated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_read_of_a_thousand_tables_is_kept_and_with_one_more_all_begin_anew() {
+async fn facts_of_a_thousand_tables_are_cached_and_one_more_table_clears_the_cache() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     let ask = |numbers: std::ops::Range<usize>| {
         let targets: Vec<Value> = numbers

@@ -137,7 +137,7 @@ async fn an_empty_endpoint_is_as_if_unset() {
 }
 
 #[tokio::test]
-async fn what_the_sdk_panics_at_is_answered_and_does_not_end_the_function() {
+async fn a_panic_of_the_sdk_is_answered_and_does_not_end_the_function() {
     let function = Function::start(&[("AWS_ACCESS_KEY_ID", "AKID\n")]).await;
     error(function.invoke(request_for(T1).to_string()).await);
     // It was not known whether a call had gone out, and so the claim stays.
@@ -183,7 +183,7 @@ async fn no_level_lets_a_payload_or_a_credential_into_the_log() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_refused_to_its_last_byte() {
+async fn a_payload_must_be_json_to_its_last_byte() {
     let function = Function::start(&[]).await;
     let good = request_for(T1).to_string();
     for tail in ["", " \n"] {
@@ -269,7 +269,7 @@ async fn outside_lambda_it_says_what_to_do() {
 
 /// One line says what became of a request or of a job, at the level that says whether somebody must act.
 #[tokio::test]
-async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
+async fn each_end_of_a_request_and_of_a_job_is_logged_at_its_level() {
     let builder = Environment::builder()
         .queue(time::Duration::ZERO)
         .dead_letter_queue()

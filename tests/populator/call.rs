@@ -155,7 +155,7 @@ async fn each_of_the_seven_exceptions_has_its_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_model_does_not_have_is_taken_by_its_status() {
+async fn an_answer_outside_the_model_is_classified_by_its_status() {
     let status = |status, body: &str| Fault::Status(status, body.to_owned());
     expect(
         status(400, "<p>bad request</p>"),
@@ -239,7 +239,7 @@ async fn a_broken_answer_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_service_that_never_answers_is_left_well_before_the_deadline() {
+async fn a_service_that_never_answers_is_abandoned_well_before_the_deadline() {
     let mut harness = Harness::new().await;
     harness.left = time::Duration::seconds(3);
     harness
@@ -258,7 +258,7 @@ async fn a_service_that_never_answers_is_left_well_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn throttling_is_tried_again_and_starts_one_job() {
+async fn throttling_is_retried_and_starts_one_job() {
     let harness = Harness::new().await;
     for fault in [
         Fault::Refuse(Exception::throttling()),
@@ -294,7 +294,7 @@ async fn throttling_for_ever_is_an_unavailable_service() {
 }
 
 #[tokio::test]
-async fn throttling_by_another_name_is_throttling_too() {
+async fn throttling_under_another_name_is_throttling_too() {
     for (status, body, said) in [
         (
             429,
@@ -353,7 +353,7 @@ async fn a_refused_connection_is_an_unavailable_service() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_opened_is_tried_again() {
+async fn a_connection_that_never_opened_is_retried() {
     // It accepts and hangs up before TLS is agreed on: nothing was sent.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
@@ -375,7 +375,7 @@ async fn a_connection_that_never_opened_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
+async fn a_timeout_before_the_connection_opened_is_not_an_unknown_outcome() {
     // A listener whose queue is full: connecting to it hangs.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -401,7 +401,7 @@ async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn a_message_holds_no_request() {
+async fn an_error_message_does_not_contain_the_request() {
     let builder = Environment::builder().event_bus();
     let harness = Harness::built(builder.endpoint_url("foo")).await;
     let mut payload = request_for(T1);

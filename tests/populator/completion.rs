@@ -35,7 +35,7 @@ fn watches(sim: &Simulator) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
+async fn a_job_is_tracked_to_its_end_and_its_end_is_announced_once() {
     for (same_ids, identified_by) in [(false, "START_TIME"), (true, "JOB_ID")] {
         let mut sim = tracking(Slot::Conflict).await;
         sim.aws.state().same_ids = same_ids;
@@ -108,7 +108,7 @@ async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_has_the_name_that_its_start_has() {
+async fn a_jobs_end_has_the_id_of_its_start() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&request_for(T1)).await;
     sim.aws.end_job(Status::Succeeded);
@@ -123,7 +123,7 @@ async fn an_end_has_the_name_that_its_start_has() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_failed_covers_nothing_and_its_request_is_new() {
+async fn a_failed_job_covers_nothing_and_its_request_may_start_another() {
     let mut sim = tracking(Slot::Conflict).await;
     let event = change("a", -10);
     sim.outcomes(&event).await;
@@ -149,7 +149,7 @@ async fn a_job_that_failed_covers_nothing_and_its_request_is_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_succeeded_before_a_failure_still_covers_what_it_covered() {
+async fn a_job_that_succeeded_before_a_failure_still_covers_its_requests() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     sim.aws.end_job(Status::Succeeded);
@@ -166,7 +166,7 @@ async fn what_succeeded_before_a_failure_still_covers_what_it_covered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched() {
+async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_untracked() {
     for (operation, fault) in [
         (Operation::SendMessage, Fault::Crash),
         (Operation::SendMessage, Fault::AcceptAndCrash),
@@ -206,7 +206,7 @@ async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_is_announced_until_it_is_known_to_be() {
+async fn an_end_is_announced_until_the_publication_is_recorded() {
     // It could not be published.
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
@@ -247,7 +247,7 @@ async fn an_end_is_announced_until_it_is_known_to_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_cannot_be_told_from_another_is_given_up_and_never_guessed() {
+async fn a_tracked_job_that_cannot_be_identified_is_dead_lettered_and_never_guessed() {
     // Two began at that time; one shows nowhere; it may not be read.
     for case in 0..3 {
         let mut sim = tracking(Slot::Unlimited).await;
@@ -274,7 +274,7 @@ async fn a_job_that_cannot_be_told_from_another_is_given_up_and_never_guessed() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_found_among_others() {
+async fn a_tracked_job_is_found_among_others() {
     let mut sim = tracking(Slot::Unlimited).await;
     // One of the ledger's, just before; one of somebody else; one that began later.
     sim.outcomes(&change("a", -10)).await;
@@ -312,7 +312,7 @@ async fn a_job_is_found_among_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_end_has_no_moment_it_is_the_one_when_it_was_seen() {
+async fn a_jobs_end_without_a_time_has_the_time_at_which_it_was_seen() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     sim.aws.state().jobs[0].status = Status::Succeeded;
@@ -322,7 +322,7 @@ async fn where_the_end_has_no_moment_it_is_the_one_when_it_was_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_runs_is_followed_beyond_max_wait() {
+async fn a_job_that_runs_is_tracked_beyond_max_wait() {
     let settings = [TRACK, ("MAX_WAIT", "1h")];
     let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
     sim.outcomes(&change("a", -10)).await;
@@ -340,7 +340,7 @@ async fn a_job_that_runs_is_followed_beyond_max_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_round_that_learns_of_an_end_starts_the_next_job() {
+async fn the_batch_that_finds_a_job_ended_starts_the_next_job() {
     let mut sim = tracking(Slot::Conflict).await;
     let outcomes = sim.outcomes(&request_for_all(&[T1, T2])).await;
     assert_eq!(outcomes, ["STARTED", "WAITING SlotBusy"]);
@@ -354,7 +354,7 @@ async fn the_round_that_learns_of_an_end_starts_the_next_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_are_never_answered_do_not_hold_up_who_waits() {
+async fn reads_that_are_never_answered_do_not_delay_waiting_requests() {
     for seconds in [120, 30] {
         let mut sim = tracking(Slot::Unlimited).await;
         for number in 1..=8 {
@@ -380,7 +380,7 @@ async fn reads_that_are_never_answered_do_not_hold_up_who_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_followed_under_two_names_ends_once() {
+async fn a_job_that_is_tracked_under_two_ids_ends_once() {
     for other_name_first in [false, true] {
         let mut sim = under_two_names().await;
         sim.aws.end_job(Status::Succeeded);
@@ -396,7 +396,7 @@ async fn a_job_that_is_followed_under_two_names_ends_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_cannot_be_read_this_time_is_not_looked_for_under_another_name() {
+async fn a_job_that_cannot_be_read_now_is_not_looked_up_under_another_id() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.aws.state().same_ids = true;
     sim.outcomes(&change("a", -10)).await;
@@ -426,7 +426,7 @@ async fn under_two_names() -> Simulator {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_failed_under_two_names_covers_nothing_under_either() {
+async fn a_job_that_failed_under_two_ids_covers_nothing_under_either() {
     let mut sim = under_two_names().await;
     sim.aws.end_job(Status::Failed);
     round(&mut sim).await;
@@ -440,7 +440,7 @@ async fn a_job_that_failed_under_two_names_covers_nothing_under_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_job_covers_again_when_a_newer_one_failed_in_whatever_order_that_is_learned() {
+async fn an_older_job_covers_again_after_a_newer_one_failed_in_any_order() {
     for newer_first in [true, false] {
         let mut sim = tracking(Slot::Unlimited).await;
         sim.outcomes(&change("a", -10)).await;
@@ -492,7 +492,7 @@ async fn a_job_of_another_type_is_never_ours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nobody_can_be_told_a_job_stands_in_the_line_once() {
+async fn while_no_end_can_be_published_a_job_is_in_the_queue_once() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.aws.fail_always(
         Operation::PutEvents,
@@ -535,7 +535,7 @@ async fn a_start_is_announced_before_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_that_is_gone_is_followed_for_max_wait() {
+async fn a_job_of_a_deleted_table_is_tracked_for_max_wait() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     sim.aws.fail_always(
@@ -548,7 +548,7 @@ async fn a_table_that_is_gone_is_followed_for_max_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_read_that_fails_after_max_wait_gives_no_job_up() {
+async fn one_failed_read_after_max_wait_does_not_end_tracking() {
     let settings = [TRACK, ("MAX_WAIT", "1h")];
     for operation in [Operation::GetIdMappingTable, Operation::ListIdMappingJobs] {
         let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
@@ -565,7 +565,7 @@ async fn one_read_that_fails_after_max_wait_gives_no_job_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_does_not_show_is_not_taken_for_one_whose_end_is_announced() {
+async fn a_job_that_does_not_show_is_not_mistaken_for_one_that_ended() {
     let mut sim = tracking(Slot::Unlimited).await;
     sim.outcomes(&change("a", -10)).await;
     // As if it were another workflow's.
@@ -585,7 +585,7 @@ async fn a_job_that_does_not_show_is_not_taken_for_one_whose_end_is_announced() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn moments_that_no_clock_has_hold_up_nobody() {
+async fn impossible_times_delay_no_other() {
     let mut sim = tracking(Slot::Unlimited).await;
     sim.outcomes(&change("a", -10)).await;
     let mut message: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
@@ -600,7 +600,7 @@ async fn moments_that_no_clock_has_hold_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_was_found_and_not_answered_is_followed_by_its_id() {
+async fn a_job_that_was_found_after_a_lost_answer_is_tracked_by_its_id() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
@@ -618,7 +618,7 @@ async fn a_job_that_was_found_and_not_answered_is_followed_by_its_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_to_follow_that_is_invoked_directly_is_looked_at_and_put_in_line_again() {
+async fn a_tracking_message_that_is_invoked_directly_is_checked_and_enqueued_again() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     let message: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
@@ -642,7 +642,7 @@ async fn a_message_to_follow_that_is_invoked_directly_is_looked_at_and_put_in_li
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_job_to_be_followed_is_put_aside() {
+async fn an_invalid_tracking_message_is_dead_lettered() {
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     let message: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
@@ -671,7 +671,7 @@ async fn what_is_no_job_to_be_followed_is_put_aside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_setting_nothing_is_followed() {
+async fn without_the_setting_no_job_is_tracked() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     assert!(sim.aws.messages("waiting").is_empty());
@@ -685,7 +685,7 @@ async fn without_the_setting_nothing_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_names_of_a_tracked_jobs_events_do_not_depend_on_the_default() {
+async fn the_event_ids_of_a_tracked_job_do_not_depend_on_the_default() {
     let aws = FakeAws::in_process();
     let settings = |default| [("DEFAULT_JOB_TYPE", default), TRACK];
     let mut sim = Simulator::with(aws.clone(), Slot::Conflict, &settings("INCREMENTAL")).await;
@@ -742,7 +742,7 @@ async fn a_burst_between_a_start_and_its_announcement_announces_and_tracks_it_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_is_announced_is_not_announced_again_for_want_of_a_queue() {
+async fn an_announced_start_is_not_announced_again_where_there_is_no_queue() {
     let mut sim = tracking(Slot::Conflict).await;
     let refused = Fault::Refuse(Exception::access_denied());
     sim.aws.fail_always(Operation::SendMessage, refused);
@@ -763,7 +763,7 @@ async fn a_start_that_is_announced_is_not_announced_again_for_want_of_a_queue() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_cannot_be_published_covers_nothing_all_the_same() {
+async fn a_failed_job_covers_nothing_although_its_end_cannot_be_published() {
     let mut sim = tracking(Slot::Conflict).await;
     assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
     sim.aws.end_job(Status::Failed);

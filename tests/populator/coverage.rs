@@ -84,7 +84,7 @@ async fn a_started_job_costs_two_reads_and_three_writes_and_a_covered_request_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_of_news_is_one_job_and_what_comes_while_it_runs_one_more() {
+async fn a_burst_of_changes_is_one_job_and_changes_while_it_runs_are_one_more() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     let mut outcomes = Vec::new();
     for number in 0..100 {
@@ -135,7 +135,7 @@ async fn a_burst_of_news_is_one_job_and_what_comes_while_it_runs_one_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn news_of_the_second_in_which_a_job_starts_is_not_covered() {
+async fn a_change_in_the_second_in_which_a_job_starts_is_not_covered() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
     sim.pass(Duration::from_secs(2));
@@ -180,7 +180,7 @@ async fn a_start_that_could_not_be_announced_is_announced_by_the_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_meets_an_unannounced_start_announces_it_first() {
+async fn a_request_that_finds_an_unannounced_start_announces_it_first() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     let refused = Fault::FailEntries("MalformedDetail".to_owned());
     sim.aws.fail_next(Operation::PutEvents, refused);
@@ -223,7 +223,7 @@ async fn of_many_starts_that_could_not_be_announced_each_is_announced_in_the_end
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_lambda_does_not_have_claims_nothing_for_ever() {
+async fn an_impossible_deadline_does_not_claim_a_table_for_ever() {
     for end in [
         time::macros::datetime!(9999-12-31 23:59:59.5 UTC),
         BEGIN + time::Duration::days(365),
@@ -292,7 +292,7 @@ async fn an_item_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_was_done_and_not_answered_is_known_when_it_is_repeated() {
+async fn a_write_whose_answer_was_lost_is_recognized_when_it_is_repeated() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     for _ in 0..3 {
         sim.aws.fail_next(Operation::PutItem, Fault::AcceptAndFail);
@@ -355,7 +355,7 @@ async fn while_another_invocation_starts_a_job_a_request_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_claim_at_once_one_calls() {
+async fn of_two_concurrent_claims_one_calls() {
     let sim = Simulator::new(Slot::Unlimited).await;
     let (one, other) = (change("a", -10), change("b", -5));
     let (first, second) = tokio::join!(
@@ -370,7 +370,7 @@ async fn of_two_that_claim_at_once_one_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_tells_what_would_happen_and_only_reads() {
+async fn a_dry_run_returns_what_would_happen_and_only_reads() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     let mut dry = request_for(T1);
     dry["jobType"] = json!("INCREMENTAL");
@@ -443,7 +443,7 @@ async fn the_ledger_works_on_a_database_that_speaks_dynamodb() {
 
 /// The stand-in for DynamoDB that the search of `proof.rs` uses answers as the database does.
 #[tokio::test(start_paused = true)]
-async fn both_stand_ins_for_dynamodb_tell_the_same() {
+async fn both_stand_ins_for_dynamodb_answer_alike() {
     let mut told = Vec::new();
     for aws in [
         FakeAws::in_process(),
@@ -522,7 +522,7 @@ async fn a_covered_request_that_cannot_be_announced_fails_and_is_announced_by_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_call_there_is_no_time_for_is_given_back() {
+async fn a_claim_without_time_for_its_call_is_released() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.timeout = Duration::from_secs(4);
     let slow = Fault::Slow(Duration::from_millis(2_000));

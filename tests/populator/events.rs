@@ -155,7 +155,7 @@ async fn a_dry_run_calls_nothing_and_says_what_it_would_do() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_with_the_messages_that_stay() {
+async fn a_batch_returns_the_messages_that_stay() {
     let harness = harness().await;
     let answer = harness.handle(&event_file("sqs-batch.json")).await.unwrap();
     let stays = json!({ "batchItemFailures": [{ "itemIdentifier": "9f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b02" }] });

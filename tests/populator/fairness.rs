@@ -111,7 +111,7 @@ async fn a_quiet_table_gets_the_next_slot_beside_one_with_a_change_every_minute(
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_of_many_tables_is_served_in_its_turn() {
+async fn many_tables_get_the_slot_one_after_another() {
     let mut sim = Simulator::new(Slot::QuotaExceeded).await;
     let table = |number: usize| format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
     sim.outcomes(&request_for(T3)).await;
@@ -140,7 +140,7 @@ async fn each_of_many_tables_is_served_in_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_lets_an_older_one_pass_without_a_call() {
+async fn a_request_waits_for_an_older_one_without_a_call() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.pass(Duration::from_secs(10));
@@ -170,7 +170,7 @@ async fn a_request_lets_an_older_one_pass_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_of_the_same_table_let_its_deletion_pass() {
+async fn changes_of_the_same_table_wait_for_its_older_deletion() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     let delete = Change::of_type("delete", T1, "DELETE_ONLY", sim.now());
@@ -188,7 +188,7 @@ async fn changes_of_the_same_table_let_its_deletion_pass() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_gone_holds_up_nobody_for_longer_than_two_retry_intervals() {
+async fn a_deleted_request_delays_others_for_at_most_two_retry_intervals() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.deliver(0, &event("gone", T1, &sim)).await;
@@ -219,7 +219,7 @@ async fn a_request_that_is_gone_holds_up_nobody_for_longer_than_two_retry_interv
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_request_holds_up_nobody() {
+async fn a_rejected_request_delays_no_other() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.deliver(0, &event("bad", T1, &sim)).await;
@@ -236,7 +236,7 @@ async fn a_rejected_request_holds_up_nobody() {
 
 /// A table whose own state refuses every job is the first in line, and the messages never come in one batch.
 #[tokio::test(start_paused = true)]
-async fn a_table_that_is_not_ready_itself_holds_up_nobody_though_each_message_comes_alone() {
+async fn a_table_that_is_not_ready_delays_no_other_where_each_message_comes_alone() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws.set_table(
         T1,
@@ -322,7 +322,7 @@ async fn a_table_that_is_refused_for_the_first_time_tries_no_request_of_another_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_that_is_refused_holds_up_no_other_target_of_its_invocation() {
+async fn a_table_that_is_refused_delays_no_other_target_of_its_invocation() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws.set_table(T1, refusing());
     assert_eq!(sim.outcomes(&request_for(T1)).await, ["WAITING SlotBusy"]);
@@ -336,7 +336,7 @@ async fn a_table_that_is_refused_holds_up_no_other_target_of_its_invocation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_request_that_is_rejected_leaves_an_older_one_its_turn() {
+async fn a_new_request_that_is_rejected_does_not_take_an_older_ones_turn() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.deliver(0, &event("old", T1, &sim)).await;
@@ -356,7 +356,7 @@ async fn a_new_request_that_is_rejected_leaves_an_older_one_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_is_recorded_though_who_waits_could_not_be_read_before() {
+async fn a_waiting_request_is_recorded_after_the_waiters_could_not_be_read() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     // The table's item is read, and that of the slot is not.
@@ -374,7 +374,7 @@ async fn whoever_waits_is_recorded_though_who_waits_could_not_be_read_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_looked_at_and_recorded_once_for_many_requests() {
+async fn waiters_are_read_and_recorded_once_for_many_requests() {
     let mut sim = Simulator::new(Slot::QuotaExceeded).await;
     sim.outcomes(&request_for(T3)).await;
     sim.aws.state().calls.clear();
@@ -415,7 +415,7 @@ async fn nothing_depends_on_the_item_of_the_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_waiting_queue_nobody_waits_and_nobody_is_let_pass() {
+async fn without_a_waiting_queue_no_request_waits_for_an_older_one() {
     let mut sim = Simulator::with(
         FakeAws::in_process(),
         Slot::Conflict,

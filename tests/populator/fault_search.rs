@@ -482,7 +482,7 @@ fn budget(default: u8) -> u8 {
 
 // One table in two parts. By its name the longest of all begins first, and the others run beside it.
 #[tokio::test(start_paused = true)]
-async fn one_table_first_the_older_news() {
+async fn one_table_with_the_earlier_change_first() {
     search(Start {
         second_table: T1,
         slot: Slot::Conflict,
@@ -497,7 +497,7 @@ async fn one_table_first_the_older_news() {
 /// A second job is accepted: the service does not make up for one call too many. And what ran shows
 /// late.
 #[tokio::test(start_paused = true)]
-async fn one_table_the_newer_news_first() {
+async fn one_table_with_the_later_change_first() {
     search(Start {
         second_table: T1,
         slot: Slot::Queue,
@@ -510,7 +510,7 @@ async fn one_table_the_newer_news_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pieces_of_news_on_two_tables() {
+async fn two_changes_of_two_tables() {
     search(Start {
         second_table: T2,
         slot: Slot::QuotaExceeded,
@@ -523,7 +523,7 @@ async fn two_pieces_of_news_on_two_tables() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pieces_of_news_whose_jobs_are_followed() {
+async fn two_changes_whose_jobs_are_tracked() {
     search(Start {
         second_table: T2,
         slot: Slot::Conflict,

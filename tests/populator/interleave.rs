@@ -116,7 +116,7 @@ async fn two_tables_of_one_workflow_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_twice_and_a_batch_with_a_delivery() {
+async fn a_batch_twice_and_a_batch_beside_a_delivery() {
     search(Way::Waiting, &[0]).await;
 }
 
@@ -131,12 +131,12 @@ async fn a_claim_that_expired_and_that_started_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_given_up() {
+async fn a_call_whose_answer_was_lost() {
     search(Way::GivenUp, &[0]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_call_that_was_left_behind() {
+async fn a_second_call_that_crashed() {
     search(Way::LeftSecond, &[0]).await;
 }
 

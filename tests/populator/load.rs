@@ -27,7 +27,7 @@ fn started(answered: &Answered) -> usize {
 }
 
 #[tokio::test]
-async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a_call() {
+async fn ten_thousand_payloads_are_answered_and_a_refused_one_makes_no_call() {
     const PAYLOADS: usize = 10_000;
     const SEED: u64 = 0x5eed_0f0d_d0b1_e5e5;
     let mut function = Function::start(&[

@@ -21,7 +21,7 @@ fn measured(line: &Value) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_is_measured_stands_in_the_log_at_every_level() {
+async fn metrics_are_in_the_log_at_every_level() {
     for level in ["INFO", "ERROR", "FATAL"] {
         let function = Function::start(&[("AWS_LAMBDA_LOG_LEVEL", level)]).await;
         response(function.invoke(request_for(T1).to_string()).await);
@@ -58,7 +58,7 @@ async fn what_is_measured_stands_in_the_log_at_every_level() {
 
 /// Each metric is measured where it happens, and only there.
 #[tokio::test]
-async fn every_metric_has_its_moment() {
+async fn each_metric_is_measured_where_it_happens() {
     let builder = Environment::builder()
         .queue(time::Duration::ZERO)
         .event_bus()

@@ -90,7 +90,7 @@ async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
 }
 
 #[tokio::test]
-async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table() {
+async fn a_queue_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table() {
     const TABLES: usize = 5;
     let environment = environment(Slot::Conflict).await;
     let aws = &environment.aws;

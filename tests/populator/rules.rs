@@ -136,7 +136,7 @@ fn each_rule_takes_its_event_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
+async fn an_event_that_a_rule_delivers_starts_a_job_under_its_id() {
     for (rule, event) in RULES {
         let event = event_file(event);
         let delivered = transformed(&event_file(rule)["Targets"][0]["InputTransformer"], &event);
@@ -161,7 +161,7 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
 
 /// What a rule delivers is an event, and so a burst of them settles.
 #[tokio::test(start_paused = true)]
-async fn what_a_rule_delivers_settles() {
+async fn an_event_that_a_rule_delivers_settles() {
     for (rule, event) in RULES {
         let delivered = transformed(
             &event_file(rule)["Targets"][0]["InputTransformer"],
@@ -189,7 +189,7 @@ fn scheduled(input: &str) -> Value {
 const SCHEDULE: &str = "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/nightly";
 
 #[tokio::test]
-async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_time() {
+async fn a_scheduler_input_starts_a_job_under_its_id_and_time() {
     assert_eq!(
         scheduled("rules/scheduler-input.json"),
         event_file("scheduler-input.json")
@@ -215,7 +215,7 @@ async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_t
 
 /// What Step Functions makes of the task's payload, for one execution.
 #[tokio::test(start_paused = true)]
-async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried() {
+async fn a_state_machine_task_is_one_request_however_often_it_is_retried() {
     let machine = event_file("rules/step-functions-task.json");
     let task = &machine["States"]["Refresh"];
     let mut payload = task["Parameters"]["Payload"].as_object().unwrap().clone();
@@ -249,7 +249,7 @@ async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried()
 }
 
 #[tokio::test]
-async fn what_put_events_publishes_reaches_the_function_by_the_templates_rule() {
+async fn an_event_of_put_events_reaches_the_function_by_the_templates_rule() {
     let entries = event_file("rules/put-events.json");
     let [entry] = &entries.as_array().unwrap()[..] else {
         panic!("{entries}")
@@ -289,7 +289,7 @@ fn a_rule_for_an_outcome_takes_it_alone() {
 }
 
 #[test]
-fn the_readme_shows_what_the_files_say() {
+fn the_readme_shows_the_files() {
     let readme =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let mut blocks: Vec<Value> = readme

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::harness::{Harness, M, T1, event_file, request_for, table_arn};
 
 #[tokio::test]
-async fn the_configured_job_type_is_the_wish_of_a_request_without_one() {
+async fn the_configured_job_type_is_requested_where_a_request_has_none() {
     let harness = Harness::with(&[("DEFAULT_JOB_TYPE", "INCREMENTAL")]).await;
     let outcomes = harness.outcomes(&request_for(T1)).await;
     assert_eq!(outcomes[0]["jobType"], "INCREMENTAL");

@@ -83,7 +83,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_promises_hold_under_chance() {
+async fn the_invariants_hold_in_random_scenarios() {
     let seeds = match number("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIMULATION_RUNS").unwrap_or(300),

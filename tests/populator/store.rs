@@ -177,7 +177,7 @@ async fn stale(ledger: &Ledger) -> Item {
 }
 
 #[tokio::test]
-async fn each_transition_is_applied_to_what_others_have_written_meanwhile() {
+async fn each_transition_is_applied_to_an_item_that_changed_meanwhile() {
     for (name, transition, holds) in transitions() {
         for (ledger, _) in ledgers().await {
             let mut item = stale(&ledger).await;
@@ -197,7 +197,7 @@ async fn each_transition_is_applied_to_what_others_have_written_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_claim_on_a_stale_item_is_not_had() {
+async fn a_claim_on_a_stale_item_fails() {
     for (ledger, _) in ledgers().await {
         let arn = table_arn(T1);
         let mut first = ledger.read(&arn, WITHIN).await.unwrap();
@@ -219,7 +219,7 @@ async fn a_claim_on_a_stale_item_is_not_had() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_is_not_written() {
+async fn a_transition_that_changes_nothing_is_not_written() {
     for (ledger, aws) in ledgers().await {
         let mut item = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
         let released = |record: &Record| record.claim_released(ATTEMPT);
@@ -230,7 +230,7 @@ async fn what_changes_nothing_is_not_written() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
+async fn a_waiter_is_added_to_those_that_were_added_meanwhile() {
     for (ledger, _) in ledgers().await {
         let mut first = ledger.read_waiters(WITHIN).await.unwrap();
         let mut second = first.clone();
@@ -253,7 +253,7 @@ async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
+async fn a_ledger_in_memory_evicts_the_item_that_was_written_longest_ago() {
     let ledger = Ledger::in_memory();
     let read = async |number: usize| ledger.read(&number.to_string(), WITHIN).await.unwrap();
     let call = call("first", BEGIN);

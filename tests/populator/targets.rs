@@ -10,7 +10,7 @@ use time::macros::datetime;
 use crate::harness::{Harness, M, T1, T2, T3, request_for, request_for_all};
 
 #[tokio::test]
-async fn the_others_are_done_and_announced_when_one_fails() {
+async fn the_other_targets_are_processed_and_announced_when_one_fails() {
     let harness = Harness::new().await;
     // The second is rejected, the third is busy.
     harness
@@ -83,7 +83,7 @@ async fn a_job_that_started_and_is_not_announced_is_in_the_message_with_its_id()
 }
 
 #[tokio::test]
-async fn each_outcome_stands_at_the_place_of_its_target() {
+async fn outcomes_are_in_the_order_of_the_targets() {
     let harness = Harness::new().await;
     let outcomes = harness.outcomes(&request_for_all(&[T3, T1, T3, T2])).await;
     let tables: Vec<&Value> = outcomes
@@ -138,7 +138,7 @@ fn an_invocations_deadline_is_lambdas_in_milliseconds() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_no_lambda_sends_is_none() {
+async fn an_impossible_deadline_is_ignored() {
     let mut harness = Harness::new().await;
     harness.left = time::Duration::days(-2_000);
     assert_eq!(harness.outcomes(&request_for(T1)).await.len(), 1);
@@ -147,7 +147,7 @@ async fn a_deadline_that_no_lambda_sends_is_none() {
 }
 
 #[tokio::test]
-async fn a_message_stays_in_the_queue_for_whatever_is_not_done() {
+async fn a_message_stays_in_the_queue_until_all_its_targets_are_done() {
     let record = |id: &str, body: &Value| {
         json!({
             "messageId": id, "body": body.to_string(), "attributes": {}, "messageAttributes": {},

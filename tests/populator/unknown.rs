@@ -63,7 +63,7 @@ async fn a_job_that_was_started_and_not_answered_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_shows_late_is_looked_for_for_a_while() {
+async fn a_job_that_shows_late_is_looked_up_for_a_while() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
@@ -73,7 +73,7 @@ async fn a_job_that_shows_late_is_looked_for_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_search_leaves_time_to_put_the_request_in_line() {
+async fn the_search_leaves_time_to_enqueue_the_request() {
     for seconds in [3, 5, 10, 60] {
         let mut sim = Simulator::new(Slot::Conflict).await;
         sim.timeout = Duration::from_secs(seconds);
@@ -95,7 +95,7 @@ async fn the_search_leaves_time_to_put_the_request_in_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_found_is_looked_for_once_more_before_anything_is_called() {
+async fn a_job_that_was_not_found_is_looked_up_once_more_before_a_call() {
     let mut sim = unknown().await;
     let said = sim.details()[0]["error"]["message"]
         .as_str()
@@ -119,7 +119,7 @@ async fn what_was_not_found_is_looked_for_once_more_before_anything_is_called() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_request_settles_what_is_unknown_for_both() {
+async fn another_request_reconciles_an_unknown_call_for_both() {
     let mut sim = unknown().await;
     sim.aws.hide_jobs(0);
     sim.pass(Duration::from_secs(60));
@@ -156,7 +156,7 @@ async fn a_job_that_is_found_nowhere_is_started_at_the_second_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_permission_to_look_the_request_waits_and_the_permission_is_named() {
+async fn without_permission_to_look_up_jobs_the_request_waits_and_names_the_permission() {
     for (operation, permission) in [
         (Operation::GetIdMappingTable, "cleanrooms:GetIdMappingTable"),
         (
@@ -202,7 +202,7 @@ async fn without_permission_to_look_the_request_waits_and_the_permission_is_name
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_job_that_can_be_the_calls_own_is_taken() {
+async fn only_a_job_that_can_be_the_calls_own_reconciles_it() {
     // Somebody else's, started at Entity Resolution itself.
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws
@@ -311,7 +311,7 @@ async fn a_job_among_many_is_found_on_a_later_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
+async fn an_expired_claim_is_reconciled_in_the_same_way() {
     // The job runs: it is found.
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws
@@ -347,7 +347,7 @@ async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_lost_answer_is_one_call_however_many_requests_meet_it() {
+async fn one_lost_answer_costs_one_call_for_any_number_of_requests() {
     // Where every job is accepted, one call too many is one job too many.
     for slot in [Slot::Queue, Slot::Unlimited, Slot::Conflict] {
         // In one batch, with and without permission to look.
@@ -411,7 +411,7 @@ async fn one_lost_answer_is_one_call_however_many_requests_meet_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_reads_fail_by_themselves_a_call_is_not_given_up_for_an_hour() {
+async fn while_reads_fail_a_call_is_not_abandoned_for_an_hour() {
     let mut sim = Simulator::new(Slot::Queue).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
@@ -450,7 +450,7 @@ async fn while_reads_fail_by_themselves_a_call_is_not_given_up_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_shows_only_when_its_call_was_given_up_is_known_after_all() {
+async fn a_job_that_shows_after_its_call_was_abandoned_is_still_recorded() {
     let mut sim = unknown().await;
     sim.pass(VISIBILITY);
     assert!(sim.poll(0).await);
@@ -491,7 +491,7 @@ async fn a_job_that_shows_late_is_found_though_the_next_calls_answer_was_lost_to
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_was_left_behind_long_ago_is_looked_for_twice_too() {
+async fn the_job_of_an_old_unknown_call_is_looked_up_twice_too() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
@@ -506,7 +506,7 @@ async fn a_call_that_was_left_behind_long_ago_is_looked_for_twice_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_requests_meet_a_lost_call_its_job_is_looked_for_once() {
+async fn a_lost_calls_job_is_looked_up_once_for_any_number_of_requests() {
     let mut looks = Vec::new();
     for count in [1, 10] {
         let mut sim = Simulator::new(Slot::Conflict).await;
@@ -547,7 +547,7 @@ async fn a_job_is_found_though_entity_resolutions_clock_is_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_job_is_told_by_its_id_where_that_is_clean_rooms_id() {
+async fn a_known_job_is_recognized_where_entity_resolution_uses_clean_rooms_id() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws.state().same_ids = true;
     // By their starts alone, the second one would be nearer to the first one's call.
@@ -564,7 +564,7 @@ async fn a_known_job_is_told_by_its_id_where_that_is_clean_rooms_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_five_candidates_each_is_looked_at_and_of_more_none() {
+async fn each_of_five_candidates_is_read_and_none_of_more() {
     for (foreign, outcome) in [(4, "STARTED"), (5, "WAITING OutcomeUnknown")] {
         let mut sim = Simulator::new(Slot::Unlimited).await;
         for _ in 0..foreign {
@@ -579,7 +579,7 @@ async fn of_five_candidates_each_is_looked_at_and_of_more_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_not_given_up() {
+async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_not_abandoned() {
     let mut sim = Simulator::new(Slot::Queue).await;
     sim.aws.state().queued_have_no_start = true;
     sim.aws.start_foreign_job(T1);
@@ -678,7 +678,7 @@ async fn tables_with_workflows_of_their_own_do_not_share_jobs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_may_be_another_tables_lost_call_is_nobodys() {
+async fn a_job_that_may_belong_to_another_tables_lost_call_reconciles_neither() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
     let mut sim = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
     sim.aws.hide_jobs(100);
@@ -704,7 +704,7 @@ async fn a_job_that_may_be_another_tables_lost_call_is_nobodys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_table_started_or_lost_long_before_is_not_mistaken_for_a_call() {
+async fn another_tables_older_start_or_lost_call_is_not_mistaken_for_a_call() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
     let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
     for other_is_lost in [false, true] {
@@ -765,7 +765,7 @@ async fn a_lost_call_whose_job_failed_ran_and_is_not_taken_for_a_later_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_call_whose_job_failed_at_once_is_started_anew_at_the_next_try() {
+async fn a_lost_call_whose_job_failed_at_once_is_started_again_at_the_next_try() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
@@ -785,7 +785,7 @@ async fn a_lost_call_whose_job_failed_at_once_is_started_anew_at_the_next_try() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_was_not_read_to_its_end_does_not_tell_that_no_job_runs() {
+async fn a_partial_list_does_not_show_that_no_job_runs() {
     let mut sim = Simulator::new(Slot::Queue).await;
     sim.aws.state().oldest_first = true;
     for _ in 0..501 {
@@ -826,7 +826,7 @@ async fn a_list_that_was_not_read_to_its_end_does_not_tell_that_no_job_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_candidate_that_cannot_be_read_yet_is_not_given_up_after_five_minutes() {
+async fn a_candidate_that_cannot_be_read_yet_is_not_abandoned_after_five_minutes() {
     let mut sim = Simulator::new(Slot::Queue).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);

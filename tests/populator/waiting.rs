@@ -33,7 +33,7 @@ async fn busy(slot: Slot) -> Simulator {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_slot_is_waited_for_and_told_once() {
+async fn a_request_for_a_busy_slot_waits_and_is_announced_once() {
     for slot in [Slot::Conflict, Slot::QuotaExceeded] {
         let mut sim = busy(slot).await;
         let response = sim.response(&event_file("population-requested.json")).await;
@@ -64,7 +64,7 @@ async fn a_busy_slot_is_waited_for_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_queues_jobs_itself_is_let() {
+async fn a_service_that_queues_jobs_itself_may_do_so() {
     let mut sim = busy(Slot::Queue).await;
     assert_eq!(
         sim.outcomes(&request_for_all(&[T1, T2])).await,
@@ -98,7 +98,7 @@ async fn five_tables_in_one_event_become_five_jobs_one_after_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_bad_table_holds_up_nobody() {
+async fn one_bad_table_delays_no_other() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     // Only the first table is in a state that has no job.
     sim.aws.fail_next(
@@ -110,7 +110,7 @@ async fn one_bad_table_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_costs_two_calls_a_batch_and_then_one_job_a_table() {
+async fn a_waiting_queue_costs_two_calls_a_batch_and_then_one_job_a_table() {
     let mut sim = busy(Slot::Conflict).await;
     for number in 0..40 {
         let outcomes = sim.outcomes(&request_for(&table(number % 4))).await;
@@ -144,7 +144,7 @@ async fn a_line_costs_two_calls_a_batch_and_then_one_job_a_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_waited_longest_goes_first_or_a_wider_type_that_covers_it() {
+async fn the_longest_wait_goes_first_or_a_wider_type_that_covers_it() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     // Whatever time a request claims.
     for (table, job_type, claimed) in [
@@ -179,7 +179,7 @@ async fn what_has_waited_longest_goes_first_or_a_wider_type_that_covers_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_too_long_is_rejected_and_put_aside_and_may_wait_anew() {
+async fn a_request_that_waited_too_long_is_rejected_and_dead_lettered_and_may_wait_again() {
     let mut sim = busy(Slot::Conflict).await;
     sim.outcomes(&request_for(T1)).await;
     sim.pass(Duration::from_secs(72 * 60 * 60));
@@ -238,7 +238,7 @@ async fn after_max_wait_a_request_is_still_tried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_refused_while_waiting_is_announced_and_put_aside() {
+async fn a_waiting_request_that_is_refused_is_announced_and_dead_lettered() {
     let mut sim = busy(Slot::Conflict).await;
     sim.outcomes(&request_for(T1)).await;
     sim.aws.fail_next(
@@ -285,7 +285,7 @@ async fn who_is_refused_while_waiting_is_announced_and_put_aside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_no_request_is_put_aside_as_it_came() {
+async fn a_message_that_is_not_a_request_is_dead_lettered_unchanged() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     for body in [
         "no JSON",
@@ -323,7 +323,7 @@ async fn a_message_that_is_no_request_is_put_aside_as_it_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_record_that_is_moved_back_runs_under_its_own_name() {
+async fn a_redriven_failure_record_runs_under_its_own_key() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws.fail_always(
         Operation::GetItem,
@@ -351,7 +351,7 @@ async fn a_failure_record_that_is_moved_back_runs_under_its_own_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_through_a_queue_and_has_to_wait_is_put_in_line_table_by_table() {
+async fn targets_of_a_message_that_have_to_wait_are_enqueued_one_by_one() {
     let mut sim = busy(Slot::QuotaExceeded).await;
     let mut request = request_for_all(&[T1, T2]);
     request["requestId"] = json!("both");
@@ -404,7 +404,7 @@ async fn a_burst_that_settles_is_one_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_news_that_comes_as_an_event_settles() {
+async fn only_a_change_that_comes_as_an_event_settles() {
     let aws = FakeAws::in_process();
     let mut sim = Simulator::with(aws, Slot::Unlimited, &[("SETTLE_TIME", "5m")]).await;
     let event = Change::new("change", T1, BEGIN - time::Duration::seconds(10)).event;
@@ -420,7 +420,7 @@ async fn only_news_that_comes_as_an_event_settles() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_put_in_line_fails_and_nothing_is_lost() {
+async fn a_request_that_cannot_be_enqueued_fails_and_is_not_lost() {
     for (fault, said) in [
         (
             Fault::Refuse(Exception::access_denied()),
@@ -458,7 +458,7 @@ async fn a_wait_that_cannot_be_announced_is_only_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_there_is_no_time_for_waits() {
+async fn a_target_without_time_waits() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     // Two seconds for one, and 150 ms for each, itself among them, that may have to be put in line.
     sim.timeout = Duration::from_millis(2_350);
@@ -481,7 +481,7 @@ async fn what_there_is_no_time_for_waits() {
 
 /// Calls and look-ups that are never answered do not take the time in which the rest is put in line.
 #[tokio::test(start_paused = true)]
-async fn the_line_has_its_time_whatever_is_never_answered() {
+async fn time_to_enqueue_is_kept_when_calls_are_never_answered() {
     for count in [1, 5, 100] {
         let tables: Vec<String> = (1..=count).map(table).collect();
         let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
@@ -518,7 +518,7 @@ async fn the_line_has_its_time_whatever_is_never_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tables_that_are_busy_by_themselves_hold_up_nobody_for_long() {
+async fn tables_that_are_busy_themselves_delay_no_other_for_long() {
     for bad in [2, 3] {
         busy_by_themselves(bad).await;
     }
@@ -563,7 +563,7 @@ async fn busy_by_themselves(bad: usize) {
 
 /// A 402 is the account's slot whatever the body says, and so is that exception whatever the status is.
 #[tokio::test(start_paused = true)]
-async fn an_account_whose_slot_is_taken_is_asked_for_one_table_only() {
+async fn an_account_whose_slot_is_taken_is_called_for_one_table_only() {
     let quota = r#"{"__type":"ServiceQuotaExceededException","message":"one at a time"}"#;
     for (status, body) in [(402, "{}"), (400, quota)] {
         let mut sim = Simulator::new(Slot::Unlimited).await;
@@ -623,7 +623,7 @@ async fn what_still_fails_after_max_wait_goes_to_the_dead_letter_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_is_told_when_it_can_be() {
+async fn a_rejection_is_announced_as_soon_as_it_can_be() {
     let mut sim = busy(Slot::Conflict).await;
     sim.outcomes(&request_for(T1)).await;
     sim.pass(Duration::from_secs(73 * 60 * 60));
@@ -640,7 +640,7 @@ async fn a_rejection_is_told_when_it_can_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_stays_one_wherever_it_is_put() {
+async fn a_dry_run_stays_a_dry_run_in_every_queue() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws.fail_always(
         Operation::GetItem,
@@ -662,7 +662,7 @@ async fn a_dry_run_stays_one_wherever_it_is_put() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_are_left_and_however_little_time_each_is_put_in_line() {
+async fn each_remaining_target_is_enqueued_however_many_and_however_little_time() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.timeout = Duration::from_secs(10);
     let tables: Vec<String> = (0..100).map(table).collect();
@@ -683,7 +683,7 @@ async fn however_many_are_left_and_however_little_time_each_is_put_in_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_put_in_line_after_a_failure_is_announced_when_it_has_to_wait() {
+async fn a_target_that_is_enqueued_after_a_failure_is_announced_when_it_has_to_wait() {
     let mut sim = busy(Slot::QuotaExceeded).await;
     let mut both = request_for_all(&[T1, T2]);
     both["requestId"] = json!("both");
@@ -707,7 +707,7 @@ async fn what_is_put_in_line_after_a_failure_is_announced_when_it_has_to_wait() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_message_whose_other_targets_wait_nothing_is_put_in_line_twice() {
+async fn no_target_of_a_message_is_enqueued_twice() {
     let aws = FakeAws::in_process();
     let mut sim = Simulator::with(aws, Slot::Conflict, &[("DEAD_LETTER_QUEUE_URL", "")]).await;
     sim.outcomes(&request_for(&table(99))).await;
@@ -738,7 +738,7 @@ async fn of_a_message_whose_other_targets_wait_nothing_is_put_in_line_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_failed_and_cannot_be_queued_beside_the_others_keeps_its_message() {
+async fn a_failed_target_that_cannot_be_enqueued_keeps_its_message() {
     let aws = FakeAws::in_process();
     let mut sim = Simulator::with(aws, Slot::Conflict, &[("DEAD_LETTER_QUEUE_URL", "")]).await;
     sim.outcomes(&request_for(&table(99))).await;
@@ -775,7 +775,7 @@ async fn a_wait_that_began_in_the_future_ends_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_with_characters_that_sqs_refuses_waits_as_it_is() {
+async fn a_request_id_with_characters_that_sqs_refuses_is_kept_in_the_queue() {
     let mut sim = busy(Slot::Conflict).await;
     let name = "a\u{ffff}\u{fffe}\u{0}\u{1}\u{7f}é\u{10ffff}";
     let mut request = request_for(T1);
@@ -789,7 +789,7 @@ async fn a_name_with_characters_that_sqs_refuses_waits_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_tables_are_never_cut_off_by_the_time_out() {
+async fn a_hundred_tables_never_run_into_the_timeout() {
     let tables: Vec<String> = (0..100).map(table).collect();
     let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
     for slow in [0, 100, 900, 4_000] {
@@ -899,12 +899,12 @@ async fn an_errors_text_goes_to_the_dead_letter_queue_without_what_sqs_refuses()
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_of_many_targets_for_which_there_is_no_time_stay_and_do_not_multiply() {
+async fn messages_of_many_targets_without_time_stay_and_do_not_multiply() {
     many_targets(10, 3, 40).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_of_many_targets_become_one_of_each_target_where_there_is_time() {
+async fn messages_of_many_targets_become_one_for_each_target_where_there_is_time() {
     let sim = many_targets(120, 10, 65).await;
     assert_eq!(sim.aws.messages("waiting").len(), 1_000);
 }
@@ -957,7 +957,7 @@ fn call_takes(sim: &Simulator, milliseconds: u64) {
 /// What is kept to queue the targets of a message is a third of the time at most, and less with each that is
 /// done.
 #[tokio::test(start_paused = true)]
-async fn a_message_of_many_targets_starts_jobs_in_the_time_that_is_not_kept() {
+async fn a_message_of_many_targets_starts_jobs_in_the_time_that_is_not_reserved() {
     for (targets, milliseconds, jobs) in [(20, 300, 20), (100, 1_000, 5)] {
         let mut sim = Simulator::new(Slot::Unlimited).await;
         sim.timeout = Duration::from_secs(9);
@@ -971,7 +971,7 @@ async fn a_message_of_many_targets_starts_jobs_in_the_time_that_is_not_kept() {
 /// Messages that wait already stay without further ado: no time is kept for them, and what they take is not
 /// taken from the time of those that have to be queued.
 #[tokio::test(start_paused = true)]
-async fn those_that_wait_already_leave_the_others_the_time_to_be_queued() {
+async fn requests_that_already_wait_leave_time_to_enqueue_the_others() {
     let mut sim = busy(Slot::QuotaExceeded).await;
     for number in 0..9 {
         sim.outcomes(&request_for(&table(number))).await;
@@ -989,7 +989,7 @@ async fn those_that_wait_already_leave_the_others_the_time_to_be_queued() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_stays_for_want_of_time_leaves_after_max_wait() {
+async fn a_message_that_stays_for_lack_of_time_leaves_after_max_wait() {
     let mut sim = busy(Slot::QuotaExceeded).await;
     sim.timeout = Duration::from_secs(5);
     let tables: Vec<String> = (0..100).map(table).collect();
@@ -1006,7 +1006,7 @@ async fn a_message_that_stays_for_want_of_time_leaves_after_max_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_throttles_is_left_alone_by_the_rest_of_an_invocation() {
+async fn a_service_that_throttles_is_not_called_again_in_the_invocation() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws.fail_always(
         Operation::PopulateIdMappingTable,
@@ -1036,7 +1036,7 @@ async fn a_service_that_throttles_is_left_alone_by_the_rest_of_an_invocation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_moved_back_and_rejected_again_is_another_rejection() {
+async fn a_redriven_request_that_is_rejected_again_is_another_rejection() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.outcomes(&request_for(T1)).await;
