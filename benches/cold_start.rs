@@ -80,7 +80,7 @@ async fn measure() -> Fallible<()> {
             .parse()
             .ok()
             .filter(|count| *count > 0)
-            .ok_or("COLD_START_RUNS is no number from 1 on")?,
+            .ok_or("COLD_START_RUNS must be a number from 1")?,
         Err(_) => 15,
     };
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cold_start");
@@ -405,7 +405,7 @@ async fn listen(aws: &FakeAws, acceptor: TlsAcceptor) -> Fallible<String> {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, plain) = (acceptor.clone(), plain.clone());
             tokio::spawn(async move {
-                // A connection that breaks is the other side's affair.
+                // The client handles a broken connection.
                 let _ = stream.set_nodelay(true);
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     return;

@@ -77,7 +77,7 @@ fn naming(targets: usize) -> Payload {
     Payload::from_text(&payload.to_string())
 }
 
-/// A batch of the waiting line, each message for a table of its own.
+/// A batch of the waiting queue, each message for a table of its own.
 fn waiting(messages: usize) -> Payload {
     let record = |number| {
         let mut request = target(number);
@@ -250,7 +250,7 @@ mod handle {
         let (runtime, payload) = (runtime(), naming(count));
         bencher
             .counter(ItemsCount::new(count))
-            // Anew each time: the services look through the jobs of before.
+            // New services each time, because they search all earlier jobs.
             .with_inputs(|| runtime.block_on(free()))
             .bench_refs(|function| runtime.block_on(starting(function, &payload, count)));
     }
@@ -262,7 +262,7 @@ mod handle {
         bencher
             .counter(ItemsCount::new(count))
             .with_inputs(|| runtime.block_on(busy()))
-            .bench_refs(|function| runtime.block_on(staying(function, &payload, count)));
+            .bench_refs(|function| runtime.block_on(still_waiting(function, &payload, count)));
     }
 
     pub fn each_target(count: usize) -> Duration {
@@ -275,7 +275,7 @@ mod handle {
     pub fn each_message(count: usize) -> Duration {
         let payload = waiting(count);
         each(count, busy, async |function| {
-            staying(function, &payload, count).await
+            still_waiting(function, &payload, count).await
         })
     }
 
@@ -315,7 +315,7 @@ mod handle {
         assert_eq!(answer.matches("\"STARTED\"").count(), count);
     }
 
-    async fn staying((populator, aws): &Function, payload: &Payload, count: usize) {
+    async fn still_waiting((populator, aws): &Function, payload: &Payload, count: usize) {
         let answer = handled(populator, payload).await;
         assert_eq!(aws.call_count(), 1);
         assert_eq!(answer.matches("itemIdentifier").count(), count);

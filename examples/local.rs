@@ -1,9 +1,9 @@
-//! The function on one event, here: stand-ins of the services on loopback, the real SDK clients,
-//! and what happened, told to a person.
+//! The function on one event, locally: stand-ins of the services on loopback, the real SDK clients,
+//! and a readable account of what happened.
 
 #![allow(
     clippy::indexing_slicing,
-    reason = "a missing member of a JSON value is null, no panic"
+    reason = "a missing member of a JSON value is null and does not panic"
 )]
 
 use std::path::Path;
@@ -37,7 +37,7 @@ cargo run --example local -- events/FILE.json   run the function on this event
                          ServiceQuotaExceededException, ThrottlingException, ValidationException;
                          or never answers: NoAnswer. It does so once, and then is well
     --table KIND         what AUTO finds: PROVIDER, NOT_INCREMENTAL or NEVER_POPULATED;
-                         or NOT_PERMITTED to be read; else a populated table whose workflow
+                         or NOT_PERMITTED to be read; otherwise a populated table whose workflow
                          runs incrementally
 cargo run --example local -- --serve            keep the services up for `cargo lambda watch`
     --port PORT          on this port";
@@ -133,9 +133,9 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
                 let kind = words.next().filter(|kind| KINDS.contains(&kind.as_str()));
                 arguments.table = Some(kind.ok_or("--table needs one of the kinds below")?);
             }
-            _ if word.starts_with('-') => return Err(format!("{word} is no option")),
+            _ if word.starts_with('-') => return Err(format!("{word} is not an option")),
             _ if arguments.file.is_some() || arguments.serve => {
-                return Err(format!("{word} is one too many"));
+                return Err(format!("{word} is one argument too many"));
             }
             _ => arguments.file = Some(word),
         }
@@ -214,7 +214,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
         .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
     let given = in_process::settings(environment).map_err(|fault| fault.to_string())?;
     let aws = &environment.aws;
-    // Moments in which nothing happens pass at once.
+    // Time in which nothing happens is skipped.
     let passed = Arc::new(AtomicU64::new(0));
     let clock = {
         let passed = Arc::clone(&passed);
@@ -274,7 +274,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     }
     for number in 2..=arguments.times.unwrap_or(1) {
         heading(&format!("the same event once more (delivery {number})"));
-        told(aws, invoke(aws, &populator, &text)).await;
+        shown(aws, invoke(aws, &populator, &text)).await;
     }
     for number in 1..=arguments.burst.unwrap_or(0) {
         let mut event: Value = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
@@ -283,7 +283,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
         }
         event["id"] = json!(format!("burst-{number}"));
         heading(&format!("another event like it (id burst-{number})"));
-        told(aws, invoke(aws, &populator, &event.to_string())).await;
+        shown(aws, invoke(aws, &populator, &event.to_string())).await;
     }
     wait(aws, &populator, &passed).await;
     heading("in all");
@@ -308,8 +308,8 @@ async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<R
         .await
 }
 
-/// The running job ends, the retry interval passes, and the waiting line is tried again, until nobody
-/// waits: hours in an account, a moment here.
+/// The running job ends, the retry interval passes, and the waiting queue is polled again, until it is empty:
+/// hours in an account, a moment here.
 async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
     const MOST_ROUNDS: usize = 20;
     for _ in 0..MOST_ROUNDS {
@@ -326,7 +326,7 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
                 "{} minutes later SQS delivers the waiting queue: {count} messages",
                 RETRY_INTERVAL.as_secs() / 60
             ));
-            told(aws, invoke(aws, populator, &batch.to_string())).await
+            shown(aws, invoke(aws, populator, &batch.to_string())).await
         };
         if aws.poll(deliver).await.is_none() {
             return;
@@ -335,7 +335,7 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
 }
 
 /// Makes an invocation, and shows what it announces, or why it fails.
-async fn told(
+async fn shown(
     aws: &FakeAws,
     invocation: impl Future<Output = Result<Response, Error>>,
 ) -> Option<Value> {

@@ -1,7 +1,7 @@
 """The built binary against moto's DynamoDB, SQS and EventBridge, where a rule feeds a queue.
 
 moto has no PopulateIdMappingTable: Clean Rooms, and Lambda's Runtime API, are small servers here,
-and the tests are Lambda's poller of the waiting line. Expects `cargo lambda build --release` to
+and the tests are Lambda's poller of the waiting queue. Expects `cargo lambda build --release` to
 have run, or POPULATOR_BINARY to name a binary. Everything stays on loopback; each process ends by
 its id with its test.
 """
@@ -262,14 +262,14 @@ class Harness:
         return self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, **options).get("Messages", [])
 
     def bodies(self, url):
-        """What stands in a queue, seen without taking it."""
+        """The messages in a queue, which stay there."""
         return [json.loads(message["Body"]) for message in self.received(url, VisibilityTimeout=0)]
 
     def send(self, body):
         self.sqs.send_message(QueueUrl=self.waiting_queue, MessageBody=json.dumps(body))
 
     def poll(self):
-        """One batch of the waiting line, as Lambda handles it: how many messages came, how many stay.
+        """One batch of the waiting queue, as Lambda handles it: how many messages came, how many stay.
 
         What stays is visible again at once; in production that takes the visibility time-out.
         """
@@ -415,7 +415,7 @@ def test_it_starts_waits_covers_and_announces(harness):
 
     # The ledger outlasts the execution environment.
     with harness.function():
-        # The same event again starts nothing. A request that waits is no known one: it stands in line twice.
+        # The same event again starts nothing. A waiting request is not a known one: it is in the queue twice.
         outcomes = harness.invoke(event)["outcomes"]
         assert named(outcomes) == [("COVERED", FIRST), ("WAITING", SECOND)]
         assert outcomes[0]["idMappingJobId"] == job
@@ -423,7 +423,7 @@ def test_it_starts_waits_covers_and_announces(harness):
         assert harness.clean_rooms.jobs() == [FIRST]
         assert announced(harness, since) == outcomes
 
-        # While the job runs, both messages stay, and nobody is told so again.
+        # While the job runs, both messages stay, and their WAITING is not published again.
         assert harness.poll() == (2, 2)
         assert harness.poll() == (2, 2)
         assert harness.clean_rooms.jobs() == [FIRST]

@@ -152,7 +152,7 @@ async fn an_answer_that_does_not_say_it_took_the_event_is_no_announcement() {
 #[tokio::test]
 async fn a_bus_that_never_answers_is_abandoned_before_the_deadline() {
     let mut harness = Harness::new().await;
-    harness.left = time::Duration::seconds(3);
+    harness.remaining = time::Duration::seconds(3);
     harness
         .aws
         .fail_always(Operation::PutEvents, Fault::AcceptAndHang);
@@ -287,7 +287,7 @@ async fn a_start_that_is_published_again_from_a_dead_letter_is_the_same_event() 
     sim.aws
         .fail_next(Operation::PutEvents, Fault::AcceptAndHang);
     sim.deliver(0, &request_for(T1)).await;
-    // It is moved back from the dead-letter queue, as Lambda's record.
+    // It is redriven from the dead-letter queue, as Lambda's record.
     let delivery = sim.repeats.pop().unwrap();
     let record = json!({
         "version": "1.0", "timestamp": "2026-11-23T02:00:00.000Z",

@@ -1,4 +1,4 @@
-//! `AUTO`: the job type by what the services tell of a table, over their wire formats.
+//! `AUTO`: the job type that follows from a table's facts, over the services' wire formats.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn simulator_with(table: Table, settings: &[(&str, &str)]) -> Simulator {
     sim
 }
 
-/// Change of this many seconds after the beginning, for which a job is chosen.
+/// A change this many seconds after the beginning, for which a job type is chosen.
 fn change(id: &str, seconds: i64) -> Value {
     Change::of_type(id, T1, "AUTO", BEGIN + time::Duration::seconds(seconds)).event
 }
@@ -117,7 +117,7 @@ async fn a_table_that_was_populated_since_is_known_to_be() {
     let (what, reason) = chosen(&mut sim, &change("b", 30)).await;
     assert_eq!(what, "STARTED INCREMENTAL INCREMENTAL");
     assert!(reason.ends_with("(as read 1 minute ago)"), "{reason}");
-    // What rarely changes was kept, and the schema was read again.
+    // Facts that rarely change were kept, and the schema was read again.
     assert_eq!(reads(&sim), [1, 1, 2, 0, 0]);
 }
 
@@ -137,14 +137,14 @@ async fn a_first_choice_costs_three_reads_and_the_next_ones_none_for_a_while() {
         let old = reason.ends_with("(as read 14 minutes ago)");
         assert_eq!(old, minutes == 14, "{reason}");
     }
-    // Another table is another's fact.
+    // The facts of another table are read.
     let other = Change::of_type("other", T2, "AUTO", BEGIN).event;
     chosen(&mut sim, &other).await;
     assert_eq!(reads(&sim), [3, 3, 3, 0, 0]);
-    // And leaves the first one's.
+    // Those of the first one are kept.
     chosen(&mut sim, &change("once more", 16 * 60)).await;
     assert_eq!(reads(&sim), [3, 3, 3, 0, 0]);
-    // What needs no facts reads none.
+    // A requested type needs no facts.
     for requested_type in ["BATCH", "SERVICE_DEFAULT", "DELETE_ONLY"] {
         sim.pass(Duration::from_secs(24 * 60 * 60));
         let change = Change::of_type(requested_type, T1, requested_type, sim.now());
@@ -196,7 +196,7 @@ async fn a_first_deployment_on_an_old_table_does_not_start_a_batch() {
     assert_eq!(reads(&sim), [1, 1, 1, 1, 4]);
     sim.pass(Duration::from_secs(60));
     chosen(&mut sim, &change("b", 30)).await;
-    assert_eq!(reads(&sim), [1, 1, 1, 1, 4], "what they told is kept");
+    assert_eq!(reads(&sim), [1, 1, 1, 1, 4], "what was read is kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +261,7 @@ async fn a_read_that_is_not_permitted_names_its_permission_and_does_not_stop_the
         assert_eq!(what, "STARTED INCREMENTAL INCREMENTAL");
     }
 
-    // The jobs alone: nothing is known of a BATCH.
+    // Only the jobs cannot be read: no BATCH is known.
     for operation in [Operation::ListIdMappingJobs, Operation::GetIdMappingJob] {
         let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
         earlier_job(&sim, "BATCH", 1);
@@ -312,7 +312,7 @@ async fn a_read_that_fails_otherwise_is_retried_and_does_not_stop_the_job() {
         }
     }
 
-    // Answers that nobody understands.
+    // Answers that cannot be decoded.
     for (operation, answer, said) in [
         (
             Operation::GetIdMappingTable,
@@ -352,7 +352,7 @@ async fn jobs_that_cannot_be_read_now_do_not_cause_a_batch() {
             assert!(reason.contains(&format!("{operation:?}")), "{reason}");
         }
     }
-    // A workflow that is not there has none.
+    // A workflow that does not exist has no facts.
     let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
     sim.aws.fail_always(
         Operation::ListIdMappingJobs,
@@ -360,7 +360,7 @@ async fn jobs_that_cannot_be_read_now_do_not_cause_a_batch() {
     );
     let (what, _) = chosen(&mut sim, &change("a", -10)).await;
     assert_eq!(what, "STARTED BATCH FULL_REFRESH_DUE");
-    // There is time for all that are promised.
+    // There is time for a hundred targets.
     let mut sim = simulator_with(TABLE, &[FULL_REFRESH]).await;
     earlier_job(&sim, "BATCH", 1);
     for _ in 0..24 {
@@ -395,7 +395,7 @@ async fn a_job_that_another_environment_started_meanwhile_counts_in_the_choice()
     }
 }
 
-/// What is missing matters only where it could change the choice.
+/// A missing fact matters only where it could change the choice.
 #[tokio::test(start_paused = true)]
 async fn a_choice_that_needs_no_missing_fact_is_made() {
     for (table, settings, expected) in [
@@ -456,7 +456,7 @@ async fn a_dry_run_shows_the_choice_with_its_facts_and_what_would_happen_now() {
         (&plan["plan"], &plan["jobType"]),
         (&json!("COVERED"), &json!("INCREMENTAL"))
     );
-    assert_eq!(plan["facts"].get("jobRunning"), None, "nothing asks for it");
+    assert_eq!(plan["facts"].get("jobRunning"), None, "it is not needed");
 
     // What cannot be read is said once.
     let mut sim = simulator_with(TABLE, &[]).await;
@@ -499,7 +499,7 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
     let waits: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
     assert_eq!(waits["request"]["jobType"], "DELETE_ONLY");
 
-    // From the line it is the same request, by the same rule.
+    // From the waiting queue it is the same request, by the same rule.
     sim.aws.end_job(Status::Succeeded);
     sim.pass(VISIBILITY);
     assert!(sim.poll(0).await);
@@ -510,7 +510,7 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
     assert_eq!(started["decision"]["rule"], "DELETE_REQUEST");
     assert_eq!(sim.outcomes(&event).await, ["COVERED"]);
 
-    // No other job covers it, and it covers no other news.
+    // No other job covers it, and it covers no other change.
     let mut later = event.clone();
     later["id"] = json!("later");
     later["time"] = json!("2026-11-23T09:12:00Z");
@@ -520,7 +520,7 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
     let (what, _) = chosen(&mut sim, &data).await;
     assert_eq!(what, "STARTED INCREMENTAL INCREMENTAL");
 
-    // A call of another name is news like any other; one that failed is none.
+    // Another successful API call is a change like any other. A failed one is not a change.
     sim.aws.end_job(Status::Succeeded);
     let mut other = event.clone();
     other["detail"]["eventName"] = json!("StartIdMappingJob");
@@ -534,7 +534,7 @@ async fn a_deletion_event_becomes_a_delete_only_job() {
             .await
             .is_empty()
     );
-    // A requested_type that is not AUTO stands.
+    // A requested type other than AUTO is kept.
     let settings = [
         ("DEFAULT_JOB_TYPE", "SERVICE_DEFAULT"),
         ("ID_MAPPING_TABLE_ARNS", &arns),
@@ -560,7 +560,7 @@ async fn a_request_for_auto_is_covered_by_every_job_that_reads_changes() {
         let expected = if covered { "COVERED" } else { "STARTED" };
         assert_eq!(outcome["outcome"], expected, "{requested_type}");
         if covered {
-            // It did not come to a choice, nor to a read.
+            // Nothing was chosen, and nothing was read.
             assert_eq!(
                 (outcome.get("decision"), outcome.get("jobType")),
                 (None, None)
@@ -634,7 +634,7 @@ async fn a_choice_by_cached_facts_is_made_again_when_the_service_refuses_it() {
     assert_eq!(sim.outcomes(&change("b", 30)).await, ["STARTED"]);
     let rule = sim.details().last().unwrap()["decision"]["rule"].clone();
     assert_eq!(rule, "NOT_INCREMENTAL");
-    // Where what is read anew says the same, it is not tried again.
+    // If the facts are the same when they are read again, the call is not repeated.
     sim.pass(Duration::from_secs(60));
     refused(&sim);
     sim.failure(&change("c", 100)).await;
@@ -682,7 +682,7 @@ async fn a_requested_type_is_not_chosen_again_and_no_type_after_another_refusal(
     }
 }
 
-/// A schema may be not ready for other reasons than that the table was never populated.
+/// A schema may not be ready for other reasons than that the table was never populated.
 #[tokio::test(start_paused = true)]
 async fn only_a_schema_that_says_so_means_that_a_table_was_never_populated() {
     let never = "ID_MAPPING_TABLE_NOT_POPULATED";

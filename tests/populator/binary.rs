@@ -140,7 +140,7 @@ async fn an_empty_endpoint_is_as_if_unset() {
 async fn a_panic_of_the_sdk_is_answered_and_does_not_end_the_function() {
     let function = Function::start(&[("AWS_ACCESS_KEY_ID", "AKID\n")]).await;
     error(function.invoke(request_for(T1).to_string()).await);
-    // It was not known whether a call had gone out, and so the claim stays.
+    // It is not known whether a call was sent, so the claim stays.
     let (error_type, _) = error(function.invoke(request_for(T1).to_string()).await);
     assert_eq!(error_type, "SlotBusy");
     let log = function.log();
@@ -267,7 +267,7 @@ async fn outside_lambda_it_says_what_to_do() {
     );
 }
 
-/// One line says what became of a request or of a job, at the level that says whether somebody must act.
+/// One line describes the end of a request or a job. Its level shows whether an operator must act.
 #[tokio::test]
 async fn each_end_of_a_request_and_of_a_job_is_logged_at_its_level() {
     let builder = Environment::builder()
@@ -317,7 +317,7 @@ async fn each_end_of_a_request_and_of_a_job_is_logged_at_its_level() {
     logged(&[("ERROR", "FAILED of ")]);
     poll().await;
     logged(&[("ERROR", "ID mapping job ")]);
-    // Somebody must look: a job may run, or a permission is missing.
+    // An operator must look: a job may run, or a permission is missing.
     let denied = Fault::Refuse(Exception::access_denied());
     aws.fail_always(Operation::GetIdMappingTable, denied);
     aws.fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
@@ -327,7 +327,7 @@ async fn each_end_of_a_request_and_of_a_job_is_logged_at_its_level() {
     aws.fail_next(Operation::PopulateIdMappingTable, refused);
     invoke(request_for(T1)).await;
     logged(&[("ERROR", "PopulateIdMappingTable of ")]);
-    // One that waited is put in the dead-letter queue.
+    // A request that waited is sent to the dead-letter queue.
     aws.end_job(Status::Succeeded);
     aws.send("waiting", &request_for(T1).to_string());
     let refused = Fault::Refuse(Exception::not_found());
@@ -337,7 +337,7 @@ async fn each_end_of_a_request_and_of_a_job_is_logged_at_its_level() {
         ("INFO", "still waits: "),
         ("ERROR", "PopulateIdMappingTable of "),
     ]);
-    // A start that cannot be published, nor by its repeat.
+    // A start that neither the request nor its retry can publish.
     let mut repeated = request_for(T4);
     repeated["requestId"] = json!("repeated");
     for _ in 0..2 {

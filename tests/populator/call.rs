@@ -39,7 +39,7 @@ async fn the_request_is_what_the_api_model_says() {
 /// What the invocation must end with.
 struct Expected {
     error_type: &'static str,
-    /// Whether a REJECTED event tells it.
+    /// Whether a REJECTED event is published.
     rejected: bool,
     /// Calls on the wire.
     calls: usize,
@@ -51,7 +51,7 @@ async fn expect(fault: Fault, said: &str, expected: Expected) {
     let harness = Harness::new().await;
     let what = format!("{fault:?}");
     harness.aws.fail_always(PopulateIdMappingTable, fault);
-    // What is done about an unknown outcome is another story (`unknown.rs`).
+    // `unknown.rs` tests what is done about an unknown outcome.
     let denied = Fault::Refuse(Exception::access_denied());
     harness.aws.fail_always(GetIdMappingTable, denied);
     let (error_type, message) = harness.failure(&request_for(T1)).await;
@@ -123,7 +123,7 @@ async fn each_of_the_seven_exceptions_has_its_error() {
     let said = "ValidationException (400): the request cannot be taken (reason INVALID_CONFIGURATION, jobType: the \
                 workflow does not take it)";
     expect(refuse(validation), said, rejected("RequestRefused")).await;
-    // It will work later, so it is no rejection.
+    // It will work later, so it is not a rejection.
     let delay = Exception::validation("IAM_SYNCHRONIZATION_DELAY");
     expect(
         refuse(delay),
@@ -193,11 +193,11 @@ async fn an_answer_outside_the_model_is_classified_by_its_status() {
     }
     expect(status(302, ""), "(302)", undone("OutcomeUnknown")).await;
     expect(status(401, ""), "(401)", rejected("AccessDenied")).await;
-    // Somebody ran out of time on the way.
+    // A proxy or the service ran out of time.
     for code in [408, 425, 499] {
         expect(status(code, ""), "a job may run", undone("OutcomeUnknown")).await;
     }
-    // A 5xx is one, whatever it calls itself.
+    // A 5xx leaves the outcome unknown, whatever its exception is.
     for (code, name) in [
         (503, "ThrottlingException"),
         (500, "AccessDeniedException"),
@@ -241,7 +241,7 @@ async fn a_broken_answer_leaves_the_outcome_unknown() {
 #[tokio::test]
 async fn a_service_that_never_answers_is_abandoned_well_before_the_deadline() {
     let mut harness = Harness::new().await;
-    harness.left = time::Duration::seconds(3);
+    harness.remaining = time::Duration::seconds(3);
     harness
         .aws
         .fail_always(PopulateIdMappingTable, Fault::AcceptAndHang);
@@ -354,7 +354,7 @@ async fn a_refused_connection_is_an_unavailable_service() {
 
 #[tokio::test]
 async fn a_connection_that_never_opened_is_retried() {
-    // It accepts and hangs up before TLS is agreed on: nothing was sent.
+    // It accepts and closes before the TLS handshake: nothing was sent.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let (sender, mut tries) = tokio::sync::mpsc::unbounded_channel();
@@ -393,7 +393,7 @@ async fn a_timeout_before_the_connection_opened_is_not_an_unknown_outcome() {
     let url = format!("http://{address}");
     let mut harness = Harness::built(Environment::builder().endpoint_url(&url)).await;
     // 1.5 seconds for the call, less than for a connection.
-    harness.left = time::Duration::milliseconds(2_250);
+    harness.remaining = time::Duration::milliseconds(2_250);
     let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "ServiceUnavailable", "{message}");
     assert!(message.contains("no job was started"), "{message}");
@@ -417,17 +417,17 @@ async fn an_error_message_does_not_contain_the_request() {
 #[tokio::test]
 async fn a_connection_serves_the_next_call_unless_it_lay_idle_too_long() {
     let harness = Harness::with(&[]).await;
-    let wished = |job_type: &str| {
+    let with_type = |job_type: &str| {
         let mut payload = request_for(T1);
         payload["jobType"] = json!(job_type);
         payload
     };
-    harness.outcomes(&wished("BATCH")).await;
-    harness.outcomes(&wished("INCREMENTAL")).await;
+    harness.outcomes(&with_type("BATCH")).await;
+    harness.outcomes(&with_type("INCREMENTAL")).await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(5_100)).await;
     tokio::time::resume();
-    harness.outcomes(&wished("DELETE_ONLY")).await;
+    harness.outcomes(&with_type("DELETE_ONLY")).await;
     let connections: Vec<u64> = harness
         .aws
         .calls()

@@ -19,13 +19,13 @@ fn change(id: &str, seconds: i64) -> Value {
     Change::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
 }
 
-/// A retry interval passes, and the line is polled until nothing is visible.
+/// A retry interval passes, and the queue is polled until no message is visible.
 async fn round(sim: &mut Simulator) {
     sim.pass(VISIBILITY);
     while sim.poll(0).await {}
 }
 
-fn watches(sim: &Simulator) -> Vec<Value> {
+fn tracking_messages(sim: &Simulator) -> Vec<Value> {
     let messages = sim.aws.messages("waiting");
     messages
         .iter()
@@ -60,7 +60,7 @@ async fn a_job_is_tracked_to_its_end_and_its_end_is_announced_once() {
             *sample.pointer_mut(place).unwrap() = Value::Null;
         }
         assert_eq!(message, sample);
-        // It is put in line before its start is announced.
+        // It is enqueued for tracking before its start is announced.
         let order: Vec<Operation> = sim.aws.calls().iter().filter_map(|c| c.operation).collect();
         let place = |operation| order.iter().position(|other| *other == operation).unwrap();
         assert!(place(Operation::SendMessage) < place(Operation::PutEvents));
@@ -139,10 +139,10 @@ async fn a_failed_job_covers_nothing_and_its_request_may_start_another() {
     );
     assert_eq!(failed["metrics"], json!({}));
     assert_eq!(failed["requestId"], "a");
-    // By itself nothing is started again.
+    // No job is started again without a request.
     round(&mut sim).await;
     assert_eq!(sim.aws.jobs().len(), 1);
-    // Whoever asks again gets a job.
+    // Another request gets a job.
     assert_eq!(sim.outcomes(&event).await, ["STARTED"]);
     assert_eq!(sim.outcomes(&change("b", -10)).await, ["COVERED"]);
     assert_eq!(sim.aws.jobs().len(), 2);
@@ -182,7 +182,10 @@ async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_untracked(
         sim.deliver(0, &change("a", -10)).await;
         assert_eq!(sim.repeats.len(), 1, "{operation:?} {fault:?}");
         sim.repeat(0).await;
-        assert!(!watches(&sim).is_empty(), "{operation:?} {fault:?}");
+        assert!(
+            !tracking_messages(&sim).is_empty(),
+            "{operation:?} {fault:?}"
+        );
         sim.aws.end_job(Status::Succeeded);
         round(&mut sim).await;
         let ends = sim.announced().into_iter().filter(|end| end == "SUCCEEDED");
@@ -190,7 +193,7 @@ async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_untracked(
         assert!(sim.aws.messages("waiting").is_empty());
         assert_eq!(sim.aws.jobs().len(), 1);
     }
-    // What cannot be tracked is said.
+    // A job that cannot be tracked is an error.
     let mut sim = tracking(Slot::Conflict).await;
     sim.aws.fail_next(
         Operation::SendMessage,
@@ -220,7 +223,7 @@ async fn an_end_is_announced_until_the_publication_is_recorded() {
     round(&mut sim).await;
     assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
 
-    // It could not be recorded: it has the same name again.
+    // It could not be recorded, so it is published again with the same id.
     let mut sim = tracking(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     sim.aws.end_job(Status::Succeeded);
@@ -266,7 +269,7 @@ async fn a_tracked_job_that_cannot_be_identified_is_dead_lettered_and_never_gues
         while sim.aws.end_job(Status::Succeeded).is_some() {}
         sim.set_now(BEGIN + time::Duration::hours(72));
         while sim.poll(0).await {}
-        assert_eq!(watches(&sim).len(), 1, "MAX_WAIT is not over");
+        assert_eq!(tracking_messages(&sim).len(), 1, "MAX_WAIT is not over");
         round(&mut sim).await;
         assert!(sim.aws.messages("waiting").is_empty());
         assert_eq!(sim.announced(), ["STARTED"]);
@@ -276,7 +279,7 @@ async fn a_tracked_job_that_cannot_be_identified_is_dead_lettered_and_never_gues
 #[tokio::test(start_paused = true)]
 async fn a_tracked_job_is_found_among_others() {
     let mut sim = tracking(Slot::Unlimited).await;
-    // One of the ledger's, just before; one of somebody else; one that began later.
+    // One of the ledger's, just before; a foreign one; one that began later.
     sim.outcomes(&change("a", -10)).await;
     sim.pass(Duration::from_millis(1_500));
     sim.outcomes(&change("b", 0)).await;
@@ -331,7 +334,7 @@ async fn a_job_that_runs_is_tracked_beyond_max_wait() {
     sim.aws.end_job(Status::Succeeded);
     round(&mut sim).await;
     assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
-    // Not for ever: SQS does not keep its message.
+    // Not for ever, because SQS deletes its message.
     let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
     sim.outcomes(&change("a", -10)).await;
     sim.pass(Duration::from_secs(13 * 24 * 60 * 60 + 1));
@@ -409,7 +412,7 @@ async fn a_job_that_cannot_be_read_now_is_not_looked_up_under_another_id() {
     assert_eq!(sim.details()[1]["identifiedBy"], "JOB_ID");
 }
 
-/// A job that started, could not be recorded, and was found later under its other name.
+/// A job that started, could not be recorded, and was found later under its other id.
 async fn under_two_names() -> Simulator {
     let mut sim = tracking(Slot::Conflict).await;
     sim.aws
@@ -421,7 +424,7 @@ async fn under_two_names() -> Simulator {
     sim.outcomes(&change("a", -10)).await;
     round(&mut sim).await;
     sim.outcomes(&change("a", -10)).await;
-    assert_eq!(watches(&sim).len(), 2);
+    assert_eq!(tracking_messages(&sim).len(), 2);
     sim
 }
 
@@ -480,7 +483,7 @@ async fn a_job_of_another_type_is_never_ours() {
     sim.aws.end_job(Status::Succeeded);
     round(&mut sim).await;
     assert_eq!(sim.announced(), ["STARTED"]);
-    // Two that began then are told apart by it.
+    // It distinguishes two jobs that began at the same time.
     let mut sim = tracking(Slot::Unlimited).await;
     sim.outcomes(&change("a", -10)).await;
     sim.aws.start_foreign_job(T1);
@@ -504,8 +507,8 @@ async fn while_no_end_can_be_published_a_job_is_in_the_queue_once() {
         sim.outcomes(&change(&id, 10)).await;
         round(&mut sim).await;
     }
-    assert_eq!(watches(&sim).len(), 1);
-    // In one batch a job is looked at once, however often it stands there.
+    assert_eq!(tracking_messages(&sim).len(), 1);
+    // In one batch a job is read once, however many messages track it.
     let message = sim.aws.messages("waiting")[0].body.clone();
     for _ in 0..3 {
         sim.aws.send("waiting", &message);
@@ -577,7 +580,7 @@ async fn a_job_that_does_not_show_is_not_mistaken_for_one_that_ended() {
     sim.aws.state().jobs[1].ended_at = ended_at;
     round(&mut sim).await;
     round(&mut sim).await;
-    assert_eq!(watches(&sim).len(), 1, "the first one's");
+    assert_eq!(tracking_messages(&sim).len(), 1, "the first one's");
     sim.aws.state().jobs[0].table = T1.to_owned();
     sim.aws.end_job(Status::Succeeded);
     round(&mut sim).await;
@@ -630,15 +633,15 @@ async fn a_tracking_message_that_is_invoked_directly_is_checked_and_enqueued_aga
         .messages
         .clear();
     assert_eq!(sim.outcomes(&message).await, [""; 0]);
-    assert_eq!(watches(&sim), [message["watch"].clone()]);
+    assert_eq!(tracking_messages(&sim), [message["watch"].clone()]);
     sim.aws.end_job(Status::Succeeded);
     assert_eq!(sim.outcomes(&message).await, ["SUCCEEDED"]);
     assert_eq!(sim.outcomes(&message).await, [""; 0], "it is announced");
-    // Also where jobs are tracked no more.
+    // Also where jobs are no longer tracked.
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     assert_eq!(sim.outcomes(&message).await, [""; 0]);
-    assert_eq!(watches(&sim).len(), 1);
+    assert_eq!(tracking_messages(&sim).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -675,7 +678,7 @@ async fn without_the_setting_no_job_is_tracked() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&change("a", -10)).await;
     assert!(sim.aws.messages("waiting").is_empty());
-    // Without a bus there is nobody to tell, but the ledger learns of it.
+    // Without a bus the end is not published, but the ledger records it.
     let settings = [TRACK, ("EVENT_BUS_NAME", "")];
     let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
     sim.outcomes(&change("a", -10)).await;
@@ -734,7 +737,7 @@ async fn a_burst_between_a_start_and_its_announcement_announces_and_tracks_it_on
             .filter(|outcome| *outcome == "STARTED")
             .count()
     };
-    assert_eq!((started(&sim), watches(&sim).len()), (1, 1));
+    assert_eq!((started(&sim), tracking_messages(&sim).len()), (1, 1));
     sim.aws.end_job(Status::Succeeded);
     round(&mut sim).await;
     assert_eq!(started(&sim), 1);
@@ -754,11 +757,11 @@ async fn an_announced_start_is_not_announced_again_where_there_is_no_queue() {
     let announced = sim.announced();
     let started = announced.iter().filter(|outcome| *outcome == "STARTED");
     assert_eq!(started.count(), 1);
-    // The queue works again: whoever comes next has the job tracked.
+    // The queue works again: the next request has the job tracked.
     sim.aws.repair(Operation::SendMessage);
     sim.outcomes(&change("next", -10)).await;
     sim.outcomes(&change("after", -10)).await;
-    assert_eq!(watches(&sim).len(), 1);
+    assert_eq!(tracking_messages(&sim).len(), 1);
     assert_eq!(sim.announced().len(), 23, "{:?}", sim.announced());
 }
 

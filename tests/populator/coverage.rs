@@ -35,7 +35,7 @@ async fn a_repeat_is_covered_by_its_own_job_however_late_it_comes() {
         assert_eq!(sim.details().last(), Some(&repeat));
     }
     assert_eq!(sim.aws.jobs().len(), 1);
-    // One name for the one outcome, however often it is published.
+    // One outcome has one id, however often it is published.
     let names: std::collections::BTreeSet<String> = sim
         .details()
         .iter()
@@ -70,7 +70,7 @@ async fn a_started_job_costs_two_reads_and_three_writes_and_a_covered_request_on
         json!({ "idMappingTableArn": { "S": table_arn(T1) } })
     );
 
-    // Without a bus nothing is to be announced, nor to be recorded about it.
+    // Without a bus nothing is announced, and no announcement is recorded.
     let aws = FakeAws::in_process();
     let mut sim = Simulator::with(aws, Slot::Unlimited, &[("EVENT_BUS_NAME", "")]).await;
     sim.outcomes(&change("a", -10)).await;
@@ -167,7 +167,7 @@ async fn a_start_that_could_not_be_announced_is_announced_by_the_repeat() {
     assert_eq!(sim.details(), [repeat]);
     assert_eq!(sim.outcomes(&event).await, ["COVERED"]);
     assert_eq!(sim.aws.jobs().len(), 1);
-    // What was tried in vain had the same name.
+    // The attempts that failed had the same id.
     let tried = sim.aws.calls_of(Operation::PutEvents);
     let name = |call: &fake_aws::Call| {
         let detail = call.body["Entries"][0]["Detail"]
@@ -185,7 +185,7 @@ async fn a_request_that_finds_an_unannounced_start_announces_it_first() {
     let refused = Fault::FailEntries("MalformedDetail".to_owned());
     sim.aws.fail_next(Operation::PutEvents, refused);
     sim.failure(&change("a", -10)).await;
-    // Its starter may be about to announce it.
+    // The environment that started it may be about to announce it.
     assert_eq!(sim.outcomes(&change("b", -10)).await, ["COVERED"]);
     assert_eq!(sim.announced(), ["COVERED"]);
     sim.aws.state().events.clear();
@@ -270,7 +270,7 @@ async fn without_its_ledger_nothing_is_started() {
             assert_eq!(sim.aws.jobs().len(), 0);
             assert_eq!(sim.announced(), [""; 0]);
 
-            // In a batch the message stays, and nothing else.
+            // In a batch the message stays, and no other one.
             sim.aws.send("waiting", &change("a", -10).to_string());
             assert!(sim.poll(0).await);
             assert_eq!(sim.aws.messages("waiting").len(), 1);
@@ -422,7 +422,7 @@ async fn a_ledger_in_memory_lasts_as_long_as_its_environment() {
 async fn the_ledger_works_on_a_database_that_speaks_dynamodb() {
     let aws = FakeAws::in_process_with_database().unwrap();
     let mut sim = Simulator::with(aws, Slot::Conflict, &[]).await;
-    // Names as hard as they come.
+    // Idempotency keys with unusual characters.
     let name = "ü \"\\\u{1}".repeat(500);
     let mut request = request_for(T1);
     request["requestId"] = json!(name);
@@ -441,10 +441,10 @@ async fn the_ledger_works_on_a_database_that_speaks_dynamodb() {
     assert_eq!(sim.aws.jobs().len(), 2);
 }
 
-/// The stand-in for DynamoDB that the search of `proof.rs` uses answers as the database does.
+/// The stand-in for DynamoDB that the fault search uses answers as the database does.
 #[tokio::test(start_paused = true)]
 async fn both_stand_ins_for_dynamodb_answer_alike() {
-    let mut told = Vec::new();
+    let mut outcomes = Vec::new();
     for aws in [
         FakeAws::in_process(),
         FakeAws::in_process_with_database().unwrap(),
@@ -472,9 +472,9 @@ async fn both_stand_ins_for_dynamodb_answer_alike() {
             );
             ledger.then(|| format!("{:?} {:?}", call.operation, call.status))
         }));
-        told.push(all);
+        outcomes.push(all);
     }
-    assert_eq!(told[0], told[1]);
+    assert_eq!(outcomes[0], outcomes[1]);
 }
 
 #[tokio::test(start_paused = true)]

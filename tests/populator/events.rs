@@ -235,7 +235,7 @@ async fn each_refusal_calls_and_publishes_nothing() {
     }
 }
 
-/// Takes out of an event what differs from run to run, when it has the right form.
+/// Masks the members of an event that differ from run to run and have the right form.
 fn masked(mut event: Value) -> Value {
     let rfc_3339 = |text: &str| OffsetDateTime::parse(text, &Rfc3339).is_ok();
     for place in [

@@ -1,4 +1,4 @@
-//! Whose turn the account's one job slot is: no table, and no job type of a table, waits for ever.
+//! Fair use of the account's one job slot: no table, and no job type of a table, waits for ever.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ async fn many_tables_get_the_slot_one_after_another() {
         }
         sim.pass(Duration::from_secs(30 * 60));
         sim.aws.end_job(Status::Succeeded);
-        // Whoever comes first finds it free.
+        // The first request finds the slot free.
         sim.deliver(0, &event(&format!("{round}-greedy"), &table(4), &sim))
             .await;
         while sim.poll(0).await {}
@@ -161,7 +161,7 @@ async fn a_request_waits_for_an_older_one_without_a_call() {
     assert!(said.contains(&ahead), "{said}");
     let now = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(now, calls);
-    // A later change of the table whose turn it is takes the turn, and its job serves both.
+    // A later change of the table whose turn it is takes the turn. Its job serves both.
     assert_eq!(sim.outcomes(&event("newer", T1, &sim)).await, ["STARTED"]);
     assert_eq!(waiters(&sim).len(), 1, "the other table's");
     sim.pass(VISIBILITY);
@@ -192,7 +192,7 @@ async fn a_deleted_request_delays_others_for_at_most_two_retry_intervals() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.deliver(0, &event("gone", T1, &sim)).await;
-    // It is received three times, which tells the retry interval; then somebody deletes its message.
+    // It is received three times, which shows the retry interval. Then its message is deleted.
     for _ in 0..3 {
         while sim.poll(0).await {}
         sim.pass(VISIBILITY);
@@ -211,11 +211,7 @@ async fn a_deleted_request_delays_others_for_at_most_two_retry_intervals() {
     );
     sim.pass(VISIBILITY + Duration::from_secs(2));
     assert_eq!(sim.outcomes(&event("b", T2, &sim)).await, ["STARTED"]);
-    assert_eq!(
-        waiters(&sim),
-        [],
-        "whoever is gone is forgotten, and whoever is served"
-    );
+    assert_eq!(waiters(&sim), [], "deleted and served waiters are removed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +230,7 @@ async fn a_rejected_request_delays_no_other() {
     assert_eq!(sim.outcomes(&event("good", T2, &sim)).await, ["STARTED"]);
 }
 
-/// A table whose own state refuses every job is the first in line, and the messages never come in one batch.
+/// A table whose own state refuses every job waits longest, and the messages never come in one batch.
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_not_ready_delays_no_other_where_each_message_comes_alone() {
     let mut sim = Simulator::new(Slot::Conflict).await;
@@ -259,7 +255,7 @@ async fn a_table_that_is_not_ready_delays_no_other_where_each_message_comes_alon
         "the first one's invocation tries the next one too"
     );
     assert_eq!(sim.announced()[2..], ["STARTED", "COVERED"]);
-    // From then on nobody lets it pass.
+    // From then on no request waits for it.
     sim.aws.end_job(Status::Succeeded);
     assert_eq!(sim.outcomes(&event("later", T3, &sim)).await, ["STARTED"]);
 }
@@ -271,7 +267,7 @@ fn refusing() -> Table {
     }
 }
 
-/// Hands the oldest message of the waiting queue over in a batch of its own.
+/// Delivers the oldest message of the waiting queue in a batch of its own.
 async fn poll_one(sim: &mut Simulator) {
     let batch = sim.aws.receive("waiting", 1).unwrap();
     sim.invoked += 1;
@@ -282,7 +278,7 @@ async fn poll_one(sim: &mut Simulator) {
     sim.aws.received("waiting", &batch, Some(&answer));
 }
 
-/// Chance says which table is tried next: never the one that was refused, though it has more requests.
+/// The table that is tried next is random, but never the one that was refused, though it has more requests.
 #[tokio::test(start_paused = true)]
 async fn the_table_that_is_tried_next_is_one_that_was_not_refused() {
     for invoked in 0..8 {

@@ -1,9 +1,9 @@
-//! The promises, under every single fault and every two: an exhaustive search over deliveries,
-//! faults, ends of jobs and rounds of the waiting line, on the function itself.
+//! The exhaustive fault search: every order of deliveries, ends of jobs and polls of the waiting queue,
+//! with every single fault (or every two) at every call, on the function itself.
 //!
-//! A node is all that the world remembers; an edge is a delivery, a round, or the end of a job, with
-//! up to two faults at any of its calls. Nodes that differ only in random names and in moments that
-//! nothing compares are one.
+//! A node is the whole state of the services. An edge is a delivery, a round, or the end of a job, with
+//! up to two faults at any of its calls. Nodes that differ only in random ids, and in times that nothing
+//! compares, are one.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ use crate::invariants;
 use crate::invariants::{Allowed, Change, Seen};
 use crate::simulator::{BEGIN, Delivery, Simulator, VISIBILITY};
 
-/// The two pieces of news: the second happens after the first one's job may have started.
+/// The two changes. The second happens after the first one's job may have started.
 fn changes(second_table: &str) -> [Change; 2] {
     [
         Change::new("change-a", T1, BEGIN - time::Duration::seconds(10)),
@@ -83,7 +83,7 @@ struct Node {
     state: State,
     repeats: Vec<Delivery>,
     now: OffsetDateTime,
-    /// How often each piece of news has still to be delivered.
+    /// How often each change has still to be delivered.
     deliveries: [u8; 2],
     ends: u8,
     rounds: u8,
@@ -136,7 +136,7 @@ impl Search {
                 self.sim.deliver(0, &change.event).await;
             }
             Act::EndJob => {
-                // That it failed is known only where jobs are tracked.
+                // Only where jobs are tracked does the function learn that one failed.
                 let status = match self.track {
                     true => Status::Failed,
                     false => Status::Succeeded,
@@ -147,8 +147,8 @@ impl Search {
         }
     }
 
-    /// Where jobs show late, the permission to look is there: without it a call is given up before its
-    /// job shows, as the README says.
+    /// Where jobs show late, reads of jobs are not refused: a call would be abandoned before its job
+    /// shows, as the README says.
     fn faults(&self, operation: Operation) -> Vec<Fault> {
         let mut faults = faults(operation);
         let reads_jobs = matches!(
@@ -169,8 +169,8 @@ impl Search {
         self.sim.poll(0).await;
     }
 
-    /// The nodes that an act leads to, with every combination of the faults that are left.
-    async fn follow(&mut self, node: &Node, act: Act) -> Vec<Node> {
+    /// The nodes that an act leads to, with every combination of the remaining faults.
+    async fn successors(&mut self, node: &Node, act: Act) -> Vec<Node> {
         let mut after = node.clone();
         match act {
             Act::Deliver(which) => after.deliveries[which] -= 1,
@@ -199,13 +199,13 @@ impl Search {
                 )
                 .unwrap();
             }
-            let left = node.faults - plan.len() as u8;
-            self.assert_promises(&after, &path);
+            let remaining = node.faults - plan.len() as u8;
+            self.assert_invariants(&after, &path);
             found.push(Node {
-                faults: left,
+                faults: remaining,
                 ..self.node(&after, path)
             });
-            if left > 0 {
+            if remaining > 0 {
                 for (number, call) in calls.iter().enumerate().skip(from) {
                     for fault in self.faults(call.operation.unwrap()) {
                         let mut plan = plan.clone();
@@ -218,8 +218,8 @@ impl Search {
         found
     }
 
-    /// Whatever was accepted is somewhere, before anything is delivered again.
-    fn assert_promises(&self, after: &Node, path: &str) {
+    /// Checks that every accepted change is kept, before anything is delivered again.
+    fn assert_invariants(&self, after: &Node, path: &str) {
         let changes = self.changes.iter().zip(after.deliveries);
         let accepted = changes.filter(|(_, deliveries)| *deliveries < 2);
         let accepted: Vec<Change> = accepted.map(|(change, _)| change.clone()).collect();
@@ -229,7 +229,7 @@ impl Search {
     }
 
     /// Faults end and the slot frees: everything is done in a bounded number of rounds, and every
-    /// promise was kept.
+    /// invariant holds.
     async fn drain(&mut self, node: &Node) {
         self.restore(node);
         self.sim.aws.fail_by(|_, _| None);
@@ -239,7 +239,7 @@ impl Search {
             self.round().await;
             rounds += 1;
             assert!(rounds < 12, "no end after {rounds} rounds:{}", node.path);
-            // What follows from here was seen before.
+            // The search was in this state before.
             let key = self.key(&self.node(node, String::new()));
             if !self.drained.insert((key, rounds)) {
                 return;
@@ -260,18 +260,18 @@ impl Search {
         );
     }
 
-    /// A node without what makes no difference.
+    /// The key of a node: its state without differences that do not matter.
     fn key(&self, node: &Node) -> u64 {
         let mut names = BTreeMap::new();
         let mut name = |text: &str| {
             let count = names.len();
             *names.entry(text.to_owned()).or_insert(count)
         };
-        // What the function compares a moment with: the changes; and the present, by its age: seconds decide
-        // whether clocks differ, a minute whether a job shows, five minutes and an hour whether a call is
-        // given up, half an hour whether somebody still waits. Time passes here by seconds in an act and by
-        // a quarter of an hour between rounds, so ages lie within two minutes of a multiple of that: below
-        // two minutes its tens of seconds decide what an age will be compared to, beyond them its minutes.
+        // The function compares a time with the times of the changes, and with the present by its age: seconds
+        // decide whether clocks differ, a minute whether a job shows, five minutes and an hour whether a call is
+        // abandoned, half an hour whether a waiter is still live. Time passes here by seconds in an act and by a
+        // quarter of an hour between rounds, so ages are within two minutes of a multiple of that: below two
+        // minutes the tens of seconds decide the result of a comparison, above them the minutes.
         let moment = |moment: OffsetDateTime| {
             let second = time::Duration::seconds(1);
             let after = self
@@ -342,7 +342,7 @@ impl Search {
     }
 }
 
-/// A JSON value with random names numbered and moments as what they are compared with.
+/// A JSON value in which random ids are numbered, and times are replaced by the results of their comparisons.
 fn canonical(
     value: &Value,
     name: &mut impl FnMut(&str) -> usize,
@@ -380,7 +380,7 @@ fn canonical(
     }
 }
 
-/// Where and how is searched.
+/// The parameters of a search.
 struct Start {
     second_table: &'static str,
     slot: Slot,
@@ -388,9 +388,9 @@ struct Start {
     shown_after: time::Duration,
     /// Whether jobs are tracked to their end.
     track: bool,
-    /// How many faults a story may have.
+    /// How many faults a path may have.
     faults: u8,
-    /// Which piece of news is delivered first; none: either.
+    /// Which change is delivered first; none: either.
     first: Option<usize>,
 }
 
@@ -453,7 +453,7 @@ async fn search(start: Start) {
             acts.push(Act::Round);
         }
         for act in acts {
-            for next in search.follow(&node, act).await {
+            for next in search.successors(&node, act).await {
                 let key = search.key(&next);
                 if search.seen.insert(key) {
                     open.push_back(next);
@@ -472,7 +472,7 @@ async fn search(start: Start) {
     );
 }
 
-/// The faults of one story. With two the search on two tables takes some minutes: `FAULT_SEARCH_FAULTS=2`.
+/// The faults of one path. With two, the search on two tables takes some minutes: `FAULT_SEARCH_FAULTS=2`.
 fn budget(default: u8) -> u8 {
     let faults = std::env::var("FAULT_SEARCH_FAULTS").ok();
     faults
@@ -480,7 +480,7 @@ fn budget(default: u8) -> u8 {
         .unwrap_or(default)
 }
 
-// One table in two parts. By its name the longest of all begins first, and the others run beside it.
+// One table in two parts. By its name the longest test begins first, and the others run beside it.
 #[tokio::test(start_paused = true)]
 async fn one_table_with_the_earlier_change_first() {
     search(Start {
@@ -494,8 +494,7 @@ async fn one_table_with_the_earlier_change_first() {
     .await;
 }
 
-/// A second job is accepted: the service does not make up for one call too many. And what ran shows
-/// late.
+/// A second job is accepted, so the service does not hide a call too many. And jobs show late.
 #[tokio::test(start_paused = true)]
 async fn one_table_with_the_later_change_first() {
     search(Start {

@@ -107,7 +107,7 @@ impl Function {
     pub fn lines(&self) -> Vec<Value> {
         let line = |line: &str| {
             let value: Value =
-                serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
             for name in ["timestamp", "level", "message"] {
                 assert!(value[name].is_string(), "{line}");
             }

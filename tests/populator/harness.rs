@@ -43,8 +43,8 @@ pub struct Harness {
     pub aws: FakeAws,
     populator: Populator,
     pub function_arn: String,
-    /// How long before the function's time-out an invocation arrives.
-    pub left: time::Duration,
+    /// The time from an invocation's arrival to the function's timeout.
+    pub remaining: time::Duration,
 }
 
 impl Harness {
@@ -66,7 +66,7 @@ impl Harness {
             populator: populator.await.unwrap(),
             aws: environment.aws,
             function_arn: FUNCTION_ARN.to_owned(),
-            left: time::Duration::seconds(60),
+            remaining: time::Duration::seconds(60),
         }
     }
 
@@ -74,7 +74,7 @@ impl Harness {
         let request_id = "11111111-0000-4000-8000-00000000cafe";
         let invocation = Invocation {
             function_arn: self.function_arn.clone(),
-            ..in_process::invocation(request_id, OffsetDateTime::now_utc() + self.left)
+            ..in_process::invocation(request_id, OffsetDateTime::now_utc() + self.remaining)
         };
         let response = self
             .populator

@@ -7,7 +7,7 @@ use crate::function::Function;
 use crate::harness::{T1, event_file, request_for, table_arn};
 use crate::simulation::Random;
 
-/// What an answer tells of the jobs that were started for it; a batch's tells nothing.
+/// The number of jobs that an answer reports as started. A batch's answer reports none.
 fn started(answered: &Answered) -> usize {
     match answered {
         Answered::Response(value) => value["outcomes"]
@@ -123,7 +123,7 @@ async fn ten_thousand_payloads_are_answered_and_a_refused_one_makes_no_call() {
                 "payload {number} of seed {SEED:#x}: {answered:?}"
             );
         }
-        // What is no JSON document from its first byte to its last is refused, whatever it holds.
+        // A payload that is not one JSON document from its first byte to its last is refused.
         if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
             assert!(
                 matches!(answered, Answered::Error { .. }),

@@ -42,7 +42,7 @@ async fn metrics_are_in_the_log_at_every_level() {
         assert_eq!(names, ["JobsStarted", "PopulateLatency", "ColdStart"]);
         assert_eq!(measured(&lines[1]), [("JobsStarted".to_owned(), json!(1))]);
         assert_eq!(lines[1]["idMappingTableIdentifier"], T1);
-        // A second invocation is no cold start.
+        // A second invocation is not a cold start.
         let refusal = Fault::Refuse(Exception::not_found());
         function
             .aws
@@ -79,7 +79,7 @@ async fn each_metric_is_measured_where_it_happens() {
             .collect()
     };
     let poll = async || drop(function.poll().await.unwrap());
-    // A start that cannot be published.
+    // A start that is not published.
     aws.fail_next(
         Operation::PutEvents,
         Fault::FailEntries("MalformedDetail".to_owned()),
@@ -94,7 +94,7 @@ async fn each_metric_is_measured_where_it_happens() {
             "ColdStart"
         ]
     );
-    // Its repeat announces it, and another one is covered.
+    // Its retry announces it, and the next one is covered.
     let before = function.metrics().len();
     response(function.invoke(requested.to_string()).await);
     assert_eq!(function.metrics().len(), before, "no job was started");

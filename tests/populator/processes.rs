@@ -1,4 +1,4 @@
-//! The built binary with ledger and waiting line: two copies at once, a long line, a kill between a
+//! The built binary with ledger and waiting queue: two copies at once, a long queue, a kill between a
 //! call and its answer, connections that a server closed.
 
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ async fn environment(slot: Slot) -> Environment {
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Polls until nothing waits any more.
+/// Polls until the waiting queue is empty.
 async fn drain(function: &Function) {
     let began = Instant::now();
     while !function.aws.messages("waiting").is_empty() {
@@ -68,12 +68,12 @@ async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
     };
     tokio::join!(deliver(&one), deliver(&other));
     assert_eq!(aws.jobs().len(), 1);
-    // Whoever came while the job was being started waits, and then is covered.
+    // Requests that came while the job was being started wait, and then are covered.
     drain(&one).await;
     assert_eq!(aws.jobs().len(), 1);
     assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
-    // Each of the hundred has its end. Whoever meets a start that is not announced yet announces it
-    // too, under the same name.
+    // Each of the hundred has an outcome. A request that finds a start that is not announced yet announces it
+    // too, with the same id.
     let ended = |outcome: &str, member: &str| {
         let events = aws.events();
         let details = events.iter().map(|event| &event["detail"]);
@@ -138,7 +138,7 @@ async fn a_queue_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table(
     assert_eq!(
         aws.events().len(),
         0,
-        "the line was told of when it was joined"
+        "no WAITING is published for a request that already waits"
     );
     // One job after another, and each table has one.
     let began = Instant::now();
@@ -182,7 +182,7 @@ async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_
     killed.process.kill().unwrap(); // SIGKILL
     assert_eq!(invocation.await.unwrap(), None);
 
-    // Lambda delivers it again to another environment: the claim is live at first, then settled.
+    // Lambda delivers it again to another environment. The claim is live at first, and then reconciled.
     let next = Function::within(&environment, timeout).await;
     response(next.invoke(event.to_string()).await);
     drain(&next).await;
@@ -200,7 +200,7 @@ async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_
     assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
 }
 
-/// Lambda freezes a function between two invocations, and servers close what lies idle meanwhile.
+/// Lambda freezes a function between two invocations, and servers close idle connections meanwhile.
 #[cfg(unix)]
 #[tokio::test]
 async fn connections_that_were_closed_between_invocations_leave_no_outcome_unknown() {

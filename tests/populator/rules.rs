@@ -297,7 +297,7 @@ fn the_readme_shows_the_files() {
         .skip(1)
         .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
         .collect();
-    // What runs when a table is fresh is no event of ours.
+    // What runs when a table is fresh does not come from this function.
     blocks.retain(|block| block.get("StartAt").is_none());
     assert_eq!(
         blocks,

@@ -1,9 +1,9 @@
-//! The promises under chance: many tables, deliveries and faults, two execution environments
-//! interleaved at their calls, and a conditions with whatever AWS leaves open.
+//! Random scenarios: many tables, deliveries and faults, two execution environments interleaved at
+//! their calls, and services that behave in any way that AWS's documentation allows.
 //!
-//! A run is made of its seed alone. What breaks a promise is printed with its seed, made as short as
-//! it can be; `SIMULATION_SEED` replays it, `SIMULATION_RUNS` runs more (300). The promises are asked for after
-//! each step, and nothing is delivered again for their sake.
+//! A run depends on its seed only. A violation is printed with its seed and with the shortest scenario
+//! that causes it. `SIMULATION_SEED` replays a seed, and `SIMULATION_RUNS` sets the number of runs (300). The
+//! invariants are checked after each step. Nothing is delivered again before a check.
 
 mod run;
 mod scenario;
@@ -12,7 +12,7 @@ use self::run::run;
 pub use self::scenario::Random;
 use self::scenario::{Conditions, Scenario, scenario};
 
-/// The same, without what can be left out.
+/// The shortest scenario that still breaks an invariant.
 async fn shortest(mut scenario: Scenario) -> Scenario {
     loop {
         let mut shorter = None;
@@ -29,7 +29,7 @@ async fn shortest(mut scenario: Scenario) -> Scenario {
     }
 }
 
-/// The same with one thing less.
+/// The scenarios that lack one step, one fault or one condition of this one.
 fn shorter_ones(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
     let without_a_step = (0..scenario.steps.len()).map(|index| {
         let mut shorter = scenario.clone();
@@ -109,7 +109,7 @@ async fn the_invariants_hold_in_random_scenarios() {
     println!("{runs} runs with {steps} steps, {calls} calls and {injected} faults");
 }
 
-/// What is broken in the shortest scenario that breaks anything, and how.
+/// The violations of the shortest scenario that has any, with its steps and its history.
 async fn explained(scenario: Scenario) -> String {
     let scenario = shortest(scenario).await;
     let ran = run(&scenario).await;

@@ -1,5 +1,5 @@
-//! The function and its services without a socket, in a time that the test moves: real SDK clients,
-//! execution environments, Lambda's repeats, the poller of the waiting line.
+//! The function and its services without a socket, in a time that the test controls: real SDK clients,
+//! execution environments, Lambda's retries, the poller of the waiting queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,9 +18,9 @@ use tokio::time::Instant;
 
 use crate::in_process;
 
-/// The function's time-out.
+/// The function's timeout.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
-/// The waiting queue's visibility time-out.
+/// The waiting queue's visibility timeout.
 pub const VISIBILITY: Duration = Duration::from_secs(15 * 60);
 
 /// How an invocation ended.
@@ -28,7 +28,7 @@ pub const VISIBILITY: Duration = Duration::from_secs(15 * 60);
 pub enum Ended {
     Response(Value),
     Failed(Error),
-    /// The process went away, on order or at the time-out.
+    /// The process ended, by a fault or at the timeout.
     Crashed,
 }
 
@@ -41,7 +41,7 @@ pub struct Delivery {
     pub tries: u32,
 }
 
-/// A virtual time, which passes while something is waited for. The runtime must be paused.
+/// A virtual time, which passes while a task waits for a timer. The runtime must be paused.
 #[derive(Clone, Debug)]
 pub struct Time(Arc<Mutex<(Instant, OffsetDateTime)>>);
 
@@ -51,7 +51,7 @@ impl Time {
         Self(Arc::new(Mutex::new((Instant::now(), BEGIN))))
     }
 
-    /// In whole steps of two milliseconds: timers end at any moment within one.
+    /// In steps of two milliseconds, because a timer may end at any time within one.
     pub fn now(&self) -> OffsetDateTime {
         let (instant, moment) = *self.0.lock().unwrap();
         let elapsed = instant.elapsed().as_millis() as u64;
@@ -67,8 +67,7 @@ impl Time {
     }
 }
 
-/// Everything is at one moment of a virtual time, which passes while something is waited for. The
-/// runtime must be paused.
+/// The function and its services in a virtual time. The runtime must be paused.
 #[derive(Clone)]
 pub struct Simulator {
     pub aws: FakeAws,
@@ -78,7 +77,7 @@ pub struct Simulator {
     /// How far each environment's clock is ahead.
     ahead: [time::Duration; ENVIRONMENTS],
     retry: RetryConfig,
-    /// Lambda's queue of asynchronous invocations that failed and will be repeated.
+    /// Lambda's queue of asynchronous invocations that failed and will be retried.
     pub repeats: Vec<Delivery>,
     /// How many invocations there were: Lambda's request ids.
     pub invoked: usize,
@@ -90,12 +89,12 @@ pub struct Simulator {
 pub const BEGIN: OffsetDateTime = time::macros::datetime!(2026-11-23 02:00 UTC);
 
 impl Simulator {
-    /// With ledger, waiting line, dead-letter queue and event bus.
+    /// With ledger, waiting queue, dead-letter queue and event bus.
     pub async fn new(slot: Slot) -> Self {
         Self::with(FakeAws::in_process(), slot, &[]).await
     }
 
-    /// With these services, and settings besides; empty ones are unset.
+    /// With these services and further settings. An empty setting is unset.
     pub async fn with(aws: FakeAws, slot: Slot, variables: &[(&str, &str)]) -> Self {
         Self::of(aws, slot, [variables; ENVIRONMENTS]).await
     }
@@ -122,7 +121,7 @@ impl Simulator {
             environments: std::array::from_fn(environment),
             time,
             ahead: [time::Duration::ZERO; ENVIRONMENTS],
-            // Without the pause before a second try, which is a matter of chance.
+            // Without the pause before a second try, which is random.
             retry: RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1)),
             repeats: Vec::new(),
             invoked: 0,
@@ -133,7 +132,7 @@ impl Simulator {
         sim
     }
 
-    /// Execution environments that have done nothing yet.
+    /// Starts new execution environments.
     pub async fn renew_environments(&mut self) {
         self.populators.clear();
         for environment in 0..ENVIRONMENTS {
@@ -142,14 +141,14 @@ impl Simulator {
         }
     }
 
-    /// The same for one of them.
+    /// Starts one new execution environment.
     pub async fn renew_environment(&mut self, environment: usize) {
         self.populators[environment] = self.environment(environment).await;
     }
 
     async fn environment(&self, environment: usize) -> Populator {
-        // The SDK counts retries for all clients of a process together that are for one service and
-        // Region, and allows only so many. What one test does must not depend on what others did.
+        // The SDK limits the retries of all clients in a process for one service and Region together. A test
+        // must not depend on the retries of others.
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
         let settings = in_process::settings(&self.environments[environment]).unwrap();
@@ -170,8 +169,8 @@ impl Simulator {
         self.renew_environments().await;
     }
 
-    /// The SDK pauses between two tries, as in production: a second each time. (It draws a part of the
-    /// initial pause, of which the greatest pause leaves always as much.)
+    /// The SDK pauses between two tries, as in production: a second each time. (It takes a random part of the
+    /// initial pause, and the maximum limits each of them to the same second.)
     pub async fn pause_between_tries(&mut self) {
         self.retry = RetryConfig::standard()
             .with_initial_backoff(Duration::from_secs(1_000_000))
@@ -192,12 +191,12 @@ impl Simulator {
         self.aws.now()
     }
 
-    /// Time passes, and nothing happens.
+    /// Lets time pass in which nothing happens.
     pub fn pass(&self, duration: Duration) {
         self.time.pass(duration);
     }
 
-    /// It is this moment.
+    /// Sets the time.
     pub fn set_now(&self, moment: OffsetDateTime) {
         self.time.set(moment);
     }
@@ -261,8 +260,7 @@ impl Simulator {
         }
     }
 
-    /// An asynchronous invocation: what fails is repeated twice, then goes to the failure
-    /// destination.
+    /// An asynchronous invocation. A failed one is retried twice, then goes to the failure destination.
     pub async fn deliver(&mut self, environment: usize, payload: &Value) {
         let delivery = self.delivery(payload);
         self.carry_out(environment, delivery).await;
@@ -278,7 +276,7 @@ impl Simulator {
         }
     }
 
-    /// Lambda repeats what failed.
+    /// Lambda retries the invocations that failed.
     pub async fn repeat(&mut self, environment: usize) {
         for delivery in std::mem::take(&mut self.repeats) {
             self.carry_out(environment, delivery).await;
@@ -306,7 +304,7 @@ impl Simulator {
             .send("dead", &failure_record(&delivery).to_string());
     }
 
-    /// Lambda's poller hands a batch of the waiting line over. False: no message was visible.
+    /// Lambda's poller delivers a batch of the waiting queue. Returns whether a message was visible.
     pub async fn poll(&mut self, environment: usize) -> bool {
         let request_id = format!("request-{}", self.invoked + 1);
         let invoke = async |batch: &Value| match self.invoke(environment, &request_id, batch).await

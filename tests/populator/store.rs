@@ -1,5 +1,5 @@
-//! The ledger's store, through the real client: each transition on an item that somebody else changed since it was
-//! read.
+//! The ledger's store, through the real client: each transition on an item that another writer changed since it
+//! was read.
 
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ fn transitions() -> Vec<Transition> {
     ]
 }
 
-/// An item with a claim of ours and a job of others, read before somebody recorded one more job in it.
+/// An item with a claim of ours and another writer's job, read before that writer recorded one more job in it.
 async fn stale(ledger: &Ledger) -> Item {
     let arn = table_arn(T1);
     let mut item = ledger.read(&arn, WITHIN).await.unwrap();
@@ -246,7 +246,7 @@ async fn a_waiter_is_added_to_those_that_were_added_meanwhile() {
         }
         let stored = ledger.read_waiters(WITHIN).await.unwrap();
         assert_eq!(stored.record.live(BEGIN).count(), 2);
-        // The item of the slot is none of a table.
+        // The item of the slot does not belong to a table.
         let other = ledger.read("slot-of-nobody", WITHIN).await.unwrap();
         assert_eq!(other.record, Record::default());
     }
@@ -268,7 +268,7 @@ async fn a_ledger_in_memory_evicts_the_item_that_was_written_longest_ago() {
     write(0).await;
     write(1_000).await;
     for number in 0..=1_000 {
-        let forgotten = read(number).await.record == Record::default();
-        assert_eq!(forgotten, number == 1, "{number}");
+        let evicted = read(number).await.record == Record::default();
+        assert_eq!(evicted, number == 1, "{number}");
     }
 }

@@ -96,7 +96,7 @@ async fn outcomes_are_in_the_order_of_the_targets() {
 #[tokio::test]
 async fn no_target_is_begun_without_time_to_finish_it() {
     let mut harness = Harness::new().await;
-    harness.left = time::Duration::milliseconds(1_900);
+    harness.remaining = time::Duration::milliseconds(1_900);
     let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "OutOfTime");
     assert!(
@@ -109,7 +109,7 @@ async fn no_target_is_begun_without_time_to_finish_it() {
     assert_eq!(harness.aws.call_count(), 0);
 
     // The first takes its time, and leaves too little for the second.
-    harness.left = time::Duration::milliseconds(3_000);
+    harness.remaining = time::Duration::milliseconds(3_000);
     harness.aws.fail_next(
         PopulateIdMappingTable,
         Fault::Slow(Duration::from_millis(1_200)),
@@ -129,7 +129,7 @@ fn an_invocations_deadline_is_lambdas_in_milliseconds() {
     let mut context = lambda_runtime::Context::default();
     for (milliseconds, expected) in [
         (1_795_399_200_123, datetime!(2026-11-23 02:00:00.123 UTC)),
-        // Nonsense is the beginning of all, and so no deadline.
+        // The beginning of the epoch is impossible, and so ignored.
         (u64::MAX, time::OffsetDateTime::UNIX_EPOCH),
     ] {
         context.deadline = milliseconds;
@@ -140,9 +140,9 @@ fn an_invocations_deadline_is_lambdas_in_milliseconds() {
 #[tokio::test]
 async fn an_impossible_deadline_is_ignored() {
     let mut harness = Harness::new().await;
-    harness.left = time::Duration::days(-2_000);
+    harness.remaining = time::Duration::days(-2_000);
     assert_eq!(harness.outcomes(&request_for(T1)).await.len(), 1);
-    harness.left = time::Duration::milliseconds(-50);
+    harness.remaining = time::Duration::milliseconds(-50);
     assert_eq!(harness.failure(&request_for(T1)).await.0, "OutOfTime");
 }
 

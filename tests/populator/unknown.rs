@@ -1,5 +1,4 @@
-//! What is done when a call's outcome is unknown: the job is looked for, and nothing is repeated
-//! blindly.
+//! Calls whose outcome is unknown: their job is looked up before another call is made.
 
 use std::time::Duration;
 
@@ -203,7 +202,7 @@ async fn without_permission_to_look_up_jobs_the_request_waits_and_names_the_perm
 
 #[tokio::test(start_paused = true)]
 async fn only_a_job_that_can_be_the_calls_own_reconciles_it() {
-    // Somebody else's, started at Entity Resolution itself.
+    // A job that was started at Entity Resolution by hand.
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
@@ -384,7 +383,7 @@ async fn one_lost_answer_costs_one_call_for_any_number_of_requests() {
             }
         }
 
-        // By a duplicate of the bus, by Lambda's repeat, by two requested_types of one payload.
+        // By a duplicate of the bus, by Lambda's retry, by two requested types of one payload.
         let mut sim = Simulator::new(slot).await;
         sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
@@ -428,7 +427,7 @@ async fn while_reads_fail_a_call_is_not_abandoned_for_an_hour() {
         assert!(sim.poll(0).await);
         assert_eq!(calls(&sim), 1);
     }
-    // Then news that is missed would cost more than a job.
+    // Then a missed change would cost more than a job.
     sim.pass(VISIBILITY);
     assert!(sim.poll(0).await);
     assert_eq!((calls(&sim), sim.aws.jobs().len()), (2, 2));
@@ -454,7 +453,7 @@ async fn a_job_that_shows_after_its_call_was_abandoned_is_still_recorded() {
     let mut sim = unknown().await;
     sim.pass(VISIBILITY);
     assert!(sim.poll(0).await);
-    assert_eq!(calls(&sim), 2, "it was given up, and the slot is busy");
+    assert_eq!(calls(&sim), 2, "it was abandoned, and the slot is busy");
     sim.aws.hide_jobs(0);
     sim.pass(VISIBILITY);
     assert!(sim.poll(0).await);
@@ -472,7 +471,7 @@ async fn a_job_that_shows_late_is_found_though_the_next_calls_answer_was_lost_to
     ] {
         let mut sim = unknown().await;
         sim.pass(VISIBILITY);
-        // It is given up. The slot is busy with its job, and the next answer is lost too.
+        // It is abandoned. The slot is busy with its job, and the next answer is lost too.
         sim.aws
             .fail_next(Operation::PopulateIdMappingTable, second.clone());
         sim.poll(0).await;
@@ -550,7 +549,7 @@ async fn a_job_is_found_though_entity_resolutions_clock_is_behind() {
 async fn a_known_job_is_recognized_where_entity_resolution_uses_clean_rooms_id() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws.state().same_ids = true;
-    // By their starts alone, the second one would be nearer to the first one's call.
+    // By their starts only, the second one would be nearer to the first one's call.
     sim.aws.state().entity_resolution_ahead = time::Duration::seconds(-1);
     assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
     sim.pass(Duration::from_secs(1));
@@ -602,7 +601,7 @@ async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_no
     assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 3));
 }
 
-/// Tables with one workflow, whose jobs stand in one list.
+/// Tables with one workflow, whose jobs are in one list.
 async fn with_one_workflow(slot: Slot, settings: &[(&str, &str)]) -> Simulator {
     let sim = Simulator::with(FakeAws::in_process(), slot, settings).await;
     sim.aws.state().shared_workflow = true;
@@ -638,7 +637,7 @@ async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(sim.outcomes(&other("b")).await, ["WAITING OutcomeUnknown"]);
-    // Where that cannot be looked at, nothing is taken either.
+    // Where the other table's item cannot be read, no job is taken either.
     sim.pass(VISIBILITY);
     assert!(sim.poll(0).await);
     assert_eq!(sim.announced().last().unwrap(), "STARTED");
@@ -720,7 +719,7 @@ async fn another_tables_older_start_or_lost_call_is_not_mistaken_for_a_call() {
         sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
         assert_eq!(sim.outcomes(&change("a", 500)).await, ["STARTED"]);
-        // The other table's workflow is nobody's concern.
+        // The other table's workflow does not matter.
         let read = sim.aws.calls_of(Operation::GetIdMappingTable).len();
         assert_eq!(read, 1, "lost: {other_is_lost}");
     }
@@ -757,7 +756,7 @@ async fn a_lost_call_whose_job_failed_ran_and_is_not_taken_for_a_later_job() {
     assert!(sim.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
     sim.pass(Duration::from_secs(200));
     sim.repeat(0).await;
-    assert_eq!(sim.announced(), ["WAITING SlotBusy"], "it is started anew");
+    assert_eq!(sim.announced(), ["WAITING SlotBusy"], "it is started again");
     sim.aws.end_job(Status::Succeeded);
     assert!(sim.poll(0).await);
     assert_eq!(sim.announced().last().unwrap(), "STARTED");
@@ -860,7 +859,7 @@ async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
         sim.details()[0]["entityResolutionJobId"],
         sim.aws.jobs()[1].entity_resolution_id
     );
-    // It is known now: the next lost call started none.
+    // Its job is known now, so the next lost call is not taken for it.
     sim.pass(Duration::from_secs(60));
     sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
@@ -869,7 +868,7 @@ async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
         ["WAITING OutcomeUnknown"]
     );
 
-    // Also under a name of its own.
+    // Also with an id of its own.
     let mut sim = Simulator::new(Slot::Queue).await;
     sim.aws.start_foreign_job(T1);
     sim.pass(Duration::from_secs(20));

@@ -1,4 +1,4 @@
-//! The waiting line: who waits, for how long, and what becomes of it.
+//! The waiting queue: which requests wait, for how long, and with which outcome.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn calls(sim: &Simulator) -> usize {
     sim.aws.calls_of(Operation::PopulateIdMappingTable).len()
 }
 
-/// A sim whose slot is taken by a job of a table that nobody asks for.
+/// A simulator whose slot is taken by the job of a table that no request names.
 async fn busy(slot: Slot) -> Simulator {
     let mut sim = Simulator::new(slot).await;
     sim.outcomes(&request_for(&table(99))).await;
@@ -44,7 +44,7 @@ async fn a_request_for_a_busy_slot_waits_and_is_announced_once() {
         let mut body = event_file("waiting-message.json");
         body["waitingSince"] = json!("2026-11-23T02:00:00.000Z");
         assert_eq!(bodies(&sim, "waiting"), [body]);
-        // The queue's own delay is the operator's.
+        // The delay is a setting of the queue.
         let sent = &sim.aws.calls_of(Operation::SendMessage)[0];
         assert_eq!(sent.body.get("DelaySeconds"), None);
         for _ in 0..3 {
@@ -146,7 +146,7 @@ async fn a_waiting_queue_costs_two_calls_a_batch_and_then_one_job_a_table() {
 #[tokio::test(start_paused = true)]
 async fn the_longest_wait_goes_first_or_a_wider_type_that_covers_it() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
-    // Whatever time a request claims.
+    // For any time that a request claims.
     for (table, job_type, claimed) in [
         (T2, "DELETE_ONLY", "2026-11-23T01:59:30Z"),
         (T1, "INCREMENTAL", "2026-11-23T01:00:00Z"),
@@ -209,7 +209,7 @@ async fn a_request_that_waited_too_long_is_rejected_and_dead_lettered_and_may_wa
     );
     assert_eq!(bodies(&sim, "dead")[0]["waitingSince"], Value::Null);
 
-    // Moved back, it waits anew, and then runs.
+    // After a redrive it waits again, and then runs.
     sim.aws.move_messages("dead", "waiting");
     assert!(sim.poll(0).await);
     let waits = bodies(&sim, "waiting");
@@ -257,7 +257,7 @@ async fn a_waiting_request_that_is_refused_is_announced_and_dead_lettered() {
         T1
     );
 
-    // Without its announcement, or without its place, the message stays.
+    // If the rejection is not published, or the dead letter is not sent, the message stays.
     for operation in [Operation::PutEvents, Operation::SendMessage] {
         let mut sim = busy(Slot::Conflict).await;
         sim.outcomes(&request_for(T1)).await;
@@ -340,7 +340,7 @@ async fn a_redriven_failure_record_runs_under_its_own_key() {
     sim.aws.move_messages("dead", "waiting");
     assert!(sim.poll(0).await);
     assert_eq!(sim.announced(), ["STARTED"]);
-    // Lambda repeats the event that failed: it is the same request.
+    // Lambda retries the event that failed: it is the same request.
     sim.repeats.push(crate::simulator::Delivery {
         request_id: "request-1".to_owned(),
         payload: request_for(T1),
@@ -388,7 +388,7 @@ async fn a_burst_that_settles_is_one_job() {
     assert_eq!(calls(&sim), 0);
     let delay = &sim.aws.calls_of(Operation::SendMessage)[0].body["DelaySeconds"];
     assert_eq!(*delay, 300);
-    // The last came five minutes after the first: whenever the line is looked at, one job.
+    // The last came five minutes after the first. The waiting queue starts one job, whenever it is polled.
     sim.pass(Duration::from_secs(10));
     while !sim.aws.messages("waiting").is_empty() {
         sim.poll(0).await;
@@ -460,7 +460,7 @@ async fn a_wait_that_cannot_be_announced_is_only_logged() {
 #[tokio::test(start_paused = true)]
 async fn a_target_without_time_waits() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
-    // Two seconds for one, and 150 ms for each, itself among them, that may have to be put in line.
+    // Two seconds for one, and 150 ms for each, itself included, that may have to be enqueued.
     sim.timeout = Duration::from_millis(2_350);
     let tables: Vec<String> = (1..=4).map(table).collect();
     let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
@@ -471,7 +471,7 @@ async fn a_target_without_time_waits() {
     sim.timeout = Duration::from_secs(60);
     assert!(sim.poll(0).await);
     assert_eq!(sim.aws.jobs().len(), 4);
-    // So much and no less.
+    // Exactly this time is needed.
     for (milliseconds, outcome) in [(2_150, "STARTED"), (2_148, "WAITING OutOfTime")] {
         let mut sim = Simulator::new(Slot::Unlimited).await;
         sim.timeout = Duration::from_millis(milliseconds);
@@ -479,7 +479,7 @@ async fn a_target_without_time_waits() {
     }
 }
 
-/// Calls and look-ups that are never answered do not take the time in which the rest is put in line.
+/// Calls and look-ups that are never answered do not take the time in which the others are enqueued.
 #[tokio::test(start_paused = true)]
 async fn time_to_enqueue_is_kept_when_calls_are_never_answered() {
     for count in [1, 5, 100] {
@@ -524,7 +524,7 @@ async fn tables_that_are_busy_themselves_delay_no_other_for_long() {
     }
 }
 
-/// So many tables whose own state refuses every job have waited longer than one whose state does not.
+/// Several tables whose own state refuses every job have waited longer than one whose state does not.
 async fn busy_by_themselves(bad: usize) {
     let mut sim = Simulator::new(Slot::Unlimited).await;
     let first = Change::new("first", T3, sim.now()).event;
@@ -548,7 +548,7 @@ async fn busy_by_themselves(bad: usize) {
     }
     let mut rounds = 0;
     while sim.aws.messages("waiting").len() == bad + 1 {
-        // Who is called first is the one with the oldest news, whose state refuses every job.
+        // The table with the oldest change is called first, and its state refuses every job.
         sim.pass(VISIBILITY);
         let before = calls(&sim);
         assert!(sim.poll(0).await);
@@ -556,7 +556,7 @@ async fn busy_by_themselves(bad: usize) {
             assert_eq!(calls(&sim) - before, 2);
         }
         rounds += 1;
-        assert!(rounds < 20, "the last table is not asked");
+        assert!(rounds < 20, "the last table is not called");
     }
     assert_eq!(sim.aws.jobs()[0].table, table(bad));
 }
@@ -584,13 +584,13 @@ async fn what_still_fails_after_max_wait_goes_to_the_dead_letter_queue() {
             if waits {
                 sim.outcomes(&request_for(T1)).await;
             } else {
-                // As somebody sent it, and so without the moment since when it waits.
+                // As it was sent, without the time since which it waits.
                 sim.aws.send("waiting", &request_for(T1).to_string());
                 sim.aws.end_job(Status::Succeeded);
             }
             let refused = Fault::Refuse(Exception::access_denied());
             sim.aws.fail_always(operation, refused);
-            // What cannot be told is told later, as long as SQS keeps it.
+            // A rejection that cannot be announced is announced later, as long as SQS keeps the message.
             let hours = if operation == Operation::GetItem {
                 72
             } else {
@@ -610,7 +610,7 @@ async fn what_still_fails_after_max_wait_goes_to_the_dead_letter_queue() {
                 "WaitedTooLong"
             };
             assert_eq!(error_type, Some(expected));
-            // Moved back when that works again, it is done.
+            // Redriven when that works again, it is done.
             sim.aws.repair(operation);
             sim.aws.end_job(Status::Succeeded);
             sim.aws.move_messages("dead", "waiting");
@@ -723,18 +723,18 @@ async fn no_target_of_a_message_is_enqueued_twice() {
         sim.poll(0).await;
         sim.pass(VISIBILITY);
     }
-    // Each stands in line once, and is told to wait once at most.
+    // Each is in the queue once, and its WAITING is published at most once.
     assert_eq!(sim.aws.messages("waiting").len(), 2);
-    let mut told: Vec<String> = sim
+    let mut announced: Vec<String> = sim
         .details()
         .iter()
         .filter(|detail| detail["outcome"] == "WAITING")
         .map(|detail| detail["eventId"].to_string())
         .collect();
-    let all = told.len();
-    told.sort();
-    told.dedup();
-    assert_eq!(told.len(), all);
+    let all = announced.len();
+    announced.sort();
+    announced.dedup();
+    assert_eq!(announced.len(), all);
 }
 
 #[tokio::test(start_paused = true)]
@@ -807,7 +807,7 @@ async fn a_hundred_tables_never_run_into_the_timeout() {
             sim.aws
                 .fail_always(operation, Fault::Slow(Duration::from_millis(10)));
         }
-        // A response: the process did not end at the time-out.
+        // A response: the process did not end at the timeout.
         let outcomes = sim.outcomes(&request_for_all(&tables)).await;
         assert_eq!(outcomes.len(), 100);
         let started = outcomes
@@ -825,7 +825,7 @@ async fn a_hundred_tables_never_run_into_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_message_of_the_largest_size_goes_to_the_dead_letter_queue() {
-    // Beside the largest body there is room for the error's type, and a part of its message.
+    // With the largest body there is room for the error's type, and a part of its message.
     for (spare, attributes) in [
         (0, &[][..]),
         (40, &["errorType"]),
@@ -909,7 +909,7 @@ async fn messages_of_many_targets_become_one_for_each_target_where_there_is_time
     assert_eq!(sim.aws.messages("waiting").len(), 1_000);
 }
 
-/// So many messages of a hundred targets each wait for six rounds, with this time-out and this pace (ms) of
+/// Several messages of a hundred targets each wait for six rounds, with this timeout and this pace (ms) of
 /// messages and events.
 async fn many_targets(timeout: u64, messages: usize, pace: u64) -> Simulator {
     let mut sim = busy(Slot::QuotaExceeded).await;
@@ -954,7 +954,7 @@ fn call_takes(sim: &Simulator, milliseconds: u64) {
     sim.aws.fail_always(Operation::PopulateIdMappingTable, slow);
 }
 
-/// What is kept to queue the targets of a message is a third of the time at most, and less with each that is
+/// At most a third of the time is reserved to enqueue the targets of a message, and less with each that is
 /// done.
 #[tokio::test(start_paused = true)]
 async fn a_message_of_many_targets_starts_jobs_in_the_time_that_is_not_reserved() {
@@ -968,8 +968,8 @@ async fn a_message_of_many_targets_starts_jobs_in_the_time_that_is_not_reserved(
     }
 }
 
-/// Messages that wait already stay without further ado: no time is kept for them, and what they take is not
-/// taken from the time of those that have to be queued.
+/// No time is reserved for messages that already wait, because they stay. Their time is not taken from the
+/// requests that have to be enqueued.
 #[tokio::test(start_paused = true)]
 async fn requests_that_already_wait_leave_time_to_enqueue_the_others() {
     let mut sim = busy(Slot::QuotaExceeded).await;
@@ -980,7 +980,7 @@ async fn requests_that_already_wait_leave_time_to_enqueue_the_others() {
     send_for_many(&sim, 60);
     sim.aws.set_slot(Slot::Unlimited);
     sim.timeout = Duration::from_secs(30);
-    // Nine seconds are kept for sixty targets, and two must be left for a call: there is time for eight.
+    // Nine seconds are reserved for sixty targets, and two must remain for a call: there is time for eight.
     call_takes(&sim, 2_450);
     let before = calls(&sim);
     assert!(sim.poll(0).await);
@@ -1019,7 +1019,7 @@ async fn a_service_that_throttles_is_not_called_again_in_the_invocation() {
     // Two requests, with three tries each.
     assert_eq!(calls(&sim), 6);
 
-    // One that works in between begins the count anew.
+    // A call that works in between resets the count.
     let mut sim = Simulator::new(Slot::Unlimited).await;
     sim.aws.fail_by({
         let count = std::sync::atomic::AtomicUsize::new(0);

@@ -37,7 +37,7 @@ pub struct LambdaRuntimeApi {
     polled: Arc<Notify>,
     /// The ARN with which the function is invoked.
     pub function_arn: String,
-    /// The function's time-out.
+    /// The function's timeout.
     pub timeout: Duration,
 }
 
@@ -104,8 +104,8 @@ impl LambdaRuntimeApi {
         self.polled.notified().await;
     }
 
-    /// Invokes the function and waits for its answer; none: the time-out passed, or the function's
-    /// process went away.
+    /// Invokes the function and waits for its answer. Returns `None` if the timeout passed or the function's
+    /// process ended.
     pub async fn invoke(&self, request_id: &str, payload: impl Into<Bytes>) -> Option<Answered> {
         let (sender, receiver) = oneshot::channel();
         self.waiting
@@ -161,7 +161,7 @@ async fn answer(
         .remove(request_id)
     {
         Some(sender) => {
-            // Whoever invoked may have given up.
+            // The invoker may no longer wait.
             let _ = sender.send(answered);
             Answer::Reply(Reply {
                 status: 202,

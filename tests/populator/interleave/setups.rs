@@ -1,4 +1,4 @@
-//! The worlds in which two invocations begin.
+//! The set-ups in which two invocations begin.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ pub enum Way {
     /// The process died in its call, which had started a job.
     Expired,
     /// The process died before its call.
-    ExpiredInVain,
+    ExpiredBeforeCall,
     /// A call's answer was lost six minutes ago, and no job shows.
-    GivenUp,
+    AnswerLost,
     /// The same, and the process of the next call died in it.
-    LeftSecond,
+    SecondCallCrashed,
     /// A start could not be announced.
     Unannounced,
     /// A tracked job has failed.
@@ -58,10 +58,10 @@ impl Way {
             Self::Waiting | Self::Failed | Self::Succeeded => {
                 vec![[Poll, Poll], [Poll, Deliver(0)], [Poll, Deliver(1)]]
             }
-            Self::Expired | Self::ExpiredInVain | Self::Unannounced => {
+            Self::Expired | Self::ExpiredBeforeCall | Self::Unannounced => {
                 vec![[Deliver(0), Deliver(0)], [Deliver(0), Deliver(1)]]
             }
-            Self::GivenUp | Self::LeftSecond => vec![
+            Self::AnswerLost | Self::SecondCallCrashed => vec![
                 [Poll, Poll],
                 [Poll, Deliver(0)],
                 [Poll, Deliver(1)],
@@ -71,7 +71,7 @@ impl Way {
     }
 }
 
-/// A world in which it has happened.
+/// The state after it.
 pub struct Begun {
     pub sim: Simulator,
     track: bool,
@@ -100,8 +100,8 @@ impl Begun {
         let fail = |operation, fault| sim.aws.fail_next(operation, fault);
         match way {
             Way::Expired => fail(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash),
-            Way::ExpiredInVain => fail(Operation::PopulateIdMappingTable, Fault::Crash),
-            Way::GivenUp | Way::LeftSecond => {
+            Way::ExpiredBeforeCall => fail(Operation::PopulateIdMappingTable, Fault::Crash),
+            Way::AnswerLost | Way::SecondCallCrashed => {
                 fail(Operation::PopulateIdMappingTable, Fault::Drop);
             }
             Way::Unannounced => {
@@ -128,11 +128,11 @@ impl Begun {
                     sim.aws.end_job(Status::Succeeded);
                 }
             }
-            Way::Expired | Way::ExpiredInVain => {
+            Way::Expired | Way::ExpiredBeforeCall => {
                 sim.pass(TIMEOUT + Duration::from_secs(2));
             }
-            Way::GivenUp => sim.pass(Duration::from_secs(6 * 60)),
-            Way::LeftSecond => {
+            Way::AnswerLost => sim.pass(Duration::from_secs(6 * 60)),
+            Way::SecondCallCrashed => {
                 sim.pass(VISIBILITY);
                 sim.aws
                     .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
@@ -161,7 +161,7 @@ impl Begun {
         }
     }
 
-    /// Two acts in this world.
+    /// Two acts in this state.
     pub fn setup(&self, acts: &[What; 2], faults: usize) -> Setup {
         let mut state = self.sim.aws.state().clone();
         let mut accepted = self.accepted.clone();

@@ -1,4 +1,4 @@
-//! Runs a scenario, and asks for the promises after each step.
+//! Runs a scenario, and checks the invariants after each step.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::simulator::{Simulator, VISIBILITY};
 /// The most calls of one step: none of its parts has more than ten requests and as many retries.
 const MOST_CALLS: usize = 800;
 
-/// What came of a scenario.
+/// The result of a scenario.
 pub struct Ran {
     pub broken: Vec<String>,
     pub story: String,
@@ -31,7 +31,7 @@ struct Run<'a> {
     changes: Vec<Change>,
     accepted: BTreeSet<usize>,
     history: History,
-    /// The bodies that somebody sent and that are refused.
+    /// The bodies of the invalid messages so far.
     refused: Vec<Value>,
     /// The faults so far.
     fired: Arc<AtomicUsize>,
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
         accepted.map(|which| self.changes[*which].clone()).collect()
     }
 
-    /// What is not as promised between two steps.
+    /// The invariants that do not hold between two steps.
     fn broken(&mut self) -> Vec<String> {
         let seen = Seen::of_simulator(&self.sim);
         let changes = self.accepted_changes();
@@ -174,8 +174,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether nobody can tell from their starts which job is whose: two of one workflow were accepted
-    /// within seconds, or somebody started one by hand.
+    /// Whether two jobs cannot be told apart by their starts: two of one workflow were accepted within
+    /// seconds, or one was started by hand.
     fn are_jobs_alike(&self) -> bool {
         let jobs = self.sim.aws.jobs();
         let shared = self.scenario.conditions.shared_workflow;
@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         alike || self.scenario.has_jobs_by_hand()
     }
 
-    /// Whether a change is not to be delivered again: it would be another one.
+    /// Whether a change must not be delivered again, because it would be another change.
     fn is_over(&self, which: usize) -> bool {
         !self.changes[which].named && self.accepted.contains(&which)
     }
@@ -280,7 +280,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Faults end, and slots free: everything is done in a bounded number of rounds.
+    /// Faults end, and the slot frees: everything is done in a bounded number of rounds.
     async fn finish(&mut self) -> Vec<String> {
         self.sim
             .aws
@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
             }
             rounds += 1;
             if rounds > most {
-                // A job that cannot be told from others is tracked until MAX_WAIT is over.
+                // A job that cannot be told from others is tracked until MAX_WAIT has passed.
                 if self.allowed().unseen_jobs && Seen::of_simulator(&self.sim).only_tracks() {
                     break;
                 }
@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Which call fails how; the others take their time, so that the calls of two environments mix.
+/// The fault of each call. Calls without a fault take a random time, so that those of two environments mix.
 fn plan(
     scenario: &Scenario,
     fired: Arc<AtomicUsize>,
@@ -342,7 +342,7 @@ fn plan(
     }
 }
 
-/// Old jobs that somebody started for a table at Entity Resolution.
+/// Old jobs for a table that were started at Entity Resolution by hand.
 fn many_jobs(sim: &Simulator, table: &str) {
     let now = sim.now();
     sim.set_now(now - time::Duration::days(20));

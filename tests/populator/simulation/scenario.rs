@@ -1,4 +1,4 @@
-//! What happens in a run: made of its seed alone.
+//! A scenario: the changes, the conditions, the steps and the faults that follow from a seed.
 
 use std::collections::BTreeMap;
 
@@ -55,22 +55,22 @@ pub enum Step {
     Round(usize),
     EndJob(Status),
     Pass(u64),
-    /// Somebody moves the dead letters back to the waiting queue.
+    /// An operator redrives the dead letters to the waiting queue.
     Redrive,
-    /// Somebody starts a job for a change's table at Entity Resolution.
+    /// A job for a change's table is started at Entity Resolution by hand.
     ForeignJob(usize),
-    /// Somebody starts a job for a change's table through Clean Rooms.
+    /// A job for a change's table is started through Clean Rooms by hand.
     JobByHand(usize),
-    /// Somebody sends what is refused, of so many bytes, to the waiting queue.
+    /// An invalid message of so many bytes is sent to the waiting queue.
     Refused(usize),
 }
 
-/// What differs from the simplest conditions. Each is tried without when a scenario is made shorter.
+/// What differs from the simplest services and settings. Shortening a scenario tries to remove each.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
     /// Whether a database that speaks all of DynamoDB keeps the ledger.
     pub database: bool,
-    /// Whether Entity Resolution may fail to tell of a job.
+    /// Whether Entity Resolution's reads of jobs may fail.
     pub blind: bool,
     /// After how many seconds it shows a job.
     pub shown_after: i64,
@@ -83,7 +83,7 @@ pub struct Conditions {
     pub shuffled: Option<u64>,
     /// Whether queued jobs have no start.
     pub queued_have_no_start: bool,
-    /// Old jobs of somebody else, more than the pages that were once read.
+    /// Old jobs of another owner, more than fit in the pages that are read.
     pub many_jobs: bool,
     /// Whether all tables have one workflow.
     pub shared_workflow: bool,
@@ -93,7 +93,7 @@ pub struct Conditions {
     pub defaults: [&'static str; 2],
     /// `MAX_WAIT`.
     pub max_wait: &'static str,
-    /// The function's time-out in seconds; zero: two minutes.
+    /// The function's timeout in seconds; zero: two minutes.
     pub timeout: u64,
     /// Whether the SDK pauses between two tries.
     pub backoff: bool,
@@ -112,19 +112,19 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The changes that come with the same payload as this one.
+    /// The changes in the same payload as this one.
     pub fn together(&self, which: usize) -> impl Iterator<Item = usize> {
         let event = &self.changes[which].event;
         let same = |change: &Change| change.event == *event;
         (0..self.changes.len()).filter(move |other| same(&self.changes[*other]))
     }
 
-    /// Whether jobs are tracked by whoever starts them.
+    /// Whether both environments track the jobs that they start.
     pub fn tracks(&self) -> bool {
         self.conditions.track == [true; 2]
     }
 
-    /// Whether somebody starts jobs that nobody can tell from the function's.
+    /// Whether jobs are started by hand that cannot be told from the function's.
     pub fn has_jobs_by_hand(&self) -> bool {
         let by_hand = |step: &Step| matches!(step, Step::JobByHand(_));
         self.steps.iter().any(by_hand)
