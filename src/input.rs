@@ -319,6 +319,7 @@ impl Reader<'_> {
                 trigger: envelope.trigger.clone(),
                 waiting_since: None,
                 sent_at: sent,
+                rejections: 0,
                 retry_interval,
             });
         }

@@ -238,6 +238,18 @@ impl Record {
         self.keys.iter().map(|known| &known.job)
     }
 
+    /// The recent jobs whose end is not announced.
+    pub fn running(&self) -> impl Iterator<Item = &Job> {
+        self.recent().filter(|job| !self.is_ended(job.id.as_str()))
+    }
+
+    /// The ids at Entity Resolution of the jobs whose end is announced.
+    pub fn ended(&self) -> impl Iterator<Item = &str> {
+        self.ended
+            .iter()
+            .map(|ended| ended.entity_resolution_job_id.as_str())
+    }
+
     /// The calls whose outcome is unknown, or not known yet.
     pub fn open_calls(&self) -> impl Iterator<Item = &Call> {
         let claimed = self.claim.iter().map(|claim| &claim.call);

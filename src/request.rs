@@ -36,6 +36,9 @@ pub struct Request {
     /// When its SQS message was sent. `None` if it came in none.
     #[serde(skip)]
     pub sent_at: Option<OffsetDateTime>,
+    /// How often the request was rejected and redriven from the dead-letter queue.
+    #[serde(skip)]
+    pub rejections: u32,
     /// After how long its SQS message is delivered again, as far as its receives tell.
     #[serde(skip)]
     pub retry_interval: Option<Duration>,

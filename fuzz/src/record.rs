@@ -101,7 +101,7 @@ fn check_waiters(waiters: &Waiters) {
         let left = joined.left(request);
         assert!(left.live(NOW).filter(of_it).count() < joined.live(NOW).filter(of_it).count());
         joined.served(&request.target, Some(JobType::Batch));
-        joined.refused_alone(&request.target);
+        joined.refused_alone(&request.target, NOW);
     }
 }
 

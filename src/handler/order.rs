@@ -120,6 +120,7 @@ mod tests {
                 trigger: None,
                 waiting_since: Some(NOW - Duration::seconds(age)),
                 sent_at: None,
+                rejections: 0,
                 retry_interval: None,
             },
         }

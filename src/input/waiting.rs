@@ -65,6 +65,18 @@ impl Reader<'_> {
                 ));
             }
         };
+        let rejections = match member(members, "rejections") {
+            None => 0,
+            Some(rejections) => rejections
+                .as_u64()
+                .and_then(|rejections| u32::try_from(rejections).ok())
+                .ok_or_else(|| {
+                    refused(
+                        path.member("rejections"),
+                        "must be an integer from 0 to 4294967295: leave it out where the request was never rejected",
+                    )
+                })?,
+        };
         let path = path.member("request");
         let Some(Value::Object(request)) = members.get("request") else {
             return Err(refused(
@@ -97,6 +109,7 @@ impl Reader<'_> {
                 request.type_source = TypeSource::DeleteRequest;
             }
             request.key_is_given = key_is_given;
+            request.rejections = rejections;
             if let Some((choice, job)) = watch {
                 return Ok(Content::Track(Box::new(StartedJob {
                     request: request.clone(),

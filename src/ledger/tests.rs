@@ -27,6 +27,7 @@ fn request(name: &str, requested_type: &str, time: OffsetDateTime) -> Request {
         trigger: None,
         waiting_since: None,
         sent_at: None,
+        rejections: 0,
         retry_interval: None,
     }
 }

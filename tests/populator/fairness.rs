@@ -16,6 +16,10 @@ fn jobs_of(lab: &Lab, table: &str, job_type: &str) -> usize {
         .count()
 }
 
+fn all_jobs_of(lab: &Lab, table: &str) -> usize {
+    tables(lab).iter().filter(|other| *other == table).count()
+}
+
 fn tables(lab: &Lab) -> Vec<String> {
     lab.aws.jobs().into_iter().map(|job| job.table).collect()
 }
@@ -426,4 +430,113 @@ async fn without_a_waiting_queue_nobody_waits_and_nobody_is_let_pass() {
     assert_eq!(lab.failure(&event("b", T2, &lab)).await.0, "SlotBusy");
     assert!(!lab.aws.state().items.contains_key("slot"));
     assert_eq!(lab.aws.calls_of(Operation::GetItem).len(), 2);
+}
+
+/// The first call of the batch finds the slot busy, and the job ends before the second table is asked.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_ends_between_two_calls_of_a_batch_starves_no_table() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.deliver(0, &event("quiet", T1, &lab)).await;
+    lab.pass(Duration::from_secs(5));
+    lab.deliver(0, &event("busy", T2, &lab)).await;
+    lab.pass(Duration::from_secs(60));
+    // The first call of the batch finds the slot busy, and just then the job ends.
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::conflict()),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(all_jobs_of(&lab, T2), 1, "the second call took the slot");
+    let mut ends = 0;
+    while ends < 8 && all_jobs_of(&lab, T1) == 0 {
+        for _ in 0..4 {
+            lab.pass(VISIBILITY);
+            while lab.poll(0).await {}
+        }
+        lab.pass(Duration::from_secs(60));
+        lab.aws.end_job(Status::Succeeded);
+        ends += 1;
+        // The next change comes before any message is visible again.
+        let news = event(&format!("news-{ends}"), T2, &lab);
+        lab.deliver(0, &news).await;
+    }
+    assert!(
+        all_jobs_of(&lab, T1) > 0 && ends <= 4,
+        "after {ends} job ends {T1} had {} jobs",
+        all_jobs_of(&lab, T1)
+    );
+}
+
+/// Of two tables that each event names, the first is never ready itself.
+#[tokio::test(start_paused = true)]
+async fn a_table_beside_one_that_is_not_ready_does_not_take_each_slot() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws.set_table(T1, refusing());
+    let both = |id: &str, lab: &Lab| {
+        let targets = [T1.to_owned(), T2.to_owned()];
+        let time = lab.now() - time::Duration::seconds(2);
+        News::of_tables(id, &targets, "INCREMENTAL", time)
+            .remove(0)
+            .event
+    };
+    lab.deliver(0, &both("first", &lab)).await;
+    lab.pass(Duration::from_secs(20));
+    lab.deliver(0, &event("quiet", T3, &lab)).await;
+    let mut ends = 0;
+    while ends < 8 && all_jobs_of(&lab, T3) == 0 {
+        for _ in 0..4 {
+            lab.pass(VISIBILITY);
+            while lab.poll(0).await {}
+        }
+        lab.pass(Duration::from_secs(60));
+        lab.aws.end_job(Status::Succeeded);
+        ends += 1;
+        let news = both(&format!("news-{ends}"), &lab);
+        lab.deliver(0, &news).await;
+    }
+    assert!(
+        all_jobs_of(&lab, T3) > 0 && ends <= 6,
+        "after {ends} job ends {T3} had {} jobs, {T2} {}",
+        all_jobs_of(&lab, T3),
+        all_jobs_of(&lab, T2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_does_not_let_a_rejected_one_pass_in_the_same_batch() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.deliver(0, &event("rejected", T2, &lab)).await;
+    lab.pass(Duration::from_secs(5));
+    lab.deliver(0, &event("other", T1, &lab)).await;
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(all_jobs_of(&lab, T1), 1, "{:?}", lab.announced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_waits_too_long_for_one_that_was_rejected_in_the_same_batch() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.deliver(0, &event("rejected", T2, &lab)).await;
+    lab.pass(Duration::from_secs(5));
+    lab.deliver(0, &event("other", T1, &lab)).await;
+    for _ in 0..72 * 4 - 1 {
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+    }
+    lab.pass(VISIBILITY + Duration::from_secs(60));
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    while lab.poll(0).await {}
+    assert_eq!(all_jobs_of(&lab, T1), 1, "{:?}", lab.announced());
 }

@@ -36,6 +36,7 @@ fn request(name: &str) -> Request {
         trigger: None,
         waiting_since: None,
         sent_at: None,
+        rejections: 0,
         retry_interval: None,
     }
 }

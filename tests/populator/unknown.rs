@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
 use crate::promises::News;
-use crate::world::{M, T1, T2, event_file, request_for, request_for_all, table_arn};
+use crate::world::{M, T1, T2, T3, event_file, request_for, request_for_all, table_arn};
 
 fn news(id: &str, seconds: i64) -> Value {
     News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
@@ -16,6 +16,15 @@ fn news(id: &str, seconds: i64) -> Value {
 
 fn calls(lab: &Lab) -> usize {
     lab.aws.calls_of(Operation::PopulateIdMappingTable).len()
+}
+
+fn event(id: &str, table: &str, lab: &Lab) -> Value {
+    News::new(id, table, lab.now() - time::Duration::seconds(2)).event
+}
+
+fn jobs_of(lab: &Lab, table: &str) -> usize {
+    let jobs = lab.aws.jobs();
+    jobs.iter().filter(|job| job.table == table).count()
 }
 
 /// A call whose job runs and is not found: it is unknown, and its request waits.
@@ -882,4 +891,71 @@ async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
         lab.outcomes(&news("b", 30)).await,
         ["WAITING OutcomeUnknown"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_job_that_began_late_is_not_taken_for_the_job_of_a_lost_call() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
+    // It was queued for 42 seconds.
+    lab.aws.state().jobs[0].started_at += time::Duration::seconds(42);
+    lab.set_now(BEGIN + time::Duration::seconds(46));
+    let change = BEGIN + time::Duration::seconds(44);
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    let outcomes = lab.outcomes(&News::new("b", T1, change).event).await;
+    assert_eq!(
+        outcomes,
+        ["WAITING OutcomeUnknown"],
+        "the only job began before the change: {:?}",
+        lab.details().last()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_job_that_has_ended_does_not_hide_the_queued_job_of_a_lost_call() {
+    let mut lab = Lab::new(Slot::Unlimited).await;
+    lab.aws.state().queued_have_no_start = true;
+    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
+    lab.aws.state().jobs[0].started_at += time::Duration::seconds(30);
+    lab.pass(Duration::from_secs(10 * 60));
+    lab.aws.end_job(Status::Succeeded);
+    lab.pass(Duration::from_secs(60 * 60));
+    // Another account's jobs are ahead of it in Entity Resolution's queue.
+    lab.aws.start_foreign_job(T3);
+    lab.aws.set_slot(Slot::Queue);
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.outcomes(&event("b", T1, &lab)).await;
+    for _ in 0..3 {
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+    }
+    assert_eq!(jobs_of(&lab, T1), 2, "{:?}", lab.announced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_failure_is_announced_is_not_taken_for_the_job_of_a_lost_call() {
+    let variables: &[(&str, &str)] = &[("TRACK_COMPLETION", "true")];
+    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, variables).await;
+    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
+    lab.pass(Duration::from_secs(1));
+    lab.aws.end_job(Status::Failed);
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.announced(), ["STARTED", "FAILED JobFailed"]);
+    lab.pass(Duration::from_secs(2));
+    // The answer to the next call is lost, and its job shows a little later.
+    lab.aws.state().shown_after = time::Duration::milliseconds(2_500);
+    lab.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    lab.outcomes(&event("b", T1, &lab)).await;
+    lab.pass(Duration::from_secs(10));
+    while lab.poll(0).await {}
+    lab.aws.end_job(Status::Succeeded);
+    for _ in 0..3 {
+        lab.pass(VISIBILITY);
+        while lab.poll(0).await {}
+    }
+    let tries = (jobs_of(&lab, T1), lab.announced());
+    assert_eq!(tries.0, 2, "{tries:?}");
 }

@@ -1,5 +1,6 @@
 //! The waiting line: who waits, for how long, and what becomes of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status, Table};
@@ -11,6 +12,33 @@ use crate::world::{T1, T2, T3, event_file, request_for, request_for_all};
 
 fn table(number: usize) -> String {
     format!("aaaaaaaa-{number:04}-4000-8000-000000000001")
+}
+
+/// The event ids of a table's outcomes of this kind, each once.
+fn event_ids(lab: &Lab, outcome: &str, table: &str) -> BTreeSet<String> {
+    lab.details()
+        .iter()
+        .filter(|detail| {
+            detail["outcome"] == outcome && detail["idMappingTableIdentifier"] == table
+        })
+        .map(|detail| detail["eventId"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn refusing() -> Table {
+    Table {
+        refuses: true,
+        ..Table::default()
+    }
+}
+
+fn event(id: &str, table: &str, lab: &Lab) -> Value {
+    News::new(id, table, lab.now() - time::Duration::seconds(2)).event
+}
+
+fn jobs_of(lab: &Lab, table: &str) -> usize {
+    let jobs = lab.aws.jobs();
+    jobs.iter().filter(|job| job.table == table).count()
 }
 
 fn bodies(lab: &Lab, queue: &str) -> Vec<Value> {
@@ -91,8 +119,7 @@ async fn five_tables_in_one_event_become_five_jobs_one_after_another() {
             assert_eq!(lab.aws.jobs().len(), done);
         }
         assert!(lab.aws.messages("waiting").is_empty());
-        let populated: std::collections::BTreeSet<String> =
-            lab.aws.jobs().into_iter().map(|job| job.table).collect();
+        let populated: BTreeSet<String> = lab.aws.jobs().into_iter().map(|job| job.table).collect();
         assert_eq!(populated.len(), 5);
     }
 }
@@ -1070,4 +1097,102 @@ async fn a_call_that_ends_between_two_throttled_tries_has_started_no_job() {
         ["WAITING ServiceUnavailable"]
     );
     assert_eq!(calls(&lab), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_request_is_not_started_in_the_same_invocation() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.deliver(0, &event("rejected", T2, &lab)).await;
+    lab.pass(Duration::from_secs(5));
+    lab.deliver(0, &event("other", T1, &lab)).await;
+    lab.aws.end_job(Status::Succeeded);
+    // It is refused while the other table's job is taken.
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::conflict()),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(jobs_of(&lab, T1), 1);
+    lab.pass(Duration::from_secs(60));
+    lab.deliver(0, &event("next", T1, &lab)).await;
+    lab.aws.end_job(Status::Succeeded);
+    lab.aws.set_table(T1, refusing());
+    lab.pass(VISIBILITY);
+    lab.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    assert!(lab.poll(0).await);
+    assert_eq!(lab.aws.messages("dead").len(), 1);
+    let announced = lab.announced();
+    assert_eq!(jobs_of(&lab, T2), 0, "{announced:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_that_was_delivered_twice_is_rejected_under_one_event_id() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.outcomes(&request_for(T3)).await;
+    let news = event("a", T1, &lab);
+    lab.deliver(0, &news).await;
+    lab.pass(Duration::from_secs(5));
+    lab.deliver(0, &news).await;
+    lab.pass(Duration::from_secs(73 * 60 * 60));
+    assert!(lab.poll(0).await);
+    let ids = event_ids(&lab, "REJECTED", T1);
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_request_beside_one_that_waits_is_rejected_under_one_event_id() {
+    for dead_letter_queue in [true, false] {
+        let unset: &[(&str, &str)] = &[("DEAD_LETTER_QUEUE_URL", "")];
+        let variables = if dead_letter_queue { &[] } else { unset };
+        let mut lab = Lab::with(FakeAws::in_process(), Slot::QuotaExceeded, variables).await;
+        lab.outcomes(&request_for(T3)).await;
+        let targets: Vec<Value> = [T1, T2].iter().map(|table| request_for(table)).collect();
+        let body = json!({ "targets": targets, "requestId": "both" });
+        lab.aws.send("waiting", &body.to_string());
+        lab.pass(Duration::from_secs(1));
+        let refused = Fault::Refuse(Exception::access_denied());
+        lab.aws
+            .fail_next(Operation::PopulateIdMappingTable, refused.clone());
+        if dead_letter_queue {
+            // The first message that is sent is the dead letter.
+            lab.aws.fail_next(
+                Operation::SendMessage,
+                Fault::Refuse(Exception::access_denied()),
+            );
+        }
+        assert!(lab.poll(0).await);
+        lab.aws
+            .fail_always(Operation::PopulateIdMappingTable, refused);
+        for _ in 0..3 {
+            lab.pass(VISIBILITY);
+            while lab.poll(0).await {}
+        }
+        let ids = event_ids(&lab, "REJECTED", T1);
+        assert_eq!(ids.len(), 1, "{dead_letter_queue} {ids:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_not_multiplied_in_the_queue() {
+    let mut lab = Lab::new(Slot::QuotaExceeded).await;
+    lab.outcomes(&request_for(T3)).await;
+    lab.timeout = Duration::from_secs(16);
+    for operation in [Operation::SendMessage, Operation::PutEvents] {
+        let slow = Fault::Slow(Duration::from_millis(90));
+        lab.aws.fail_always(operation, slow);
+    }
+    let table = |number: usize| format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
+    let targets: Vec<Value> = (0..100).map(|number| request_for(&table(number))).collect();
+    let body = json!({ "targets": targets, "requestId": "all" });
+    lab.aws.send("waiting", &body.to_string());
+    for _ in 0..5 {
+        while lab.poll(0).await {}
+        lab.pass(VISIBILITY);
+    }
+    let count = lab.aws.messages("waiting").len();
+    assert!(count <= 101, "{count} messages for 100 requests");
 }

@@ -45,8 +45,10 @@ pub enum Found {
 pub struct KnownJobs {
     /// The table.
     pub target: Target,
-    /// Its jobs.
+    /// Its jobs whose end is not announced.
     pub jobs: Vec<Job>,
+    /// The ids at Entity Resolution of its jobs whose end is announced.
+    pub ended: Vec<String>,
     /// Its calls whose outcome is not known, or not yet.
     pub calls: Vec<Call>,
 }
@@ -194,14 +196,17 @@ impl Workflows {
     ) -> Result<Found, NotFound> {
         let target = &call.request.target;
         let workflow = &self.get_table(target).await?.workflow;
-        let listed = self.list_jobs(workflow).await?;
-        let mut began = candidates(listed, call.called_at, record.recent());
+        let mut listed = self.list_jobs(workflow).await?;
+        // A job whose end is announced is known, even if it failed and is not one of the recent jobs any more.
+        listed.retain(|job| !record.is_ended(&job.id));
+        let mut began = candidates(listed, call.called_at, record.running());
         let mut shared = None;
         if !began.is_empty() {
             let mut others = others().await.map_err(ReadError::unclear)?;
             others.retain(|other| other.target != *target && other.are_near(call));
             for other in &others {
-                if self.table(&other.target, now).await?.value.workflow == *workflow {
+                if self.has_workflow(&other.target, workflow, now).await? {
+                    began.retain(|job| !other.ended.contains(&job.id));
                     began = candidates(began, call.called_at, other.jobs.iter());
                     shared = shared.or(other.has_call_near(call).then_some(&other.target).cloned());
                 }
@@ -226,6 +231,24 @@ impl Workflows {
         ours.retain(|job| *job.status() != JobStatus::Failed);
         let found = only_one(ours)?;
         Ok(Found::Started(JobId::EntityResolutionJobId(found.job_id)))
+    }
+
+    /// Returns whether another table has this workflow. A table that does not exist has none.
+    async fn has_workflow(
+        &self,
+        other: &Target,
+        workflow: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, ReadError> {
+        match self.table(other, now).await {
+            Ok(table) => Ok(table.value.workflow == workflow),
+            Err(error) if error.is_absent => Ok(false),
+            // It tells nothing of the call's own job, which is looked for longer.
+            Err(error) => Err(ReadError {
+                permission: None,
+                ..error
+            }),
+        }
     }
 
     /// Those of these jobs that may be one that was sent with this type, or none.
@@ -269,34 +292,18 @@ pub(super) fn only_one(
     }
 }
 
-/// The jobs that a call of that moment may have started: they began then, or are queued without a start,
-/// and are none of those that are known. Each known job is one of the list: the one that bears its id,
-/// or began about when it was started, or one that is queued.
+/// The jobs that a call of this time may have started: they began then, or are queued without a start, and are not
+/// known. Each known job is one of the list: the one with its id, the likeliest by its start, or a queued one.
 pub(super) fn candidates<'a>(
     mut listed: Vec<Listed>,
     called_at: OffsetDateTime,
     known: impl Iterator<Item = &'a Job>,
 ) -> Vec<Listed> {
-    // The known jobs that may be queued.
+    // How many known jobs may be queued.
     let mut queued = 0;
     for known in known {
-        let (first, last) = moments(known);
         let same = listed.iter().position(|job| bears(&job.id, &known.id));
-        let before = known.started_at <= called_at;
-        let likeliest = || {
-            let near = listed.iter().enumerate().filter_map(|(index, job)| {
-                let began = job
-                    .began
-                    .filter(|began| first <= *began && *began <= last)?;
-                // A job begins between its call and the answer. Where Entity Resolution's clock says
-                // otherwise, jobs begin in the order of their calls.
-                let outside = began < known.started_at || known.answered_at < began;
-                let order = (began - called_at) * if before { 1 } else { -1 };
-                Some((outside, order, index))
-            });
-            near.min().map(|(.., index)| index)
-        };
-        match same.or_else(likeliest) {
+        match same.or_else(|| likeliest(&listed, known, called_at)) {
             Some(index) => {
                 listed.remove(index);
             }
@@ -307,14 +314,42 @@ pub(super) fn candidates<'a>(
     let is_queued = |job: &Listed| {
         job.began.is_none() && matches!(job.status, JobStatus::Queued | JobStatus::Running)
     };
-    // Which of the queued jobs are the known ones, the list does not tell.
-    let unknown = listed.iter().filter(|job| is_queued(job)).count() > queued;
+    // The list does not tell which of the queued jobs are the known ones.
+    let any_unknown = listed.iter().filter(|job| is_queued(job)).count() > queued;
     let (first, last) = window(called_at);
     listed.retain(|job| match job.began {
         Some(began) => first <= began && began <= last,
-        None => unknown && is_queued(job),
+        None => any_unknown && is_queued(job),
     });
     listed
+}
+
+/// The listed job that is most likely a known one, by its start. Returns `None` if it may be queued still.
+fn likeliest(listed: &[Listed], known: &Job, called_at: OffsetDateTime) -> Option<usize> {
+    let (first, last) = moments(known);
+    let longest_queued = known.started_at.saturating_add(LONGEST_QUEUED);
+    let (_, latest) = window(called_at);
+    let may_be_the_calls = |began: OffsetDateTime| (called_at..=latest).contains(&began);
+    let is_before = known.started_at <= called_at;
+    let ranked = listed.iter().enumerate().filter_map(|(index, job)| {
+        let began = job.began.filter(|began| first <= *began)?;
+        let rank = if known.started_at <= began && began <= known.answered_at {
+            // A job begins between its call and the answer.
+            0
+        } else if began <= last {
+            // Unless the clocks differ.
+            1
+        } else if began <= longest_queued && !may_be_the_calls(began) {
+            // Or it was queued. Then it is not one that the call is likelier to have started.
+            2
+        } else {
+            return None;
+        };
+        // Jobs begin in the order of their calls.
+        let order = (began - called_at) * if is_before { 1 } else { -1 };
+        Some((rank, order, index))
+    });
+    ranked.min().map(|(.., index)| index)
 }
 
 /// Whether Entity Resolution's id is this one's: it may be Clean Rooms' without dashes, which AWS does

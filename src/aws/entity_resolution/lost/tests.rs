@@ -57,6 +57,28 @@ fn a_known_job_is_the_one_that_began_about_when_it_was_started() {
 }
 
 #[test]
+fn a_known_job_that_began_late_was_queued() {
+    for (known_from_to, starts, expected) in [
+        ((-60, -59), vec![-3], vec![]),
+        ((-60, -59), vec![-3, 1], vec!["1"]),
+        // The call is likelier to have started it.
+        ((-60, -59), vec![1], vec!["1"]),
+        ((-60, -59), vec![-70, 1], vec!["1"]),
+    ] {
+        let (started, answered) = known_from_to;
+        let starts: Vec<Option<i64>> = starts.into_iter().map(Some).collect();
+        let jobs = listed(&starts);
+        let found = candidates(jobs, CALLED_AT, [known(started, answered)].iter());
+        let ids: Vec<String> = found.into_iter().map(|job| job.id).collect();
+        assert_eq!(ids, expected, "{known_from_to:?} of {starts:?}");
+    }
+    // One that began is not counted as queued still.
+    let jobs = listed(&[Some(-3_000), None]);
+    let found = candidates(jobs, CALLED_AT, [known(-3_600, -3_599)].iter());
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
 fn a_known_job_may_be_a_queued_one_for_a_day() {
     const DAY: i64 = 86_400;
     for (started, queued, left) in [
