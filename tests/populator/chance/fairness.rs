@@ -15,7 +15,7 @@
 //! renews is let pass for so long, a call with an unknown outcome is given up only at the second look, and a
 //! claim that a process left behind expires meanwhile.
 //!
-//! A run is made of its seed alone. `FAIRNESS_SEED` replays one, `FAIRNESS_RUNS` runs more (8).
+//! A run is made of its seed alone. `FAIRNESS_SEED` replays one, `FAIRNESS_RUNS` runs more (6).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -360,7 +360,7 @@ async fn poll_once(lab: &Lab, environment: usize, request_id: &str, most: usize)
 async fn no_table_starves_under_chance() {
     let seeds = match number("FAIRNESS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("FAIRNESS_RUNS").unwrap_or(8),
+        None => 0..number("FAIRNESS_RUNS").unwrap_or(6),
     };
     let runs = seeds.end - seeds.start;
     let (mut ends, mut changes, mut calls) = (0, 0, 0);
