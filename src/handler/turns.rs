@@ -126,7 +126,7 @@ impl Work<'_> {
                 waiters = waiters.joined(&Waiter::new(request, now));
             }
             if let Some(target) = &refused_alone {
-                waiters = waiters.refused_alone(target);
+                waiters = waiters.refused_alone(target, now);
             }
             waiters
         };

@@ -39,10 +39,14 @@ pub struct Waiter {
     /// After how many seconds it is tried again, as far as its receives tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_interval: Option<i64>,
-    /// Whether the service refused this table while it took another one's job: the table itself is not
-    /// ready, and nobody lets it pass.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    refused_alone: bool,
+    /// When the service refused this table and took another one's job: the table itself was not ready. For
+    /// a while nobody lets it pass. Then it has its turn again, because it may be ready by now.
+    #[serde(
+        default,
+        with = "time::serde::timestamp::milliseconds::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    refused_alone_at: Option<OffsetDateTime>,
     /// One of them, to be tried in another one's invocation; none: it is too large to be kept here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
@@ -66,7 +70,7 @@ impl Waiter {
             since: request.waits_since(now),
             seen_at: now,
             retry_interval: request.retry_interval.map(Duration::whole_seconds),
-            refused_alone: false,
+            refused_alone_at: None,
             request: (size <= MAX_REQUEST).then(|| request.clone()),
         }
     }
@@ -91,10 +95,20 @@ impl Waiter {
 
     /// Whether it was tried within two retry intervals.
     fn is_live(&self, now: OffsetDateTime) -> bool {
+        self.is_recent(self.seen_at, now)
+    }
+
+    /// Whether its table was refused alone within two retry intervals.
+    fn is_refused_alone(&self, now: OffsetDateTime) -> bool {
+        self.refused_alone_at
+            .is_some_and(|refused_at| self.is_recent(refused_at, now))
+    }
+
+    fn is_recent(&self, moment: OffsetDateTime, now: OffsetDateTime) -> bool {
         let interval = self.retry_interval.map(Duration::seconds);
         let interval = interval.unwrap_or(DEFAULT_RETRY_INTERVAL);
         let longest = interval.saturating_add(interval);
-        let age = now - self.seen_at;
+        let age = now - moment;
         -CLOCK_DIFFERENCE <= age && age <= longest.saturating_add(CLOCK_DIFFERENCE)
     }
 
@@ -123,7 +137,7 @@ impl Waiters {
             .map(|waiter| waiter.since)
             .fold(request.waits_since(now), OffsetDateTime::min);
         live()
-            .filter(|waiter| !served(waiter) && !waiter.refused_alone)
+            .filter(|waiter| !served(waiter) && !waiter.is_refused_alone(now))
             .filter(|waiter| !was_refused(&waiter.target))
             .find(|waiter| waiter.since < since)
     }
@@ -184,10 +198,11 @@ impl Waiters {
     }
 
     /// Transition: this table was refused while another one's job was taken.
-    pub fn refused_alone(&self, target: &Target) -> Self {
+    pub fn refused_alone(&self, target: &Target, now: OffsetDateTime) -> Self {
         let mut waiters = self.clone();
-        for waiter in &mut waiters.waiting {
-            waiter.refused_alone |= waiter.target == *target;
+        let of_table = |waiter: &&mut Waiter| waiter.target == *target;
+        for waiter in waiters.waiting.iter_mut().filter(of_table) {
+            waiter.refused_alone_at = Some(now);
         }
         waiters
     }

@@ -76,7 +76,9 @@ fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
     let later = request(3, "BATCH", 30);
     let found = waiters.ahead_of(&later, seconds(60), |table| *table == target(1));
     assert_eq!(found.map(Waiter::target), Some(&target(2)));
-    let refused = waiters.refused_alone(&target(1)).refused_alone(&target(2));
+    let refused = waiters
+        .refused_alone(&target(1), seconds(60))
+        .refused_alone(&target(2), seconds(60));
     assert_eq!(refused.ahead_of(&later, seconds(60), NOBODY), None);
 }
 
@@ -181,10 +183,16 @@ fn a_table_that_was_refused_alone_is_passed_over_and_the_others_keep_their_turn(
         &[request(1, "BATCH", 10), request(2, "BATCH", 20)],
         seconds(60),
     );
-    let waiters = waiters.refused_alone(&target(1));
+    let waiters = waiters.refused_alone(&target(1), seconds(60));
     let later = request(3, "BATCH", 30);
     let ahead = waiters.ahead_of(&later, seconds(60), NOBODY);
     assert_eq!(ahead.map(Waiter::target), Some(&target(2)));
+    // Tried and found busy all the time, it has its turn again after two retry intervals.
+    let still = Waiter::new(&request(1, "BATCH", 10), seconds(1_200));
+    let waiters = waiters.joined(&still);
+    let first = |now| waiters.ahead_of(&later, now, NOBODY).map(Waiter::target);
+    assert_eq!(first(seconds(60 + 1_201)), Some(&target(2)));
+    assert_eq!(first(seconds(60 + 1_202)), Some(&target(1)));
 }
 
 /// A message that stays where somebody sent it has no moment since when it waits.
