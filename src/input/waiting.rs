@@ -89,7 +89,8 @@ impl Reader<'_> {
             trigger,
             ..Envelope::default()
         };
-        let mut content = self.requests(Some(request), path, Names::Ours, envelope)?;
+        // A newer version may have added members here too. What is nearly a name of ours was written by hand.
+        let mut content = self.requests(Some(request), path, Names::AlsoOthers, envelope)?;
         if let Content::Requests(requests) = &mut content {
             let [request] = &mut requests[..] else {
                 return Err(refused(

@@ -5,6 +5,7 @@
 //! it can be; `CHANCE_SEED` replays it, `CHANCE_RUNS` runs more (300). The promises are asked for after
 //! each step, and nothing is delivered again for their sake.
 
+mod fairness;
 mod run;
 mod scenario;
 

@@ -540,3 +540,47 @@ async fn no_request_waits_too_long_for_one_that_was_rejected_in_the_same_batch()
     while lab.poll(0).await {}
     assert_eq!(all_jobs_of(&lab, T1), 1, "{:?}", lab.announced());
 }
+
+/// A table was refused alone while another one's job was taken, and a third one has a change every minute.
+async fn refused_alone_beside_a_change_every_minute(is_ready_again: bool) -> Lab {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    lab.aws.set_table(T1, refusing());
+    lab.deliver(0, &event("old", T1, &lab)).await;
+    lab.pass(Duration::from_secs(5));
+    lab.outcomes(&event("next", T2, &lab)).await;
+    lab.pass(VISIBILITY);
+    poll_one_by_one(&mut lab).await;
+    assert_eq!(tables(&lab), [T2], "the first one was refused alone");
+    if is_ready_again {
+        lab.aws.set_table(T1, Table::default());
+    }
+    let begin = lab.now();
+    for minute in 1..160 {
+        lab.set_now(begin + time::Duration::seconds(minute * 60 + 7));
+        if minute % 40 == 0 {
+            lab.aws.end_job(Status::Succeeded);
+        }
+        lab.deliver(0, &event(&format!("news-{minute}"), T3, &lab))
+            .await;
+        while lab.poll(0).await {}
+    }
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_ready_again_gets_the_slot_in_its_turn() {
+    let lab = refused_alone_beside_a_change_every_minute(true).await;
+    let served = tables(&lab);
+    assert!(served[..3].contains(&T1.to_owned()), "{served:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_never_ready_leaves_the_slot_idle_for_one_retry_interval_at_most() {
+    let lab = refused_alone_beside_a_change_every_minute(false).await;
+    let jobs = lab.aws.jobs();
+    assert_eq!(tables(&lab), [T2, T3, T3, T3]);
+    for pair in jobs.windows(2) {
+        let idle = pair[1].started_at - pair[0].ended_at.unwrap();
+        assert!(idle <= VISIBILITY + time::Duration::minutes(1), "{idle}");
+    }
+}

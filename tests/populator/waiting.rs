@@ -350,6 +350,31 @@ async fn a_message_that_is_no_request_is_put_aside_as_it_came() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_of_a_newer_version_is_read() {
+    let mut lab = Lab::new(Slot::Conflict).await;
+    let message = |added: &str| {
+        let mut request = request_for(T1);
+        request["requestId"] = json!("from-newer");
+        request[added] = json!(true);
+        json!({
+            "version": 1, "request": request, "trigger": null, "waitingSince": null, "watch": null,
+            "added": {},
+        })
+    };
+    // What is nearly a member of ours was written by hand.
+    lab.aws.send("waiting", &message("job_type").to_string());
+    lab.aws.send("waiting", &message("added").to_string());
+    assert!(lab.poll(0).await);
+    assert!(lab.aws.messages("waiting").is_empty());
+    assert_eq!(lab.announced(), ["STARTED"]);
+    assert_eq!(lab.details()[0]["requestId"], "from-newer");
+    let dead = lab.aws.messages("dead");
+    assert_eq!(dead.len(), 1);
+    let said = dead[0].attributes["errorMessage"].to_string();
+    assert!(said.contains("write `jobType`"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_record_that_is_moved_back_runs_under_its_own_name() {
     let mut lab = Lab::new(Slot::Conflict).await;
     lab.aws.fail_always(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use fake_aws::{FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
 
+use super::newer::write_anew;
 use super::search::{Act, Setup};
 use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
 use crate::promises::News;
@@ -19,6 +20,12 @@ pub enum Way {
     SharedWorkflow,
     /// Two changes, of two tables: one's job has ended, the other waits.
     Waiting,
+    /// The same, and one environment has another default job type; the changes name none.
+    WaitingOtherDefault,
+    /// The same, and one environment runs a newer version, which has written all that is there.
+    WaitingOtherVersion,
+    /// A tracked job has succeeded, and one environment runs a newer version, as above.
+    SucceededOtherVersion,
     /// The process died in its call, which had started a job.
     Expired,
     /// The process died before its call.
@@ -58,6 +65,9 @@ impl Way {
             Self::Waiting | Self::Failed | Self::Succeeded => {
                 vec![[Poll, Poll], [Poll, Deliver(0)], [Poll, Deliver(1)]]
             }
+            Self::WaitingOtherDefault => vec![[Poll, Deliver(0)], [Deliver(0), Poll]],
+            Self::WaitingOtherVersion => vec![[Poll, Deliver(0)]],
+            Self::SucceededOtherVersion => vec![[Poll, Poll]],
             Self::Expired | Self::ExpiredInVain | Self::Unannounced => {
                 vec![[Deliver(0), Deliver(0)], [Deliver(0), Deliver(1)]]
             }
@@ -75,6 +85,8 @@ impl Way {
 pub struct Begun {
     pub lab: Lab,
     track: bool,
+    /// The environment that runs a newer version.
+    pub newer: Option<usize>,
     changes: Vec<News>,
     accepted: Vec<usize>,
 }
@@ -83,16 +95,28 @@ impl Begun {
     pub async fn new(way: Way, slot: Slot, track: bool) -> Self {
         let tables = [T1, T2].map(table_arn).join(",");
         let shared = way == Way::SharedWorkflow;
-        let settings = [
-            ("TRACK_COMPLETION", if track { "true" } else { "" }),
-            ("ID_MAPPING_TABLE_ARNS", if shared { &tables } else { "" }),
-        ];
-        let mut lab = Lab::with(FakeAws::in_process(), slot, &settings).await;
+        let other_default = way == Way::WaitingOtherDefault;
+        let defaults = match other_default {
+            true => ["INCREMENTAL", "BATCH"],
+            false => ["SERVICE_DEFAULT"; 2],
+        };
+        let [one, other] = defaults.map(|default| {
+            [
+                ("TRACK_COMPLETION", if track { "true" } else { "" }),
+                ("ID_MAPPING_TABLE_ARNS", if shared { &tables } else { "" }),
+                ("DEFAULT_JOB_TYPE", default),
+            ]
+        });
+        let mut lab = Lab::of(FakeAws::in_process(), slot, [&one, &other]).await;
         lab.aws.state().shared_workflow = shared;
         let second = time::Duration::seconds(1);
+        let news = |id, time| match other_default {
+            true => News::by_default(id, T1, defaults, time),
+            false => News::new(id, T1, time),
+        };
         let changes = vec![
-            News::new("news-a", T1, BEGIN - 10 * second),
-            News::new("news-b", T1, BEGIN + 30 * second),
+            news("news-a", BEGIN - 10 * second),
+            news("news-b", BEGIN + 30 * second),
             News::new("news-c", T2, BEGIN - 5 * second),
             News::with_wish("news-d", T1, "BATCH", BEGIN - 8 * second),
             News::new("other", T2, BEGIN - 20 * second),
@@ -110,10 +134,14 @@ impl Begun {
                     Fault::FailEntries("MalformedDetail".to_owned()),
                 );
             }
-            Way::Empty | Way::SharedWorkflow | Way::Waiting | Way::Failed | Way::Succeeded => {}
+            _ => {}
         }
         let mut accepted = Vec::new();
-        if way == Way::Waiting {
+        let waiting = matches!(
+            way,
+            Way::Waiting | Way::WaitingOtherDefault | Way::WaitingOtherVersion
+        );
+        if waiting {
             lab.deliver(0, &changes[4].event).await;
             accepted.push(4);
         }
@@ -123,7 +151,7 @@ impl Begun {
         }
         match way {
             Way::Empty | Way::SharedWorkflow => {}
-            Way::Waiting => {
+            Way::Waiting | Way::WaitingOtherDefault | Way::WaitingOtherVersion => {
                 if slot != Slot::Unlimited {
                     lab.aws.end_job(Status::Succeeded);
                 }
@@ -140,7 +168,7 @@ impl Begun {
                 lab.pass(VISIBILITY);
             }
             Way::Unannounced => lab.pass(Duration::from_secs(60)),
-            Way::Failed | Way::Succeeded => {
+            Way::Failed | Way::Succeeded | Way::SucceededOtherVersion => {
                 lab.pass(Duration::from_secs(60 * 60));
                 lab.aws.end_job(match way {
                     Way::Failed => Status::Failed,
@@ -153,9 +181,15 @@ impl Begun {
             lab.set_now(BEGIN + 32 * second);
         }
         lab.aws.state().calls.clear();
+        let versions = matches!(way, Way::WaitingOtherVersion | Way::SucceededOtherVersion);
+        let newer = versions.then_some(1);
+        if newer.is_some() {
+            write_anew(&mut lab.aws.state());
+        }
         Self {
             lab,
             track,
+            newer,
             changes,
             accepted,
         }

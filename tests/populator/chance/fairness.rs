@@ -1,0 +1,388 @@
+//! No table starves, under chance: tables that keep asking, and two execution environments.
+//!
+//! What is promised of a request that waits in the waiting queue, with k tables that each ask for up to two
+//! job types:
+//!
+//! - a job that serves it starts after at most 2k job ends, counted from when it began to wait: the job that
+//!   ran then, and one for each other pair of table and job type that had waited longer;
+//! - it is told so within one retry interval of that job's start;
+//! - while it waits, the slot is idle for no longer than one retry interval: for as long as it may take until
+//!   the queue hands over the message of the request whose turn it is.
+//!
+//! In some runs calls fail and processes die at first. Then a job end or an idle slot counts only if no call
+//! failed within two retry intervals before. One interval, because a request whose entry in the ledger is
+//! lost is entered again when its message is received next. And another one, because an entry that nobody
+//! renews is let pass for so long, a call with an unknown outcome is given up only at the second look, and a
+//! claim that a process left behind expires meanwhile.
+//!
+//! A run is made of its seed alone. `FAIRNESS_SEED` replays one, `FAIRNESS_RUNS` runs more (6).
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fake_aws::{FakeAws, Fault, Job, Slot, Status};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::number;
+use super::scenario::Random;
+use crate::lab::{BEGIN, Ended, Lab, VISIBILITY};
+use crate::promises::{News, story};
+use crate::proof::faults;
+
+/// How often the queue is polled and changes arrive.
+const TICK: Duration = Duration::from_secs(60);
+
+/// One retry interval, until the next poll has ended.
+const SOON: Duration = VISIBILITY.saturating_add(TICK).saturating_add(TICK);
+
+/// How long after a fault nothing is asked for.
+const QUIET: Duration = SOON.saturating_add(SOON);
+
+/// The changes in the waiting queue, each by its id and table.
+#[derive(Default)]
+struct Line {
+    waits: BTreeMap<(String, String), Wait>,
+}
+
+struct Wait {
+    since: OffsetDateTime,
+    /// How many job ends had counted when it began to wait.
+    ends: usize,
+    /// When the first job that serves it was started.
+    served_at: Option<OffsetDateTime>,
+}
+
+impl Line {
+    /// Between two invocations: these changes are in the waiting queue, and so many job ends have counted.
+    fn look<'a>(
+        &mut self,
+        jobs: &[Job],
+        ends: usize,
+        waiting: impl Iterator<Item = &'a News>,
+        now: OffsetDateTime,
+    ) {
+        let mut before = std::mem::take(&mut self.waits);
+        for change in waiting {
+            let key = (change.id.clone(), change.table.clone());
+            let mut wait = before.remove(&key).unwrap_or(Wait {
+                since: now,
+                ends,
+                served_at: None,
+            });
+            if wait.served_at.is_none() {
+                let job = jobs.iter().find(|job| change.is_covered_by(job));
+                wait.served_at = job.map(|job| job.started_at);
+            }
+            self.waits.insert(key, wait);
+        }
+    }
+
+    /// The changes that no job serves although more job ends than this have counted while they waited.
+    fn passed_over(&self, ends: usize, most: usize) -> Vec<String> {
+        let passed = self.unserved().filter_map(|((id, table), wait)| {
+            let ends = ends - wait.ends;
+            (ends > most)
+                .then(|| format!("{id} of {table} waits for {ends} job ends, more than {most}"))
+        });
+        passed.collect()
+    }
+
+    /// The changes that wait too long beside a slot that is idle since a moment.
+    fn beside_an_idle_slot(&self, idle_since: OffsetDateTime, now: OffsetDateTime) -> Vec<String> {
+        let beside = self.unserved().filter_map(|((id, table), wait)| {
+            let idle = now - idle_since.max(wait.since);
+            (idle > SOON).then(|| format!("the slot is idle for {idle} beside {id} of {table}"))
+        });
+        beside.collect()
+    }
+
+    /// The changes that are in the waiting queue still, long after their job started and the last fault.
+    fn not_told(&self, quiet_since: OffsetDateTime, now: OffsetDateTime) -> Vec<String> {
+        let late = |wait: &Wait| {
+            let served = wait.served_at.map(|served| served.max(quiet_since));
+            served.is_some_and(|served| now - served > SOON)
+        };
+        let waits = self.waits.iter().filter(|(_, wait)| late(wait));
+        waits
+            .map(|((id, table), _)| format!("{id} of {table} is not told of its job"))
+            .collect()
+    }
+
+    fn unserved(&self) -> impl Iterator<Item = (&(String, String), &Wait)> {
+        let waits = self.waits.iter();
+        waits.filter(|(_, wait)| wait.served_at.is_none())
+    }
+}
+
+/// A table, and what is asked for it.
+#[derive(Clone, Debug)]
+struct Asking {
+    table: String,
+    /// It has a change every so many ticks.
+    every: usize,
+    wishes: Vec<&'static str>,
+}
+
+/// Tables that keep asking.
+#[derive(Debug)]
+struct Crowd {
+    slot: Slot,
+    tables: Vec<Asking>,
+    /// The ticks that a job takes.
+    job: usize,
+    /// How many messages an invocation gets at most.
+    batch: usize,
+    /// Whether jobs are tracked.
+    track: bool,
+    /// For how many ticks calls may fail.
+    faults: usize,
+}
+
+impl Crowd {
+    fn new(random: &mut Random) -> Self {
+        let mut tables = Vec::new();
+        for number in 0..2 + random.below(3) {
+            let broad = random.of(&["INCREMENTAL", "INCREMENTAL", "BATCH", "SERVICE_DEFAULT"]);
+            let wishes = match random.below(4) {
+                0 => vec![broad, "DELETE_ONLY"],
+                1 => vec!["INCREMENTAL", "BATCH"],
+                _ => vec![broad],
+            };
+            tables.push(Asking {
+                table: format!("aaaaaaaa-{number:04}-4000-8000-000000000001"),
+                // One of them has a change every minute.
+                every: if number == 0 {
+                    1
+                } else {
+                    random.of(&[1, 3, 9, 20])
+                },
+                wishes,
+            });
+        }
+        let pairs: usize = tables.iter().map(|table| table.wishes.len()).sum();
+        Self {
+            slot: random.of(&[Slot::Conflict, Slot::QuotaExceeded]),
+            // The more jobs there are, the shorter they are, so that the runs cost about the same.
+            job: random.of(&[2, 7, 16, 24]).min(48 / pairs),
+            tables,
+            batch: random.of(&[1, 3, 10]),
+            track: random.once_in(4),
+            faults: random.of(&[0, 0, 30]),
+        }
+    }
+
+    /// The pairs of table and job type that are asked for: no more than two for each table.
+    fn pairs(&self) -> usize {
+        self.tables.iter().map(|table| table.wishes.len()).sum()
+    }
+}
+
+struct Run<'a> {
+    crowd: &'a Crowd,
+    random: Random,
+    lab: Lab,
+    changes: Vec<News>,
+    line: Line,
+    /// When this tick began.
+    tick: OffsetDateTime,
+    /// How many job ends counted.
+    ends: usize,
+    failing: Arc<AtomicBool>,
+    last_fault: Arc<Mutex<OffsetDateTime>>,
+}
+
+impl<'a> Run<'a> {
+    async fn begin(crowd: &'a Crowd, mut random: Random) -> Self {
+        let track = if crowd.track { "true" } else { "" };
+        let settings = [("TRACK_COMPLETION", track)];
+        let lab = Lab::with(FakeAws::in_process(), crowd.slot, &settings).await;
+        let failing = Arc::new(AtomicBool::new(false));
+        let last_fault = Arc::new(Mutex::new(BEGIN - QUIET));
+        let seed = random.next();
+        let (may_fail, fails, time) = (failing.clone(), last_fault.clone(), lab.time());
+        lab.aws.fail_by(move |number, operation| {
+            let mut random = Random::new(seed.wrapping_add(number as u64));
+            if may_fail.load(Ordering::Relaxed) && random.once_in(20) {
+                *fails.lock().unwrap() = time.now();
+                let faults = faults(operation);
+                return faults.get(random.below(faults.len().max(1))).cloned();
+            }
+            // Calls take their time, so that the calls of two environments mix.
+            Some(Fault::Slow(Duration::from_millis(random.below(60) as u64)))
+        });
+        Self {
+            crowd,
+            random,
+            lab,
+            changes: Vec::new(),
+            line: Line::default(),
+            tick: BEGIN,
+            ends: 0,
+            failing,
+            last_fault,
+        }
+    }
+
+    /// Since when faults of before make no difference.
+    fn quiet_since(&self) -> OffsetDateTime {
+        *self.last_fault.lock().unwrap() + QUIET
+    }
+
+    /// A minute: a job may end, tables change, and the queue is polled.
+    async fn tick(&mut self, number: usize) {
+        self.tick += TICK;
+        self.lab.set_now(self.tick.max(self.lab.now()));
+        let may_fail = number < self.crowd.faults;
+        self.failing.store(may_fail, Ordering::Relaxed);
+        let job = TICK * self.crowd.job as u32;
+        let jobs = self.lab.aws.jobs();
+        let running = jobs.iter().find(|job| job.ended_at.is_none());
+        if running.is_some_and(|running| self.lab.now() - running.started_at >= job) {
+            self.lab.aws.end_job(Status::Succeeded);
+            self.ends += usize::from(self.lab.now() > self.quiet_since());
+        }
+        self.lab.repeat(self.random.below(2)).await;
+        let mut due: Vec<News> = Vec::new();
+        for asking in &self.crowd.tables {
+            if !number.is_multiple_of(asking.every) {
+                continue;
+            }
+            let wish = self.random.of(&asking.wishes);
+            let age = time::Duration::seconds(self.random.below(4) as i64);
+            let time = (self.lab.now() - age).replace_nanosecond(0).unwrap();
+            let id = format!("news-{}", self.changes.len() + due.len());
+            due.push(News::with_wish(&id, &asking.table, wish, time));
+        }
+        for index in (1..due.len()).rev() {
+            due.swap(index, self.random.below(index + 1));
+        }
+        self.changes.extend(due.iter().cloned());
+        if self.random.once_in(2) {
+            self.poll_all().await;
+        }
+        let mut due = due.iter();
+        while let Some(change) = due.next() {
+            match self.random.below(4) {
+                0 => self.deliver_both(change, due.next()).await,
+                1 => self.deliver_and_poll(change).await,
+                _ => {
+                    let environment = self.random.below(2);
+                    self.lab.deliver(environment, &change.event).await;
+                }
+            }
+        }
+        self.poll_all().await;
+    }
+
+    async fn deliver_both(&mut self, one: &News, other: Option<&News>) {
+        let Some(other) = other else {
+            return self.lab.deliver(0, &one.event).await;
+        };
+        let one = self.lab.delivery(&one.event);
+        let other = self.lab.delivery(&other.event);
+        let (first, second) = tokio::join!(
+            self.lab.invoke(0, &one.request_id, &one.payload),
+            self.lab.invoke(1, &other.request_id, &other.payload)
+        );
+        self.lab.keep(one, &first);
+        self.lab.keep(other, &second);
+    }
+
+    async fn deliver_and_poll(&mut self, change: &News) {
+        let delivery = self.lab.delivery(&change.event);
+        self.lab.invoked += 1;
+        let poll = format!("request-{}", self.lab.invoked);
+        let (ended, _) = tokio::join!(
+            self.lab.invoke(0, &delivery.request_id, &delivery.payload),
+            poll_once(&self.lab, 1, &poll, self.crowd.batch)
+        );
+        self.lab.keep(delivery, &ended);
+    }
+
+    async fn poll_all(&mut self) {
+        loop {
+            let environment = self.random.below(2);
+            self.lab.invoked += 1;
+            let request_id = format!("request-{}", self.lab.invoked);
+            if !poll_once(&self.lab, environment, &request_id, self.crowd.batch).await {
+                return;
+            }
+        }
+    }
+
+    /// What is not as promised.
+    fn broken(&mut self) -> Vec<String> {
+        let bodies = self.lab.aws.messages("waiting").into_iter();
+        let waiting: HashSet<String> = bodies
+            .map(|message| serde_json::from_str::<Value>(&message.body).unwrap())
+            .filter(|body| body["watch"].is_null())
+            .filter_map(|body| body["request"]["requestId"].as_str().map(str::to_owned))
+            .collect();
+        let (jobs, now) = (self.lab.aws.jobs(), self.lab.now());
+        let waits = self
+            .changes
+            .iter()
+            .filter(|change| waiting.contains(&change.id));
+        self.line.look(&jobs, self.ends, waits, now);
+        let mut broken = self.line.passed_over(self.ends, self.crowd.pairs());
+        let quiet_since = self.quiet_since();
+        broken.extend(self.line.not_told(quiet_since, now));
+        if jobs.iter().all(|job| job.ended_at.is_some()) {
+            let idle_since = jobs.iter().filter_map(|job| job.ended_at).max();
+            let idle_since = idle_since.unwrap_or(BEGIN).max(quiet_since);
+            broken.extend(self.line.beside_an_idle_slot(idle_since, now));
+        }
+        let dead = self.lab.aws.messages("dead");
+        if self.crowd.faults == 0 && !(self.lab.repeats.is_empty() && dead.is_empty()) {
+            broken.push("a request is neither done nor waits".to_owned());
+        }
+        broken
+    }
+}
+
+/// One batch of the waiting queue is handed over. False: no message was visible.
+async fn poll_once(lab: &Lab, environment: usize, request_id: &str, most: usize) -> bool {
+    let Some(batch) = lab.aws.receive("waiting", most) else {
+        return false;
+    };
+    let answer = match lab.invoke(environment, request_id, &batch).await {
+        Ended::Response(answer) => Some(answer),
+        Ended::Failed(_) | Ended::Crashed => None,
+    };
+    lab.aws.received("waiting", &batch, answer.as_ref());
+    true
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_table_starves_under_chance() {
+    let seeds = match number("FAIRNESS_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("FAIRNESS_RUNS").unwrap_or(6),
+    };
+    let runs = seeds.end - seeds.start;
+    let (mut ends, mut changes, mut calls) = (0, 0, 0);
+    for seed in seeds {
+        let mut random = Random::new(seed);
+        let crowd = Crowd::new(&mut random);
+        let mut run = Run::begin(&crowd, random).await;
+        let enough = crowd.pairs() + 4;
+        for number in 0.. {
+            run.tick(number).await;
+            let broken = run.broken();
+            if !broken.is_empty() {
+                let story = story(&run.lab.aws.state());
+                panic!("FAIRNESS_SEED={seed}: {broken:#?}\n{crowd:?}\n{story}");
+            }
+            if run.ends == enough {
+                break;
+            }
+        }
+        ends += enough;
+        changes += run.changes.len();
+        calls += run.lab.aws.call_count();
+    }
+    println!("{runs} runs with {changes} changes, {ends} job ends and {calls} calls");
+}
