@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-/// The present moment.
+/// How far the clocks of two execution environments may differ.
+pub const CLOCK_DIFFERENCE: time::Duration = time::Duration::seconds(1);
+
+/// Tells the time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
 

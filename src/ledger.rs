@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
+use crate::clock::CLOCK_DIFFERENCE;
 use crate::job::{Call, Job, JobEnd, JobId, StartedJob};
 use crate::job_type::JobType;
 use crate::request::Request;
@@ -47,9 +48,6 @@ const MAX_ENDED: usize = 64;
 
 /// Event times have whole seconds: a job covers a change that is older than its start by at least this.
 const ROUNDING: Duration = Duration::seconds(1);
-
-/// How far the clocks of two execution environments may differ.
-const CLOCK_DIFFERENCE: Duration = Duration::seconds(1);
 
 /// The right of one invocation to start a job for the table: a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -244,17 +244,18 @@ impl Outcome {
     }
 }
 
-/// A UUID of version 5 made of the outcome, the request's key, and the job or how often the request was rejected before.
+/// A UUID of version 5 made of the outcome, the request's key, and the job, or how often the request was rejected before.
 /// So the same outcome has the same id whenever it is published, and a request that is redriven from the dead-letter queue
-/// has new ones. Outcomes, job ids and numbers have fixed alphabets, so no key can be mistaken for a part of them.
+/// and rejected again has another one. Outcomes, job ids and numbers have fixed alphabets, so no key can be mistaken for a
+/// part of them.
 fn event_id(outcome: OutcomeKind, request: &Request, job: Option<&JobId>) -> Uuid {
     /// The namespace of these ids: a random UUID, never to be changed.
     const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1b_e2a3_8d14);
-    let rejections = || match request.rejections {
-        0 => "-".to_owned(),
-        rejections => rejections.to_string(),
+    let distinction = match (job, outcome, request.rejections) {
+        (Some(job), _, _) => job.as_str().to_owned(),
+        (None, OutcomeKind::Rejected, rejections @ 1..) => rejections.to_string(),
+        (None, _, _) => "-".to_owned(),
     };
-    let distinction = job.map_or_else(rejections, |job| job.as_str().to_owned());
     let name = [outcome.as_str(), &distinction, &request.scoped_key()].join(" ");
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }

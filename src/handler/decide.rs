@@ -244,3 +244,6 @@ pub(super) fn not_called(error_type: ErrorType, request: &Request, why: &str) ->
     );
     Error::new(error_type, message)
 }
+
+#[cfg(test)]
+mod tests;

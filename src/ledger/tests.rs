@@ -13,23 +13,7 @@ fn seconds(count: i64) -> OffsetDateTime {
 }
 
 fn request(name: &str, requested_type: &str, time: OffsetDateTime) -> Request {
-    Request {
-        target: Target {
-            membership: Identifier::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-            table: Identifier::parse("aaaaaaaa-0001-4000-8000-000000000001").unwrap(),
-        },
-        requested_type: RequestedType::parse(requested_type).unwrap(),
-        type_source: TypeSource::Request,
-        idempotency_key: name.to_owned(),
-        key_is_given: true,
-        time,
-        dry_run: false,
-        trigger: None,
-        waiting_since: None,
-        sent_at: None,
-        rejections: 0,
-        retry_interval: None,
-    }
+    Request::sample(1, requested_type, name, time)
 }
 
 fn call(request: Request, called_at: OffsetDateTime) -> Call {

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::CLOCK_DIFFERENCE;
+use crate::clock::CLOCK_DIFFERENCE;
 use crate::job_type::{JobType, RequestedType};
 use crate::request::Request;
 use crate::target::Target;

@@ -20,6 +20,7 @@ mod coverage;
 mod events;
 mod fairness;
 mod function;
+mod house_rules;
 mod interleave;
 mod lab;
 mod load;

@@ -203,10 +203,11 @@ impl Workflows {
         let mut shared = None;
         if !began.is_empty() {
             let mut others = others().await.map_err(ReadError::unclear)?;
+            let has_ended = |job: &Listed| others.iter().any(|other| other.ended.contains(&job.id));
+            began.retain(|job| !has_ended(job));
             others.retain(|other| other.target != *target && other.are_near(call));
             for other in &others {
                 if self.has_workflow(&other.target, workflow, now).await? {
-                    began.retain(|job| !other.ended.contains(&job.id));
                     began = candidates(began, call.called_at, other.jobs.iter());
                     shared = shared.or(other.has_call_near(call).then_some(&other.target).cloned());
                 }

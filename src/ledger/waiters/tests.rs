@@ -10,28 +10,16 @@ fn seconds(count: i64) -> OffsetDateTime {
     T0 + Duration::seconds(count)
 }
 
-fn target(number: usize) -> Target {
-    Target {
-        membership: Identifier::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-        table: Identifier::parse(&format!("aaaaaaaa-{number:04}-4000-8000-000000000001")).unwrap(),
-    }
+fn target(table: usize) -> Target {
+    Request::sample(table, "BATCH", "name", T0).target
 }
 
-/// A request for a table that waits since a moment.
+/// A request for a table that waits since a time.
 fn request(table: usize, requested_type: &str, since: i64) -> Request {
     Request {
-        target: target(table),
-        requested_type: RequestedType::parse(requested_type).unwrap(),
-        type_source: TypeSource::Request,
-        idempotency_key: "name".to_owned(),
-        key_is_given: true,
-        time: T0,
-        dry_run: false,
-        trigger: None,
         waiting_since: Some(seconds(since)),
-        sent_at: None,
-        rejections: 0,
         retry_interval: Some(Duration::minutes(10)),
+        ..Request::sample(table, requested_type, "name", T0)
     }
 }
 
