@@ -283,6 +283,12 @@ impl Record {
         })
     }
 
+    /// The call that started a job, if its start could not be recorded.
+    fn open_call_of(&self, job: &Job) -> Option<&Call> {
+        self.open_calls()
+            .find(|call| call.called_at == job.started_at)
+    }
+
     /// Returns whether the outcome of this call is still unknown.
     fn is_open(&self, attempt: Uuid) -> bool {
         self.open_calls().any(|call| call.attempt == attempt)
@@ -405,7 +411,10 @@ impl Record {
         entity_resolution_job_id: &str,
         now: OffsetDateTime,
     ) -> Self {
-        let mut record = self.clone();
+        let mut record = match self.open_call_of(job) {
+            Some(call) => self.claim_released(call.attempt),
+            None => self.clone(),
+        };
         // It may be recorded under either id.
         let failed =
             |other: &Job| [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str());
@@ -436,7 +445,10 @@ impl Record {
         let mut record = match end {
             JobEnd::Failed => self.job_failed(job, entity_resolution_job_id, now),
             JobEnd::Succeeded => {
-                let mut record = self.clone();
+                let mut record = match self.open_call_of(job) {
+                    Some(call) => self.job_started(call, job, None, now),
+                    None => self.clone(),
+                };
                 keep_later(&mut record.succeeded, job, now);
                 keep_later(&mut record.jobs, job, now);
                 record

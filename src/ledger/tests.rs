@@ -556,3 +556,22 @@ proptest! {
         prop_assert_eq!(matches!(verdict, Verdict::Covered(_)), expected);
     }
 }
+
+#[test]
+fn the_end_of_a_job_whose_start_was_not_recorded_reconciles_its_call() {
+    let lost = call(request("lost", "BATCH", T0), seconds(10));
+    let job = job("1", &lost);
+    let verdict = |record: &Record| record.verdict(&lost.request, seconds(400));
+    for record in [
+        claimed(&Record::default(), &lost),
+        with_unknown(&Record::default(), &lost),
+    ] {
+        let succeeded = record.job_ended(&job, "er-1", JobEnd::Succeeded, seconds(400));
+        assert_eq!(verdict(&succeeded), Verdict::Known(job.id.clone()));
+        assert!(succeeded.open_calls().next().is_none());
+        let failed = record.job_failed(&job, "er-1", seconds(400));
+        assert_eq!(verdict(&failed), Verdict::Free);
+        let failed = record.job_ended(&job, "er-1", JobEnd::Failed, seconds(400));
+        assert_eq!(verdict(&failed), Verdict::Free);
+    }
+}
