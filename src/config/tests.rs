@@ -161,7 +161,7 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
         ),
         ("EVENT_SOURCE", " ", "contains whitespace"),
         ("EVENT_SOURCE", "a\nb", "contains whitespace"),
-        ("AWS_REGION", "eu west", "is not a Region: write one"),
+        ("AWS_REGION", "eu west", "is not a Region: write a Region"),
         ("AWS_ENDPOINT_URL", "foo", "is not a URL: write one"),
         (
             "AWS_ENDPOINT_URL_CLEANROOMS",
