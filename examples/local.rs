@@ -1,9 +1,9 @@
-//! The function on one event, here: stand-ins of the services on loopback, the real SDK clients,
-//! and what happened, told to a person.
+//! Runs the function on one event on this machine, and prints what happens. Stand-ins of the services run on loopback,
+//! and the function calls them with the real SDK clients.
 
 #![allow(
     clippy::indexing_slicing,
-    reason = "a missing member of a JSON value is null, no panic"
+    reason = "indexing a JSON value with a missing member returns null and does not panic"
 )]
 
 use std::path::Path;
@@ -27,24 +27,23 @@ use tracing::Instrument;
 
 const USAGE: &str = "\
 cargo run --example local -- events/FILE.json   run the function on this event
-    --times NUMBER       deliver it so often: a bus delivers at least once
-    --burst NUMBER       deliver so many events like it, each with an id of its own
-    --fault EXCEPTION    Clean Rooms refuses: AccessDeniedException, ConflictException,
+    --times NUMBER       deliver the event this many times: a bus delivers at least once
+    --burst NUMBER       deliver this many similar events, each with its own id
+    --fault EXCEPTION    make Clean Rooms refuse the call: AccessDeniedException, ConflictException,
                          InternalServerException, ResourceNotFoundException,
                          ServiceQuotaExceededException, ThrottlingException, ValidationException;
-                         or never answers: NoAnswer. It does so once, and then is well
-    --table KIND         what AUTO finds: PROVIDER, NOT_INCREMENTAL or NEVER_POPULATED;
-                         or NOT_PERMITTED to be read; else a populated table whose workflow
-                         runs incrementally
-cargo run --example local -- --serve            keep the services up for `cargo lambda watch`
+                         or make it never answer: NoAnswer. The service recovers after this delivery
+    --table KIND         the table that AUTO reads: PROVIDER, NOT_INCREMENTAL, NEVER_POPULATED, or
+                         NOT_PERMITTED (it may not be read). The default is a populated table whose
+                         workflow runs incrementally
+cargo run --example local -- --serve            run the services for `cargo lambda watch`
     --port PORT          on this port";
 
-/// The sample events are of this Region and account.
+/// The Region of the sample events.
 const REGION: &str = "eu-west-1";
 const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-mapping-populator";
 
-/// The settings of the README, and what they are where the environment has none: a table for
-/// events that cannot name one, and a bus.
+/// The settings of the README with their defaults in this example.
 const SETTINGS: [(&str, &str); 11] = [
     (
         "ID_MAPPING_TABLE_ARNS",
@@ -63,7 +62,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("TRACK_COMPLETION", ""),
 ];
 
-/// The template's default, and longer than any `SETTLE_TIME`.
+/// The time between two tries of a waiting request. It is the template's default, and longer than any `SETTLE_TIME`.
 const RETRY_INTERVAL: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Default)]
@@ -80,20 +79,20 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let done = match arguments(std::env::args().skip(1)) {
+    let result = match arguments(std::env::args().skip(1)) {
         Ok(arguments) if arguments.help || std::env::args().len() == 1 => list(),
         Ok(Arguments {
             file: None,
             serve: false,
             ..
-        }) => Err(format!("which event?\n\n{USAGE}")),
+        }) => Err(format!("an event is missing\n\n{USAGE}")),
         Ok(arguments) => start(arguments).await,
-        Err(fault) => Err(format!("{fault}\n\n{USAGE}")),
+        Err(error) => Err(format!("{error}\n\n{USAGE}")),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("{fault}");
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -138,9 +137,9 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
                 let kind = words.next().filter(|kind| KINDS.contains(&kind.as_str()));
                 arguments.table = Some(kind.ok_or("--table needs one of the kinds below")?);
             }
-            _ if word.starts_with('-') => return Err(format!("{word} is no option")),
+            _ if word.starts_with('-') => return Err(format!("{word} is not an option")),
             _ if arguments.file.is_some() || arguments.serve => {
-                return Err(format!("{word} is one too many"));
+                return Err(format!("{word} is one argument too many"));
             }
             _ => arguments.file = Some(word),
         }
@@ -178,7 +177,7 @@ fn setting(aws: &FakeAws, name: &str) -> Option<String> {
     std::env::var(name).ok().or_else(default)
 }
 
-/// The settings that are not empty.
+/// Returns the settings that are not empty.
 fn settings(aws: &FakeAws) -> Vec<(&'static str, String)> {
     let pairs = SETTINGS
         .iter()
@@ -188,7 +187,7 @@ fn settings(aws: &FakeAws) -> Vec<(&'static str, String)> {
 
 async fn start(arguments: Arguments) -> Result<(), String> {
     let aws = FakeAws::start_on(arguments.port).await;
-    let aws = aws.map_err(|fault| format!("port {} is not free: {fault}", arguments.port))?;
+    let aws = aws.map_err(|error| format!("port {} is not free: {error}", arguments.port))?;
     aws.set_slot(Slot::Conflict);
     let visibility = time::Duration::ZERO;
     aws.create_queue("waiting", visibility, Some((1_000, "dead")));
@@ -225,27 +224,27 @@ async fn start(arguments: Arguments) -> Result<(), String> {
 
 async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), String> {
     let text = std::fs::read_to_string(file)
-        .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
-    let given = Settings::read(|name| setting(aws, name)).map_err(|fault| fault.to_string())?;
+        .map_err(|error| format!("{file} cannot be read: {error}\n\n{USAGE}"))?;
+    let read = Settings::read(|name| setting(aws, name)).map_err(|error| error.to_string())?;
 
-    let warning = given.warning();
+    let warning = read.warning();
     let config = clients::config_loader(REGION)
         .endpoint_url(aws.url())
         .credentials_provider(Credentials::new("local", "local", None, None, "example"))
         .load()
         .await;
-    // Moments in which nothing happens pass at once.
+    // The clock is moved forward, so that the example does not wait.
     let passed = Arc::new(AtomicU64::new(0));
     let clock = {
         let passed = Arc::clone(&passed);
         move || OffsetDateTime::now_utc() + Duration::from_secs(passed.load(Ordering::Relaxed))
     };
     aws.set_clock(clock.clone());
-    let populator = Populator::new(given, &config, Clock::new(clock));
+    let populator = Populator::new(read, &config, Clock::new(clock));
 
-    heading(&format!("{file} comes in"));
+    heading(&format!("{file} is delivered"));
     println!("{}", text.trim_end());
-    heading("with the settings");
+    heading("the settings are");
     for (name, value) in settings(aws) {
         println!("{name}={value}");
     }
@@ -262,7 +261,7 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     }
     for event in aws.events() {
         heading(&format!(
-            "{}: this event reaches the targets of rules",
+            "{}: this event is published",
             event["detail-type"]
         ));
         println!("{event:#}");
@@ -293,16 +292,16 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     }
     for number in 2..=arguments.times.unwrap_or(1) {
         heading(&format!("the same event once more (delivery {number})"));
-        told(aws, invoke(aws, &populator, &text)).await;
+        show_invocation(aws, invoke(aws, &populator, &text)).await;
     }
     for number in 1..=arguments.burst.unwrap_or(0) {
-        let mut event: Value = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
+        let mut event: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         if event.get("detail-type").is_none() {
             return Err("--burst needs an EventBridge event, which has an id".to_owned());
         }
         event["id"] = json!(format!("burst-{number}"));
-        heading(&format!("another event like it (id burst-{number})"));
-        told(aws, invoke(aws, &populator, &event.to_string())).await;
+        heading(&format!("a similar event (id burst-{number})"));
+        show_invocation(aws, invoke(aws, &populator, &event.to_string())).await;
     }
     wait(aws, &populator, &passed).await;
     heading("in all");
@@ -315,7 +314,7 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     Ok(())
 }
 
-/// One invocation, as Lambda makes it.
+/// Invokes the function as Lambda does.
 async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<Response, Error> {
     let invocation = Invocation {
         request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
@@ -331,11 +330,11 @@ async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<R
         .await
 }
 
-/// The running job ends, the retry interval passes, and the waiting line is tried again, until nobody
-/// waits: hours in an account, a moment here.
+/// Ends the running job, lets the retry interval pass, and delivers the waiting queue, until no request waits. In an
+/// account this takes hours.
 async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
-    const MOST_ROUNDS: usize = 20;
-    for _ in 0..MOST_ROUNDS {
+    const MAX_ROUNDS: usize = 20;
+    for _ in 0..MAX_ROUNDS {
         if aws.messages("waiting").is_empty() {
             return;
         }
@@ -348,16 +347,16 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
         };
         let count = batch["Records"].as_array().map_or(0, Vec::len);
         heading(&format!(
-            "{} minutes later SQS delivers the waiting line: {count} messages",
+            "{} minutes later SQS delivers the waiting queue: {count} messages",
             RETRY_INTERVAL.as_secs() / 60
         ));
-        let answer = told(aws, invoke(aws, populator, &batch.to_string())).await;
+        let answer = show_invocation(aws, invoke(aws, populator, &batch.to_string())).await;
         aws.received("waiting", &batch, answer.as_ref());
     }
 }
 
-/// Makes an invocation, and shows what it announces, or why it fails.
-async fn told(
+/// Runs an invocation, and prints what it announces, or why it fails.
+async fn show_invocation(
     aws: &FakeAws,
     invocation: impl Future<Output = Result<Response, Error>>,
 ) -> Option<Value> {
@@ -388,7 +387,7 @@ fn word(value: &Value) -> &str {
 
 async fn serve(aws: &FakeAws) -> Result<(), String> {
     println!(
-        "Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge stand in at {} until you press Ctrl-C.\n\nIn another terminal:\n",
+        "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C.\n\nIn another terminal:\n",
         aws.url()
     );
     println!("export AWS_ENDPOINT_URL={}", aws.url());
@@ -396,7 +395,7 @@ async fn serve(aws: &FakeAws) -> Result<(), String> {
     for (name, value) in settings(aws) {
         println!("export {name}={value}");
     }
-    println!("cargo lambda watch\n\nIn a third one:\n");
+    println!("cargo lambda watch\n\nIn a third terminal:\n");
     println!(
         "cargo lambda invoke id-mapping-populator --data-file events/population-requested.json"
     );
@@ -427,13 +426,13 @@ fn show(call: &Call) {
             println!("{} {}\n{}", call.method, call.path, call.body);
         }
         None => heading(&format!(
-            "{} {} is called, which no service here has",
+            "{} {} is called, which none of the stand-ins has",
             call.method, call.path
         )),
     }
     match call.status {
         Some(status) => println!("answer: {status} {}", call.answer),
-        None => println!("answer: none"),
+        None => println!("no answer"),
     }
 }
 

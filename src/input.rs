@@ -1,8 +1,7 @@
-//! From a payload to requests: the shapes of contract section 1, and every refusal there.
+//! Reads payloads into requests: the shapes of contract section 1, and every refusal there.
 //!
-//! Pure. [`serde_json::Value`] is interpreted here and nowhere else; what comes out cannot be
-//! wrong. A refusal names the JSON path, the value's fault and what to write instead, and repeats
-//! no value: what came in may hold anything, and the message ends up in a log.
+//! This module is pure, and the only one that interprets [`serde_json::Value`]. A refusal names the JSON path, what is
+//! wrong there, and what to write instead. It repeats no value of the payload, because the message is logged.
 
 mod event;
 mod json;
@@ -10,7 +9,6 @@ mod names;
 mod request;
 mod waiting;
 
-use crate::request::{Request, Trigger};
 use std::collections::HashSet;
 
 use aws_lambda_events::event::sqs::SqsMessage;
@@ -25,40 +23,39 @@ use crate::config::{MAX_TARGETS, Settings};
 use crate::error::{Error, ErrorType};
 use crate::job::StartedJob;
 use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::request::{Request, Trigger};
 use crate::target::{AwsLocation, TableArn, Target};
 
-/// The most characters (code points) of a name that a request may have for itself.
-const MAX_NAME: usize = 4_096;
+/// The largest number of characters (code points) of an id that a request may have.
+const MAX_ID: usize = 4_096;
 
-/// An invocation's payload as text, or why it is none.
+/// An invocation's payload as text, or the reason why it is not UTF-8.
 ///
-/// lambda_runtime parses a payload before the handler sees it, answers a fault with its own error
-/// type, and takes `{} {}` for `{}`. So [`Payload::wrap`] hands it over as a text inside a JSON
-/// document, and every fault is ours to name.
+/// lambda_runtime parses a payload before the handler gets it. It reports invalid JSON with an error type of its own,
+/// and reads `{} {}` as `{}`. So [`Payload::wrap`] passes the text on inside a JSON string, and this module parses it.
 #[derive(Clone, Deserialize)]
 pub struct Payload(Result<String, String>);
 
 impl Payload {
-    /// A payload from its text.
+    /// Creates a payload from its text.
     pub fn from_text(text: &str) -> Self {
         Self(Ok(text.to_owned()))
     }
 
-    /// Makes of an invocation's body, whatever it is, the JSON document that a `Payload` is read
-    /// from.
+    /// Replaces an invocation's body, which may be anything, by the JSON document that a `Payload` is deserialized from.
     pub fn wrap(mut invocation: LambdaInvocation) -> LambdaInvocation {
-        let text = std::str::from_utf8(&invocation.body).map_err(|fault| fault.to_string());
-        // A string can always be written; an empty document would be refused as no JSON.
+        let text = std::str::from_utf8(&invocation.body).map_err(|error| error.to_string());
+        // Serializing a string cannot fail. If it did, the empty document would be refused.
         invocation.body = serde_json::to_vec(&text).unwrap_or_default().into();
         invocation
     }
 }
 
-/// What is known about an invocation besides its payload.
+/// What is known of an invocation besides its payload.
 pub struct Arrival<'a> {
     /// Lambda's request id.
     pub request_id: &'a str,
-    /// The moment of arrival.
+    /// The time of arrival.
     pub at: OffsetDateTime,
     /// Where the function runs.
     pub location: &'a AwsLocation,
@@ -66,34 +63,34 @@ pub struct Arrival<'a> {
     pub settings: &'a Settings,
 }
 
-/// A payload, understood.
+/// A parsed payload.
 #[derive(Debug)]
 pub enum Delivery {
-    /// One invocation with a request.
+    /// A payload that is not a batch.
     Direct(Content),
-    /// A batch of SQS messages, in its order.
+    /// A batch of SQS messages, in the order in which they came.
     Batch(Vec<Message>),
 }
 
 /// One SQS message of a batch.
 #[derive(Debug)]
 pub struct Message {
-    /// The id by which a partial batch response names it.
+    /// The message's id, by which a partial batch response names it.
     pub id: String,
-    /// Its body, as it came.
+    /// The body as it came.
     pub body: String,
-    /// What it holds, or why it is refused.
+    /// The parsed body, or the reason why it is refused.
     pub content: Result<Content, Error>,
 }
 
-/// What a payload, or a message's body, holds.
+/// The content of a payload, or of a message's body.
 #[derive(Debug)]
 pub enum Content {
-    /// Requests, one per target, at least one.
+    /// One request per target, and at least one.
     Requests(Vec<Request>),
-    /// A job that is tracked to its end. Its request has since when.
+    /// A job that is tracked to its end. Its request has the time since which it is tracked.
     Track(Box<StartedJob>),
-    /// Nothing to do; the sentence says why.
+    /// Nothing that the function acts on. The sentence says why.
     Ignored(&'static str),
 }
 
@@ -103,11 +100,11 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
     let text = payload
         .0
         .as_ref()
-        .map_err(|fault| refused(path, format!("is no JSON: {fault}")))?;
-    let value = json::read(text).map_err(|fault| refused(path, fault))?;
+        .map_err(|reason| refused(path, format!("is not valid JSON: {reason}")))?;
+    let value = json::read(text).map_err(|reason| refused(path, reason))?;
     Reader {
         arrival,
-        record: None,
+        failed_request_id: None,
         message: None,
     }
     .delivery(value, path)
@@ -116,29 +113,30 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
 /// Reads one payload, or one message's body.
 struct Reader<'a> {
     arrival: &'a Arrival<'a>,
-    /// The request id in a failure-destination record around the payload: that of the invocation
-    /// that failed, which stays a request's name however often the record is moved.
-    record: Option<String>,
-    message: Option<Around>,
+    /// The request id of the invocation that failed, if the payload came inside a failure-destination record. It stays
+    /// the idempotency key, however often the record is moved.
+    failed_request_id: Option<String>,
+    /// The SQS message around the payload, if there is one.
+    message: Option<EnclosingMessage>,
 }
 
 /// What is known of the SQS message around a payload.
-struct Around {
+struct EnclosingMessage {
     id: String,
     sent_at: Option<OffsetDateTime>,
-    /// How long it was out of sight after each receive, on average.
+    /// How long the message was invisible after each receive, on average.
     retry_interval: Option<Duration>,
 }
 
 impl Reader<'_> {
-    /// The shapes, in the contract's order.
+    /// Tries the shapes of a payload in the contract's order.
     fn delivery(mut self, value: Value, path: Path<'_>) -> Result<Delivery, Error> {
         let mut members = object(value, path)?;
         if event::is_event(&members) {
             return self.event(members, path).map(Delivery::Direct);
         }
         if let Some(records) = sqs_records(&members) {
-            nesting(&members, path)?;
+            check_nesting(&members, path)?;
             return self
                 .batch(records, path.member("Records"))
                 .map(Delivery::Batch);
@@ -149,18 +147,23 @@ impl Reader<'_> {
             let id = members
                 .get("requestContext")
                 .and_then(|context| context.get("requestId")?.as_str());
-            self.record = id
-                .filter(|id| is_name(id))
+            self.failed_request_id = id
+                .filter(|id| is_id(id))
                 .map(str::to_owned)
-                .or(self.record);
+                .or(self.failed_request_id);
             return self.delivery(payload, path.member("requestPayload"));
         }
-        nesting(&members, path)?;
+        check_nesting(&members, path)?;
         if waiting::is_message(&members) {
             return self.waiting_message(&members, path).map(Delivery::Direct);
         }
-        self.requests(Some(&members), path, Names::Ours, Envelope::default())
-            .map(Delivery::Direct)
+        self.requests(
+            Some(&members),
+            path,
+            UnknownMembers::Refused,
+            Envelope::default(),
+        )
+        .map(Delivery::Direct)
     }
 
     fn batch(&self, records: &[Value], path: Path<'_>) -> Result<Vec<Message>, Error> {
@@ -169,11 +172,11 @@ impl Reader<'_> {
             let id = record
                 .get("messageId")
                 .and_then(Value::as_str)
-                .filter(|id| is_name(id))
+                .filter(|id| is_id(id))
                 .ok_or_else(|| {
                     refused(
                         path.member("messageId"),
-                        format!("must be a string of 1 to {MAX_NAME} characters: send the record as SQS delivers it"),
+                        format!("must be a string of 1 to {MAX_ID} characters: send the record as SQS delivers it"),
                     )
                 })?;
             let body = record.get("body").and_then(Value::as_str);
@@ -197,31 +200,31 @@ impl Reader<'_> {
         let message = SqsMessage::deserialize(record).map_err(|_| {
             refused(
                 path,
-                "is no SQS message: send the record as SQS delivers it",
+                "is not an SQS message: send the record as SQS delivers it",
             )
         })?;
-        let moment = |name| {
+        let time = |name| {
             let milliseconds: i64 = message.attributes.get(name)?.parse().ok()?;
             OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
         };
         let receives = message.attributes.get("ApproximateReceiveCount");
         let receives: Option<i32> = receives.and_then(|count| count.parse().ok());
         let retry_interval = || {
-            let first = moment("ApproximateFirstReceiveTimestamp")?;
+            let first = time("ApproximateFirstReceiveTimestamp")?;
             let interval = (self.arrival.at - first).checked_div(receives?.checked_sub(1)?)?;
             interval.is_positive().then_some(interval)
         };
         let reader = Reader {
             arrival: self.arrival,
-            record: self.record.clone(),
-            message: Some(Around {
+            failed_request_id: self.failed_request_id.clone(),
+            message: Some(EnclosingMessage {
                 id: id.to_owned(),
-                sent_at: moment("SentTimestamp"),
+                sent_at: time("SentTimestamp"),
                 retry_interval: retry_interval(),
             }),
         };
         let path = path.member("body");
-        let value = json::read(body).map_err(|fault| refused(path, fault))?;
+        let value = json::read(body).map_err(|reason| refused(path, reason))?;
         match reader.delivery(value, path)? {
             Delivery::Direct(content) => Ok(content),
             Delivery::Batch(_) => Err(refused(
@@ -231,12 +234,12 @@ impl Reader<'_> {
         }
     }
 
-    /// The requests of a request object (none: an event without one) and its envelope.
+    /// Makes requests of a request object and its envelope. `object` is `None` for an event without a request object.
     fn requests(
         self,
         object: Option<&Map<String, Value>>,
         path: Path<'_>,
-        names: Names,
+        unknown: UnknownMembers,
         envelope: Envelope,
     ) -> Result<Content, Error> {
         let Arrival {
@@ -245,23 +248,23 @@ impl Reader<'_> {
             location,
             settings,
         } = self.arrival;
-        let asked = match object {
-            Some(object) => request::read(object, path, names, location)?,
+        let parsed = match object {
+            Some(object) => request::read(object, path, unknown, location)?,
             None => request::RequestObject::default(),
         };
-        let targets = if !asked.targets.is_empty() {
-            asked.targets
+        let targets = if !parsed.targets.is_empty() {
+            parsed.targets
         } else if !envelope.resources.is_empty() {
             envelope
                 .resources
                 .into_iter()
-                .map(|target| (target, asked.requested_type))
+                .map(|target| (target, parsed.requested_type))
                 .collect()
         } else {
             settings
                 .id_mapping_table_arns
                 .iter()
-                .map(|arn| (arn.target.clone(), asked.requested_type))
+                .map(|arn| (arn.target.clone(), parsed.requested_type))
                 .collect()
         };
         if targets.is_empty() {
@@ -278,16 +281,16 @@ impl Reader<'_> {
             .as_ref()
             .and_then(|trigger| trigger.id.clone());
         let (message_id, sent, retry_interval) = match self.message {
-            Some(around) => (Some(around.id), around.sent_at, around.retry_interval),
+            Some(message) => (Some(message.id), message.sent_at, message.retry_interval),
             None => (None, None, None),
         };
-        let own = asked.request_id.or(event_id);
-        let name = own
+        let given_key = parsed.request_id.or(event_id);
+        let idempotency_key = given_key
             .clone()
-            .or(self.record)
+            .or(self.failed_request_id)
             .or(message_id)
             .unwrap_or_else(|| (*request_id).to_owned());
-        let time = asked
+        let time = parsed
             .time
             .or(envelope.time)
             .or(sent)
@@ -304,7 +307,7 @@ impl Reader<'_> {
                 ),
                 (None, requested_type) => (requested_type, TypeSource::Setting),
             };
-            // The same target with the same requested_type twice is one request.
+            // The same target twice with the same requested type is one request.
             if !seen.insert((target.clone(), requested_type)) {
                 continue;
             }
@@ -312,10 +315,10 @@ impl Reader<'_> {
                 target,
                 requested_type,
                 type_source,
-                idempotency_key: name.clone(),
-                key_is_given: own.is_some(),
+                idempotency_key: idempotency_key.clone(),
+                key_is_given: given_key.is_some(),
                 time,
-                dry_run: asked.dry_run,
+                dry_run: parsed.dry_run,
                 trigger: envelope.trigger.clone(),
                 waiting_since: None,
                 sent_at: sent,
@@ -327,27 +330,27 @@ impl Reader<'_> {
     }
 }
 
-/// What an EventBridge event says besides its detail; empty for a bare request.
+/// What an EventBridge event has besides its detail. For a bare request it is empty.
 #[derive(Default)]
 struct Envelope {
     /// The ID mapping tables among its `resources`.
     resources: Vec<Target>,
     time: Option<OffsetDateTime>,
     trigger: Option<Trigger>,
-    /// Whether it tells of deletion requests.
+    /// Whether the event records deletion requests.
     deletes: bool,
 }
 
-/// Whose names a request object may have.
+/// Which members a request object may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Names {
-    /// Only ours: any other is refused.
-    Ours,
-    /// Other people's facts too: only near misses of ours are refused.
-    AlsoOthers,
+enum UnknownMembers {
+    /// Any unknown member is refused.
+    Refused,
+    /// Unknown members belong to the sender. Only near misses of the known ones are refused.
+    Ignored,
 }
 
-/// The records of a batch from SQS, if it is one.
+/// Returns the records of a batch from SQS. Returns `None` if the payload is not such a batch.
 fn sqs_records(members: &Map<String, Value>) -> Option<&[Value]> {
     let records = members.get("Records")?.as_array()?;
     let of_sqs = |record: &Value| {
@@ -358,12 +361,12 @@ fn sqs_records(members: &Map<String, Value>) -> Option<&[Value]> {
     (!records.is_empty() && records.iter().all(of_sqs)).then_some(records)
 }
 
-/// Whether a text may be a request's name.
-fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME).contains(&text.chars().count())
+/// Returns whether a text may be a request's or a message's id.
+fn is_id(text: &str) -> bool {
+    (1..=MAX_ID).contains(&text.chars().count())
 }
 
-fn bounded(targets: usize, path: Path<'_>) -> Result<(), Error> {
+fn check_target_count(targets: usize, path: Path<'_>) -> Result<(), Error> {
     if targets > MAX_TARGETS {
         return Err(refused(
             path,
@@ -376,15 +379,17 @@ fn bounded(targets: usize, path: Path<'_>) -> Result<(), Error> {
 }
 
 fn table_arn(text: &str, path: Path<'_>, location: &AwsLocation) -> Result<Target, Error> {
-    let arn = TableArn::parse(text).map_err(|fault| refused(path, fault))?;
-    location.check(&arn).map_err(|fault| refused(path, fault))?;
+    let arn = TableArn::parse(text).map_err(|reason| refused(path, reason))?;
+    location
+        .check(&arn)
+        .map_err(|reason| refused(path, reason))?;
     Ok(arn.target)
 }
 
 fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Error> {
-    // The parser takes any character between date and time.
+    // The parser accepts any character between date and time.
     let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
-    // In UTC a year may be none that RFC 3339 can write.
+    // In UTC the year may be one that RFC 3339 cannot write.
     let writable = |time: &OffsetDateTime| {
         let utc = time.checked_to_offset(UtcOffset::UTC);
         utc.is_some_and(|utc| (0..=9_999).contains(&utc.year()))
@@ -395,7 +400,7 @@ fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Error> {
         .ok_or_else(|| {
             refused(
                 path,
-                "is no RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
+                "is not an RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
             )
         })
 }
@@ -411,19 +416,19 @@ fn object(value: Value, path: Path<'_>) -> Result<Map<String, Value>, Error> {
     }
 }
 
-fn nesting(members: &Map<String, Value>, path: Path<'_>) -> Result<(), Error> {
-    json::check_nesting(members).map_err(|fault| refused(path, fault))
+fn check_nesting(members: &Map<String, Value>, path: Path<'_>) -> Result<(), Error> {
+    json::check_nesting(members).map_err(|reason| refused(path, reason))
 }
 
-/// A member that is there and not `null`.
+/// Returns a member. Returns `None` if it is missing or `null`.
 fn member<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     members.get(name).filter(|value| !value.is_null())
 }
 
-fn refused(path: Path<'_>, fault: impl Into<String>) -> Error {
+fn refused(path: Path<'_>, reason: impl Into<String>) -> Error {
     Error::new(
         ErrorType::InvalidRequest,
-        format!("the payload is refused: {path} {}", fault.into()),
+        format!("the payload is refused: {path} {}", reason.into()),
     )
 }
 

@@ -95,8 +95,6 @@ mod tests {
 
     use super::*;
     use crate::aws::clean_rooms::BusyScope;
-    use crate::job_type::TypeSource;
-    use crate::target::Identifier;
 
     const NOW: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 

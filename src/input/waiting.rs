@@ -1,21 +1,21 @@
-//! Messages of the waiting line (contract section 6), as `crate::waiting` writes them. Members that this version
-//! does not know are accepted: a newer one may have written them.
+//! Reads the messages of the waiting queue (contract section 6), which [`crate::message`] writes. Members that this
+//! version does not know are ignored: a newer version may have written them.
 
-use crate::request::Trigger;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE, text};
 use super::json::Path;
-use super::{Content, Envelope, MAX_NAME, Names, Reader};
+use super::{Content, Envelope, MAX_ID, Reader, UnknownMembers};
 use super::{member, refused, rfc_3339};
 use crate::choice::{Choice, Decision};
 use crate::error::Error;
 use crate::job::{Job, JobId, StartedJob};
 use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::request::Trigger;
 
-/// A bare request has neither of these members.
+/// Returns whether a payload is a message of the waiting queue. A bare request has neither of these members.
 pub(super) fn is_message(members: &Map<String, Value>) -> bool {
     members.contains_key("request") && members.contains_key("waitingSince")
 }
@@ -29,7 +29,7 @@ impl Reader<'_> {
         if member(members, "version").and_then(Value::as_u64) != Some(1) {
             return Err(refused(
                 path.member("version"),
-                "is no version that this function knows: it writes 1",
+                "is not a version that this function can read: write 1",
             ));
         }
         let watch = member(members, "watch")
@@ -41,7 +41,7 @@ impl Reader<'_> {
             Some(_) => {
                 return Err(refused(
                     path.member("waitingSince"),
-                    "is neither null nor a string: write an RFC 3339 time such as 2026-11-23T02:00:00Z",
+                    "must be null or a string: write an RFC 3339 time such as 2026-11-23T02:00:00Z",
                 ));
             }
         };
@@ -51,7 +51,7 @@ impl Reader<'_> {
             Some(_) => {
                 return Err(refused(
                     path.member("trigger"),
-                    "is neither null nor an object: write the event's source and detailType in one",
+                    "must be null or an object: write an object with the event's source and detailType",
                 ));
             }
         };
@@ -61,7 +61,7 @@ impl Reader<'_> {
             Some(_) => {
                 return Err(refused(
                     path.member("requestIdGiven"),
-                    "must be a boolean: leave it out where the request has a requestId of its own",
+                    "must be a boolean: leave it out if the request has a requestId of its own",
                 ));
             }
         };
@@ -81,7 +81,7 @@ impl Reader<'_> {
         let Some(Value::Object(request)) = members.get("request") else {
             return Err(refused(
                 path,
-                "is no object: write the request's fields as a JSON object",
+                "must be an object: write the request's fields as a JSON object",
             ));
         };
         let at = self.arrival.at;
@@ -89,19 +89,20 @@ impl Reader<'_> {
             trigger,
             ..Envelope::default()
         };
-        // A newer version may have added members here too. What is nearly a name of ours was written by hand.
-        let mut content = self.requests(Some(request), path, Names::AlsoOthers, envelope)?;
+        // A newer version may have added members here too. A member that is nearly one of ours was written by hand.
+        let mut content = self.requests(Some(request), path, UnknownMembers::Ignored, envelope)?;
         if let Content::Requests(requests) = &mut content {
             let [request] = &mut requests[..] else {
                 return Err(refused(
                     path,
-                    "names several ID mapping tables: a message of the waiting line is for one",
+                    "names several ID mapping tables: a message of the waiting queue is for one",
                 ));
             };
-            // A time after the message was sent counts as that.
+            // A time after the message was sent counts as the time when it was sent.
             let sent = request.sent_at.unwrap_or(at).min(at);
             request.waiting_since = since.map(|since| since.min(sent));
-            // In an event of AWS no request stands that could name the job type.
+            // The `detail` of an AWS event is not a request, so no sender asked for this job type. The function chose it
+            // when the event arrived.
             let deletes = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
             if request.requested_type == RequestedType::Exactly(JobType::DeleteOnly)
                 && request.type_source == TypeSource::Request
@@ -126,55 +127,55 @@ impl Reader<'_> {
 fn read_trigger(members: &Map<String, Value>, path: Path<'_>) -> Result<Trigger, Error> {
     let required = |name| {
         text(members, name, MAX_SOURCE, path)?
-            .ok_or_else(|| refused(path.member(name), "is missing: write the event's"))
+            .ok_or_else(|| refused(path.member(name), "is missing: write the event's value"))
     };
     Ok(Trigger {
         source: required("source")?,
         detail_type: required("detailType")?,
-        id: text(members, "id", MAX_NAME, path)?.filter(|id| !id.is_empty()),
+        id: text(members, "id", MAX_ID, path)?.filter(|id| !id.is_empty()),
         time: text(members, "time", MAX_SOURCE, path)?,
     })
 }
 
-/// The one of a job's two names that it has.
+/// The id of a job, which is one of two members.
 #[derive(Deserialize)]
-struct Named {
+struct WithJobId {
     #[serde(flatten)]
     id: JobId,
 }
 
-/// Reads what `crate::waiting` writes of a job; nobody else writes it.
+/// Reads the job of a message that tracks it. Only this function writes such messages.
 fn read_watch(
     watch: &Value,
     path: Path<'_>,
     arrival: OffsetDateTime,
 ) -> Result<(Choice, Job), Error> {
-    let strange = || {
+    let invalid = || {
         refused(
             path,
-            "is no job to be followed, as this function writes it: write null, and the request starts anew",
+            "is not a tracked job as this function writes it: write null, and the request starts again",
         )
     };
     let Value::Object(members) = watch else {
-        return Err(strange());
+        return Err(invalid());
     };
-    let moment = |name| match member(members, name) {
-        // A moment after the arrival counts as the arrival.
+    let time = |name| match member(members, name) {
+        // A time after the arrival counts as the arrival.
         Some(Value::String(text)) => Ok(rfc_3339(text, path.member(name))?.min(arrival)),
-        _ => Err(strange()),
+        _ => Err(invalid()),
     };
-    let Named { id } = Named::deserialize(watch).map_err(|_| strange())?;
-    let decision = member(members, "decision").ok_or_else(strange)?;
+    let WithJobId { id } = WithJobId::deserialize(watch).map_err(|_| invalid())?;
+    let decision = member(members, "decision").ok_or_else(invalid)?;
     let job_type = member(members, "jobType").map(JobType::deserialize);
     let choice = Choice {
-        job_type: job_type.transpose().map_err(|_| strange())?,
-        decision: Decision::deserialize(decision).map_err(|_| strange())?,
+        job_type: job_type.transpose().map_err(|_| invalid())?,
+        decision: Decision::deserialize(decision).map_err(|_| invalid())?,
     };
     let job = Job {
         id,
         job_type: choice.job_type,
-        started_at: moment("startedAt")?,
-        answered_at: moment("answeredAt")?,
+        started_at: time("startedAt")?,
+        answered_at: time("answeredAt")?,
     };
     Ok((choice, job))
 }

@@ -3,8 +3,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::choice::by_request;
-use crate::job_type::{RequestedType, TypeSource};
-use crate::target::{Identifier, Target};
+use crate::job_type::TypeSource;
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 

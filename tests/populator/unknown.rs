@@ -111,7 +111,7 @@ async fn what_was_not_found_is_looked_for_once_more_before_anything_is_called() 
         .unwrap()
         .to_owned();
     assert!(
-        said.contains("Entity Resolution has no job that began then"),
+        said.contains("Entity Resolution has no job that began at that time"),
         "{said}"
     );
     lab.aws.hide_jobs(0);
@@ -251,7 +251,7 @@ async fn only_a_job_that_can_be_the_calls_own_is_taken() {
         .unwrap()
         .to_owned();
     assert!(
-        said.contains("Entity Resolution has 2 jobs that began then"),
+        said.contains("Entity Resolution has 2 jobs that began at that time"),
         "{said}"
     );
 
@@ -601,7 +601,7 @@ async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_no
     );
     let said = lab.details()[0]["error"]["message"].to_string();
     assert!(
-        said.contains("Entity Resolution has 2 jobs that are queued or began then"),
+        said.contains("Entity Resolution has 2 jobs that are queued or began at that time"),
         "{said}"
     );
     for _ in 0..3 {
@@ -708,7 +708,7 @@ async fn a_job_that_may_be_another_tables_lost_call_is_nobodys() {
         ["WAITING OutcomeUnknown"]
     );
     let said = lab.details().last().unwrap()["error"]["message"].to_string();
-    let shared = format!("may be of a call for membership/{M}/idmappingtable/{T2}");
+    let shared = format!("may belong to a call for membership/{M}/idmappingtable/{T2}");
     assert!(said.contains(&shared), "{said}");
 }
 

@@ -1,8 +1,6 @@
 use time::macros::datetime;
 
 use super::*;
-use crate::job_type::TypeSource;
-use crate::target::Identifier;
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 
