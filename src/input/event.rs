@@ -2,9 +2,13 @@
 
 use serde_json::{Map, Value};
 
+use super::build::{Envelope, Surroundings, requests};
+use super::delivery::Content;
 use super::json::{self, Path};
-use super::{Content, Envelope, MAX_ID, Reader, UnknownMembers};
-use super::{check_nesting, check_target_count, member, object, refused, rfc_3339, table_arn};
+use super::members::{
+    MAX_ID, check_nesting, check_target_count, member, object, refused, rfc_3339, table_arn, text,
+};
+use super::request::UnknownMembers;
 use crate::error::Error;
 use crate::outcome::OutcomeKind;
 use crate::request::Trigger;
@@ -20,83 +24,88 @@ pub(super) fn is_event(members: &Map<String, Value>) -> bool {
     member(members, "detail-type").is_some() && member(members, "source").is_some()
 }
 
-impl Reader<'_> {
-    pub(super) fn event(
-        self,
-        mut members: Map<String, Value>,
-        path: Path<'_>,
-    ) -> Result<Content, Error> {
-        check_nesting(&members, path)?;
-        let required = |name| {
-            text(&members, name, MAX_SOURCE, path)?
-                .filter(|text| !text.is_empty())
-                .ok_or_else(|| {
-                    refused(
-                        path.member(name),
-                        "is empty: send the event as EventBridge delivers it",
-                    )
-                })
-        };
-        let source = required("source")?;
-        let detail_type = required("detail-type")?;
-        // If an empty id counted, all events without an id would be the same request.
-        let id = text(&members, "id", MAX_ID, path)?.filter(|id| !id.is_empty());
-        let time = text(&members, "time", MAX_SOURCE, path)?;
-        let detail = members.remove("detail").filter(|detail| !detail.is_null());
+/// Reads an event.
+pub(super) fn read(
+    mut members: Map<String, Value>,
+    path: Path<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Content, Error> {
+    check_nesting(&members, path)?;
+    let required = |name| {
+        text(&members, name, MAX_SOURCE, path)?
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| {
+                refused(
+                    path.member(name),
+                    "is empty: send the event as EventBridge delivers it",
+                )
+            })
+    };
+    let source = required("source")?;
+    let detail_type = required("detail-type")?;
+    // If an empty id counted, all events without an id would be the same request.
+    let id = text(&members, "id", MAX_ID, path)?.filter(|id| !id.is_empty());
+    let time = text(&members, "time", MAX_SOURCE, path)?;
+    let detail = members.remove("detail").filter(|detail| !detail.is_null());
 
-        let is_from_aws = source.starts_with("aws.");
-        if let Some(reason) = reason_to_ignore(
-            &source,
-            &detail_type,
-            detail.as_ref(),
-            &self.arrival.settings.event_source,
-        ) {
-            return Ok(Content::Ignored(reason));
-        }
-        let parsed_time = time
-            .as_deref()
-            .map(|time| rfc_3339(time, path.member("time")))
-            .transpose()?;
-        let deletes = is_call_record(&source, &detail_type)
-            && source == ENTITY_RESOLUTION
-            && detail
-                .as_ref()
-                .and_then(|detail| detail.get("eventName"))
-                .is_some_and(|name| name == "BatchDeleteUniqueId");
-        let envelope = Envelope {
-            deletes,
-            resources: resources(&members, path, self.arrival.location)?,
-            time: parsed_time,
-            trigger: Some(Trigger {
-                source,
-                detail_type,
-                id,
-                time,
-            }),
-        };
-        let path = path.member("detail");
-        let request = match detail {
-            // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
-            // `requestID`, which would count as near misses.
-            _ if is_from_aws => None,
-            None => None,
-            // In EventBridge Scheduler's default event `detail` is a string.
-            Some(Value::String(text)) => {
-                let value = json::read(&text).map_err(|reason| refused(path, reason))?;
-                let request = object(value, path)?;
-                check_nesting(&request, path)?;
-                Some(request)
-            }
-            Some(Value::Object(request)) => Some(request),
-            Some(_) => {
-                return Err(refused(
-                    path,
-                    "must be an object: write the request's fields as a JSON object",
-                ));
-            }
-        };
-        self.requests(request.as_ref(), path, UnknownMembers::Ignored, envelope)
+    let own_source = &around.arrival.settings.event_source;
+    if let Some(reason) = reason_to_ignore(&source, &detail_type, detail.as_ref(), own_source) {
+        return Ok(Content::Ignored(reason));
     }
+    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
+    // `requestID`, which would count as near misses.
+    let object = match source.starts_with("aws.") {
+        true => None,
+        false => request_object(detail.as_ref(), path.member("detail"))?,
+    };
+    let parsed_time = time
+        .as_deref()
+        .map(|time| rfc_3339(time, path.member("time")))
+        .transpose()?;
+    let envelope = Envelope {
+        deletes: records_deletion(&source, &detail_type, detail.as_ref()),
+        resources: resources(&members, path, around.arrival.location)?,
+        time: parsed_time,
+        trigger: Some(Trigger {
+            source,
+            detail_type,
+            id,
+            time,
+        }),
+    };
+    let path = path.member("detail");
+    let unknown = UnknownMembers::Ignored;
+    requests(object.as_ref(), path, unknown, envelope, around).map(Content::Requests)
+}
+
+/// The request object of an event's `detail`, if it has one.
+fn request_object(
+    detail: Option<&Value>,
+    path: Path<'_>,
+) -> Result<Option<Map<String, Value>>, Error> {
+    match detail {
+        None => Ok(None),
+        Some(Value::Object(request)) => Ok(Some(request.clone())),
+        // In EventBridge Scheduler's default event `detail` is a string.
+        Some(Value::String(text)) => {
+            let value = json::read(text).map_err(|reason| refused(path, reason))?;
+            let request = object(value, path)?;
+            check_nesting(&request, path)?;
+            Ok(Some(request))
+        }
+        Some(_) => Err(refused(
+            path,
+            "must be an object: write the request's fields as a JSON object",
+        )),
+    }
+}
+
+/// Returns whether an event is CloudTrail's record of a `BatchDeleteUniqueId`.
+fn records_deletion(source: &str, detail_type: &str, detail: Option<&Value>) -> bool {
+    let name = detail.and_then(|detail| detail.get("eventName"));
+    is_call_record(source, detail_type)
+        && source == ENTITY_RESOLUTION
+        && name.is_some_and(|name| name == "BatchDeleteUniqueId")
 }
 
 /// Returns whether an event is CloudTrail's record of a call.
@@ -122,27 +131,6 @@ fn reason_to_ignore(
         return Some("the event records a call that failed");
     }
     None
-}
-
-/// Reads a string of the envelope. Outcome events repeat it, so its length is limited.
-pub(super) fn text(
-    members: &Map<String, Value>,
-    name: &str,
-    max_characters: usize,
-    path: Path<'_>,
-) -> Result<Option<String>, Error> {
-    match member(members, name) {
-        None => Ok(None),
-        Some(Value::String(text)) if text.chars().count() <= max_characters => {
-            Ok(Some(text.clone()))
-        }
-        Some(_) => Err(refused(
-            path.member(name),
-            format!(
-                "must be a string of at most {max_characters} characters: send the event as EventBridge delivers it"
-            ),
-        )),
-    }
 }
 
 /// Reads the ID mapping tables among an event's `resources`. ARNs of other kinds are ignored.

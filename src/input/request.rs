@@ -4,13 +4,20 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::json::Path;
+use super::members::{MAX_ID, check_target_count, is_id, member, refused, rfc_3339, table_arn};
 use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, near_miss};
-use super::{
-    MAX_ID, UnknownMembers, check_target_count, is_id, member, refused, rfc_3339, table_arn,
-};
 use crate::error::Error;
 use crate::job_type::RequestedType;
 use crate::target::{AwsLocation, Identifier, Target};
+
+/// Which members a request object may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnknownMembers {
+    /// Any unknown member is refused.
+    Refused,
+    /// Unknown members belong to the sender. Only near misses of the known ones are refused.
+    Ignored,
+}
 
 /// A parsed request object.
 #[derive(Default)]

@@ -4,9 +4,14 @@ mod anything;
 mod refused;
 
 use serde_json::json;
+use time::format_description::well_known::Rfc3339;
 
 use super::*;
-use crate::job_type::JobType;
+use crate::config::Settings;
+use crate::error::ErrorType;
+use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::request::{Request, Trigger};
+use crate::target::AwsLocation;
 
 const M: &str = "11111111-2222-4333-8444-555555555555";
 const T: &str = "aaaaaaaa-0001-4000-8000-000000000001";
