@@ -386,7 +386,7 @@ def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs():
 def test_the_environment_is_what_the_code_reads(resources):
     config = (ROOT / "src/config.rs").read_text().split("#[cfg(test)]")[0]
     read = set(re.findall(r'get\(\s*"([A-Z_]+)"', config))
-    read |= set(re.findall(r'(?:queue_url|span|period)\(\s*"([A-Z_]+)"', config))
+    read |= set(re.findall(r'(?:queue_url|duration|period)\(\s*"([A-Z_]+)"', config))
     assert len(read) > 10
     set_by_lambda = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
@@ -453,8 +453,6 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         "entityresolution:GetIdMappingWorkflow",
         "entityresolution:ListIdMappingJobs",
         "events:PutEvents",
-        # Without a signature, to open a connection: the role has it for Lambda's poller.
-        "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     }
     dependent = set()
@@ -664,7 +662,7 @@ def test_what_fails_is_kept(resources):
 def test_the_ledger_outlives_the_stack(resources):
     table = resources["LedgerTable"]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
-    store = (ROOT / "src/ledger/store.rs").read_text()
+    store = (ROOT / "src/aws/ledger_table.rs").read_text()
     key = re.search(r'const KEY: &str = "([A-Za-z]+)"', store)[1]
     assert table["Properties"] == {
         "BillingMode": "PAY_PER_REQUEST",
