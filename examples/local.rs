@@ -347,7 +347,7 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
         };
         let count = batch["Records"].as_array().map_or(0, Vec::len);
         heading(&format!(
-            "{} minutes later SQS delivers the waiting queue: {count} messages",
+            "{} minutes later SQS delivers the waiting queue (messages: {count})",
             RETRY_INTERVAL.as_secs() / 60
         ));
         let answer = show_invocation(aws, invoke(aws, populator, &batch.to_string())).await;
