@@ -69,32 +69,27 @@ const FULL_REFRESH_EVERY: Bounds = Bounds {
 
 const DEFAULT_MAX_WAIT: &str = "72h";
 
+/// The AWS SDK reads these itself.
+const ENDPOINTS: [&str; 6] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_CLEANROOMS",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
+    "AWS_ENDPOINT_URL_EVENTBRIDGE",
+    "AWS_ENDPOINT_URL_SQS",
+];
+
 impl Settings {
     /// Reads the settings through a lookup of environment variables. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
 
-        let track_completion = match get("TRACK_COMPLETION").as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                return Err(invalid("TRACK_COMPLETION", "must be `true` or `false`"));
-            }
-        };
-
-        for name in [
-            "AWS_ENDPOINT_URL",
-            "AWS_ENDPOINT_URL_CLEANROOMS",
-            "AWS_ENDPOINT_URL_DYNAMODB",
-            "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
-            "AWS_ENDPOINT_URL_EVENTBRIDGE",
-            "AWS_ENDPOINT_URL_SQS",
-        ] {
+        let track_completion = boolean("TRACK_COMPLETION", get("TRACK_COMPLETION"))?;
+        for name in ENDPOINTS {
             if let Some(value) = get(name) {
                 check_endpoint(name, &value)?;
             }
         }
-
         let queue_url = |name: &str| get(name).map(|value| queue_url(name, value)).transpose();
         let duration = |name: &str, bounds| {
             get(name)
@@ -103,35 +98,18 @@ impl Settings {
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
         let settle_time = duration("SETTLE_TIME", SETTLE_TIME)?;
-        for (name, needs_queue) in [
-            ("SETTLE_TIME", settle_time.is_some()),
-            ("TRACK_COMPLETION", track_completion),
-        ] {
-            if needs_queue && waiting_queue_url.is_none() {
-                return Err(invalid(
-                    name,
-                    "is set and WAITING_QUEUE_URL is not: set that too, or unset this",
-                ));
-            }
+        if waiting_queue_url.is_none() {
+            check_needs_no_queue("SETTLE_TIME", settle_time.is_some())?;
+            check_needs_no_queue("TRACK_COMPLETION", track_completion)?;
         }
-
         Ok(Self {
-            region: get("AWS_REGION").map(region).transpose()?.ok_or_else(|| {
-                invalid(
-                    "AWS_REGION",
-                    "is not set: Lambda sets it; outside of Lambda, write a Region such as eu-west-1",
-                )
-            })?,
+            region: region(get("AWS_REGION"))?,
             service: get("AWS_LAMBDA_FUNCTION_NAME"),
             id_mapping_table_arns: match get("ID_MAPPING_TABLE_ARNS") {
                 Some(list) => table_arns(&list)?,
                 None => Vec::new(),
             },
-            default_job_type: match get("DEFAULT_JOB_TYPE") {
-                Some(value) => RequestedType::parse(&value)
-                    .map_err(|reason| invalid("DEFAULT_JOB_TYPE", &reason))?,
-                None => RequestedType::ServiceDefault,
-            },
+            default_job_type: default_job_type(get("DEFAULT_JOB_TYPE"))?,
             event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
             event_source: match get("EVENT_SOURCE") {
                 Some(value) => event_source(value)?,
@@ -315,15 +293,37 @@ fn event_source(value: String) -> Result<String, Error> {
     Err(invalid("EVENT_SOURCE", reason))
 }
 
-fn region(value: String) -> Result<String, Error> {
-    if is_region(&value) {
-        Ok(value)
-    } else {
-        Err(invalid(
-            "AWS_REGION",
-            "is not a Region: write a Region such as eu-west-1",
-        ))
+fn region(value: Option<String>) -> Result<String, Error> {
+    let reason = match value {
+        Some(value) if is_region(&value) => return Ok(value),
+        Some(_) => "is not a Region: write a Region such as eu-west-1",
+        None => "is not set: Lambda sets it; outside of Lambda, write a Region such as eu-west-1",
+    };
+    Err(invalid("AWS_REGION", reason))
+}
+
+fn default_job_type(value: Option<String>) -> Result<RequestedType, Error> {
+    let parse = |value: String| {
+        RequestedType::parse(&value).map_err(|reason| invalid("DEFAULT_JOB_TYPE", &reason))
+    };
+    value.map_or(Ok(RequestedType::ServiceDefault), parse)
+}
+
+fn boolean(name: &str, value: Option<String>) -> Result<bool, Error> {
+    match value.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(invalid(name, "must be `true` or `false`")),
     }
+}
+
+/// Checks a setting that takes effect only with a waiting queue, where there is none.
+fn check_needs_no_queue(name: &str, is_set: bool) -> Result<(), Error> {
+    if is_set {
+        let reason = "is set and WAITING_QUEUE_URL is not: set that too, or unset this";
+        return Err(invalid(name, reason));
+    }
+    Ok(())
 }
 
 /// Checks an endpoint. The SDK reads these variables itself, and reports a wrong one only at the first call.

@@ -17,6 +17,7 @@ use aws_sdk_cleanrooms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_cleanrooms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::operation::RequestId;
 use aws_sdk_cleanrooms::operation::populate_id_mapping_table::PopulateIdMappingTableError as Refusal;
+use aws_sdk_cleanrooms::types::error::ValidationException;
 use aws_sdk_cleanrooms::types::{JobType as WireJobType, ValidationExceptionReason};
 use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
@@ -117,6 +118,9 @@ impl CleanRooms {
     }
 }
 
+const CHECK_NETWORK: &str =
+    "no job was started: check the function's network and credentials, and repeat the request";
+
 const CHECK_JOBS: &str =
     "a job may run: look at the ID mapping table's jobs before you repeat the request";
 
@@ -142,18 +146,15 @@ fn classify(
 ) -> Answer {
     let SdkError::ServiceError(answer) = error else {
         let cause = with_causes(error);
-        return if maybe_sent {
-            Answer::Unknown(failure(
+        return match maybe_sent {
+            true => Answer::Unknown(failure(
                 ErrorType::OutcomeUnknown,
                 format!("{cause}; {CHECK_JOBS}"),
-            ))
-        } else {
-            Answer::Unavailable(failure(
+            )),
+            false => Answer::Unavailable(failure(
                 ErrorType::ServiceUnavailable,
-                format!(
-                    "{cause}; no job was started: check the function's network and credentials, and repeat the request"
-                ),
-            ))
+                format!("{cause}; {CHECK_NETWORK}"),
+            )),
         };
     };
     let refusal = answer.err();
@@ -179,20 +180,14 @@ fn classify(
         )),
         (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _)
         | (_, 402 | 409) => Answer::Busy {
-            scope: match refusal {
-                Refusal::ServiceQuotaExceededException(_) => BusyScope::Account,
-                _ if status == 402 => BusyScope::Account,
-                _ => BusyScope::Table,
-            },
+            scope: busy_scope(refusal, status),
             error: with(
                 ErrorType::SlotBusy,
                 "an account and Region run one ID mapping job at a time: repeat the request when the running job has \
                  ended",
             ),
         },
-        (Refusal::ValidationException(refusal), _)
-            if refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay) =>
-        {
+        (Refusal::ValidationException(refusal), _) if is_role_new(refusal) => {
             Answer::Unavailable(with(
                 ErrorType::RequestRefused,
                 "a role was changed a moment ago: repeat the request in a few minutes",
@@ -202,6 +197,19 @@ fn classify(
             ErrorType::RequestRefused,
             "the service will refuse it again: check that the table's Entity Resolution workflow takes this job type",
         )),
+    }
+}
+
+/// Returns whether a role was changed a moment ago, and not all of AWS knows it yet.
+fn is_role_new(refusal: &ValidationException) -> bool {
+    refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay)
+}
+
+fn busy_scope(refusal: &Refusal, status: u16) -> BusyScope {
+    match refusal {
+        Refusal::ServiceQuotaExceededException(_) => BusyScope::Account,
+        _ if status == 402 => BusyScope::Account,
+        _ => BusyScope::Table,
     }
 }
 

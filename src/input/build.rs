@@ -46,6 +46,10 @@ pub(super) struct Envelope {
     pub(super) deletes: bool,
 }
 
+const NO_TARGET: &str = "names no ID mapping table, and neither do the event's resources or ID_MAPPING_TABLE_ARNS: write \
+                         membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, or targets, or set \
+                         ID_MAPPING_TABLE_ARNS";
+
 /// Makes the requests, one per target. `object` is `None` for an event without a request object.
 pub(super) fn requests(
     object: Option<&Map<String, Value>>,
@@ -55,10 +59,10 @@ pub(super) fn requests(
     around: &Surroundings<'_>,
 ) -> Result<Vec<Request>, Error> {
     let Arrival {
-        request_id,
         at,
         location,
         settings,
+        ..
     } = around.arrival;
     let mut parsed = match object {
         Some(object) => request::read(object, path, unknown, location)?,
@@ -66,26 +70,17 @@ pub(super) fn requests(
     };
     let targets = targets(&mut parsed, &envelope, settings);
     if targets.is_empty() {
-        return Err(refused(
-            path,
-            "names no ID mapping table, and neither do the event's resources or ID_MAPPING_TABLE_ARNS: write \
-             membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, or targets, or set \
-             ID_MAPPING_TABLE_ARNS",
-        ));
+        return Err(refused(path, NO_TARGET));
     }
     let message = around.message.as_ref();
     let sent_at = message.and_then(|message| message.sent_at);
-    let event_id = envelope
-        .trigger
-        .as_ref()
-        .and_then(|trigger| trigger.id.clone());
+    let event_id = envelope.trigger.as_ref();
+    let event_id = event_id.and_then(|trigger| trigger.id.clone());
     let given_key = parsed.request_id.or(event_id);
-    let idempotency_key = given_key
-        .clone()
-        .or(around.failed_request_id.clone())
-        .or(message.map(|message| message.id.clone()))
-        .unwrap_or_else(|| (*request_id).to_owned());
+    let key_is_given = given_key.is_some();
+    let idempotency_key = given_key.unwrap_or_else(|| key_of_delivery(around));
     let time = parsed.time.or(envelope.time).or(sent_at);
+    let time = time.unwrap_or(*at).min(*at);
     let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
     let mut seen = HashSet::new();
     for (target, named_type) in targets {
@@ -100,8 +95,8 @@ pub(super) fn requests(
             requested_type,
             type_source,
             idempotency_key: idempotency_key.clone(),
-            key_is_given: given_key.is_some(),
-            time: time.unwrap_or(*at).min(*at),
+            key_is_given,
+            time,
             dry_run: parsed.dry_run,
             trigger: envelope.trigger.clone(),
             waiting_since: None,
@@ -111,6 +106,16 @@ pub(super) fn requests(
         });
     }
     Ok(requests)
+}
+
+/// The idempotency key of a request that has no id of its own: it is the same when the request is delivered again.
+fn key_of_delivery(around: &Surroundings<'_>) -> String {
+    let failed = around.failed_request_id.as_deref();
+    let message = around.message.as_ref().map(|message| message.id.as_str());
+    failed
+        .or(message)
+        .unwrap_or(around.arrival.request_id)
+        .to_owned()
 }
 
 /// The targets, each with the job type that it names: those of the request, otherwise the event's, otherwise the
