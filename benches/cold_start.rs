@@ -1,9 +1,9 @@
-//! What a cold start, its first and its warm invocations cost: CPU and wall time, and peak memory, of
-//! this function and of its peers, in turn, over HTTPS on loopback.
+//! Measures a cold start and the invocations after it: CPU time, wall time, and peak memory, of this function and of its
+//! peers, in turn, over HTTPS on loopback.
 //!
-//! `cargo bench --bench cold_start`, with `COLD_START_RUNS=5` for fewer than 15 counted rounds, and
-//! `COLD_START_OTHER=PATH` for another build of the function beside this one. The peers are installed as
-//! `benches/peers/README.md` says, and left out where they are not.
+//! Run it with `cargo bench --bench cold_start`. Set `COLD_START_RUNS=5` for fewer than 15 counted rounds, and
+//! `COLD_START_OTHER=PATH` to measure another build of the function too. `benches/peers/README.md` says how to install
+//! the peers. Peers that are not installed are skipped.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -26,7 +26,7 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const WARM: u32 = 50;
 
-/// After which a connection that lay idle is not used again (`clients::MAX_IDLE` is five seconds).
+/// A pause after which an idle connection is not used again (`clients::MAX_IDLE` is five seconds).
 const PAUSE: Duration = Duration::from_secs(6);
 const PAUSES: usize = 5;
 const BUNDLES: [&str; 2] = [
@@ -36,7 +36,7 @@ const BUNDLES: [&str; 2] = [
 const MEMBERSHIP: &str = "11111111-2222-4333-8444-555555555555";
 const TABLE: &str = "aaaaaaaa-0001-4000-8000-000000000001";
 
-/// One of those that are measured.
+/// A function that is measured.
 struct Side {
     name: &'static str,
     command: Vec<PathBuf>,
@@ -51,7 +51,7 @@ struct Cost {
     wall: f64,
 }
 
-/// One process, from its start to its last warm invocation; a warm one is the mean of all.
+/// The measurements of one process, from its start to its last warm invocation. `warm` is the mean of all warm ones.
 #[derive(Clone, Copy, Default)]
 struct Run {
     start: Cost,
@@ -60,7 +60,7 @@ struct Run {
     peak_mib: f64,
 }
 
-/// A started process, and what asks it.
+/// A started process, and the Runtime API that invokes it.
 struct Started {
     process: Process,
     lambda: LambdaRuntimeApi,
@@ -80,7 +80,7 @@ async fn measure() -> Fallible<()> {
             .parse()
             .ok()
             .filter(|count| *count > 0)
-            .ok_or("COLD_START_RUNS must be a number from 1")?,
+            .ok_or("COLD_START_RUNS must be a number, at least 1")?,
         Err(_) => 15,
     };
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cold_start");
@@ -118,7 +118,7 @@ async fn measure() -> Fallible<()> {
 }
 
 fn build(what: &[&str]) -> Fallible<()> {
-    // Without what cargo says of this package, at which build scripts would run again.
+    // Cargo's variables for this package are removed, because they would make build scripts run again.
     let ours_alone =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     let environment = std::env::vars().filter(|(name, _)| !ours_alone(name));
@@ -135,8 +135,8 @@ fn build(what: &[&str]) -> Fallible<()> {
     }
 }
 
-/// Services and functions, all in turn: to wake a process on another CPU costs up to as much as what is
-/// measured, or nothing, as it happens.
+/// Puts services and functions on one CPU. To wake a process on another CPU may cost as much as an invocation, or
+/// nothing, which would make the figures vary.
 fn on_one_cpu() -> Fallible<()> {
     let status = fs::read_to_string("/proc/self/status")?;
     let allowed = status
@@ -149,16 +149,16 @@ fn on_one_cpu() -> Fallible<()> {
         .stdout(Stdio::null())
         .status();
     if !pinned.is_ok_and(|status| status.success()) {
-        println!("all CPUs are used: there is no taskset to choose one");
+        println!("taskset is not available, so all CPUs are used");
     }
     Ok(())
 }
 
-/// Those that are there.
+/// Returns the functions that can be measured.
 fn sides(aws: &FakeAws, services: &Services) -> Fallible<Vec<Side>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = PathBuf::from(env!("CARGO_BIN_EXE_id-mapping-populator"));
-    // Each by itself: built with this benchmark, they would have the features that it asks of crates.
+    // Each is built by itself. If it were built with this benchmark, it would get the benchmark's crate features.
     build(&["--bin", "id-mapping-populator"])?;
     build(&["--example", "floor"])?;
     let floor = ours.with_file_name("examples").join("floor");
@@ -220,7 +220,7 @@ fn sides(aws: &FakeAws, services: &Services) -> Fallible<Vec<Side>> {
             "AUTO",
         ));
     } else {
-        println!("boto3 and Powertools are left out: benches/peers/README.md installs them");
+        println!("boto3 and Powertools are skipped: see benches/peers/README.md to install them");
     }
     let sdk = node.join("node_modules/@aws-sdk/client-cleanrooms");
     if sdk.exists() && works(Path::new("node"), &["--version"]) {
@@ -236,12 +236,14 @@ fn sides(aws: &FakeAws, services: &Services) -> Fallible<Vec<Side>> {
             "INCREMENTAL",
         ));
     } else {
-        println!("the AWS SDK for JavaScript is left out: benches/peers/README.md installs it");
+        println!(
+            "the AWS SDK for JavaScript is skipped: see benches/peers/README.md to install it"
+        );
     }
     Ok(sides)
 }
 
-/// Whether a program is there and does that.
+/// Returns whether a program exists and succeeds with these arguments.
 fn works(program: &Path, arguments: &[&str]) -> bool {
     let done = Command::new(program)
         .args(arguments)
@@ -294,7 +296,7 @@ impl Side {
         })
     }
 
-    /// What an invocation costs, on the mean of so many.
+    /// Invokes the function this many times, and returns the mean cost of an invocation.
     async fn invoked(&self, count: u32, started: &Started, when: &str) -> Fallible<Cost> {
         let Started {
             process, lambda, ..
@@ -313,7 +315,7 @@ impl Side {
             });
             let answered = lambda.invoke(&request_id, payload.to_string()).await;
             match &answered {
-                // Whatever it measures, it must have worked.
+                // An invocation that failed must not be counted.
                 Some(Answered::Response(answer)) if self.name == "floor" || names_job(answer) => {}
                 other => return Err(format!("{} answered {other:?}", self.name).into()),
             }
@@ -344,11 +346,11 @@ fn cost(process: &Process, began: Instant, before: Duration) -> Fallible<Cost> {
     })
 }
 
-/// The services over HTTPS, each with an address of its own, as AWS's are.
+/// The services over HTTPS, each with its own address as in AWS.
 struct Services {
-    /// The system's certificates, and that of the services' authority.
+    /// The system's certificates, and the certificate of the services' authority.
     bundle: PathBuf,
-    /// By the variables that name them.
+    /// The name and value of each endpoint variable.
     urls: Vec<(String, String)>,
     queue: String,
 }
@@ -356,7 +358,7 @@ struct Services {
 impl Services {
     async fn over_tls(aws: &FakeAws, folder: &Path) -> Fallible<Self> {
         let mut of_authority = rcgen::CertificateParams::new(Vec::new())?;
-        // Certificates of one name look self-signed.
+        // The authority needs a name of its own. Otherwise the certificates look self-signed.
         of_authority
             .distinguished_name
             .push(rcgen::DnType::CommonName, "cold start");
@@ -396,7 +398,7 @@ impl Services {
     }
 }
 
-/// Passes on what comes in.
+/// Accepts HTTPS connections and forwards them to the services over HTTP.
 async fn listen(aws: &FakeAws, acceptor: TlsAcceptor) -> Fallible<String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
@@ -405,7 +407,7 @@ async fn listen(aws: &FakeAws, acceptor: TlsAcceptor) -> Fallible<String> {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, plain) = (acceptor.clone(), plain.clone());
             tokio::spawn(async move {
-                // The client handles a broken connection.
+                // A broken connection makes the invocation fail, which is reported there.
                 let _ = stream.set_nodelay(true);
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     return;
@@ -489,6 +491,6 @@ fn report(
         println!("| {} | {cpu:.3} | {wall:.3} |", side.name);
     }
     let binary = fs::metadata(env!("CARGO_BIN_EXE_id-mapping-populator"))?.len();
-    println!("\nour binary: {binary} bytes");
+    println!("\nthis function's binary: {binary} bytes");
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! What the function's own work costs, without a network: reading a payload, choosing a job type, judging
-//! coverage, writing an outcome, and whole invocations without their log, and how their cost grows
-//! with the targets and the waiting messages. It fails where that is more than in proportion.
+//! Measures the function's own work without a network: parsing a payload, choosing a job type, checking coverage,
+//! writing an outcome, and whole invocations without their log.
 //!
-//! `cargo bench --bench handler`; the services are in this process.
+//! It also measures how the cost grows with the number of targets and of waiting messages, and fails if it grows faster
+//! than in proportion. The services run in this process.
+//!
+//! Run it with `cargo bench --bench handler`.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
@@ -33,11 +35,12 @@ mod in_process;
 const MEMBERSHIP: &str = "11111111-2222-4333-8444-555555555555";
 const NOW: OffsetDateTime = datetime!(2026-11-23 02:00:03 UTC);
 
-/// As many as one payload may name.
+/// The largest number of targets that a payload may name.
 const TARGETS: [usize; 3] = [1, 10, 100];
 const MESSAGES: [usize; 4] = [10, 100, 1_000, 10_000];
 
-/// What each of many may cost against each of few. A step that compares each with all others is above.
+/// The largest allowed ratio of the cost of each of many to the cost of each of few. A step that compares each item with
+/// all others exceeds it.
 const MOST_GROWTH: f64 = 2.0;
 
 fn main() {
@@ -52,10 +55,10 @@ fn main() {
     );
 }
 
-/// What a benchmark needs and does not measure must work.
+/// Returns the value of a result, or ends the benchmark.
 fn got<T, E: Debug>(result: Result<T, E>) -> T {
-    result.unwrap_or_else(|fault| {
-        eprintln!("{fault:?}");
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:?}");
         std::process::exit(1)
     })
 }
@@ -77,7 +80,7 @@ fn naming(targets: usize) -> Payload {
     Payload::from_text(&payload.to_string())
 }
 
-/// A batch of the waiting queue, each message for a table of its own.
+/// Returns a batch of the waiting queue with messages for different tables.
 fn waiting(messages: usize) -> Payload {
     let record = |number| {
         let mut request = target(number);
@@ -134,7 +137,7 @@ fn choice() -> Choice {
     got(choice::by_request(RequestedType::ServiceDefault, TypeSource::Setting).ok_or("no choice"))
 }
 
-/// With as many keys and jobs as a record keeps; none of them covers.
+/// Returns a record with the largest number of keys and jobs, none of which covers the request.
 fn record() -> Record {
     let types = ["BATCH", "INCREMENTAL", "DELETE_ONLY"];
     let job = |number: usize| {
@@ -186,15 +189,15 @@ mod parse {
     }
 }
 
-/// Says what each of many costs, against each of few, and fails where that is more.
+/// Prints the ratio of the cost of each of many to the cost of each of few, and fails if it is too large.
 fn grows(what: &str, few: (usize, Duration), many: (usize, Duration)) {
     let times = many.1.as_secs_f64() / few.1.as_secs_f64();
     println!(
-        "{what}: each of {} costs {times:.2} times what each of {} does",
+        "{what}: each of {} costs {times:.2} times as much as each of {}",
         many.0, few.0
     );
     if times > MOST_GROWTH {
-        got(Err(format!("at most {MOST_GROWTH} times is constant")))
+        got(Err(format!("the limit is {MOST_GROWTH} times")))
     }
 }
 
@@ -240,22 +243,22 @@ fn serialization(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Whole invocations.
+/// Measures whole invocations.
 mod handle {
     use super::*;
 
-    /// Each target's job starts.
+    /// Measures a payload whose targets all get a job.
     #[divan::bench(args = TARGETS)]
     fn targets(bencher: Bencher<'_, '_>, count: usize) {
         let (runtime, payload) = (runtime(), naming(count));
         bencher
             .counter(ItemsCount::new(count))
-            // New services each time, because they search all earlier jobs.
+            // New services each time, because they search the jobs of earlier invocations.
             .with_inputs(|| runtime.block_on(free()))
             .bench_refs(|function| runtime.block_on(starting(function, &payload, count)));
     }
 
-    /// The slot is taken, which the first one learns.
+    /// Measures a batch for a busy slot. The first message makes the call that finds it busy.
     #[divan::bench(args = MESSAGES)]
     fn messages(bencher: Bencher<'_, '_>, count: usize) {
         let (runtime, payload) = (runtime(), waiting(count));
@@ -283,7 +286,7 @@ mod handle {
 
     type Function = (Populator, FakeAws);
 
-    /// The part of each of so many in the quickest run, without what it needs beforehand.
+    /// Returns the time for each item in the fastest run. The time for the preparation does not count.
     fn each(
         count: usize,
         function: impl AsyncFn() -> Function,

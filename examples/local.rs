@@ -1,9 +1,9 @@
-//! The function on one event, locally: stand-ins of the services on loopback, the real SDK clients,
-//! and a readable account of what happened.
+//! Runs the function on one event on this machine, and prints what happens. Stand-ins of the services run on loopback,
+//! and the function calls them with the real SDK clients.
 
 #![allow(
     clippy::indexing_slicing,
-    reason = "a missing member of a JSON value is null and does not panic"
+    reason = "indexing a JSON value with a missing member returns null and does not panic"
 )]
 
 use std::path::Path;
@@ -30,20 +30,19 @@ mod in_process;
 
 const USAGE: &str = "\
 cargo run --example local -- events/FILE.json   run the function on this event
-    --times NUMBER       deliver it so often: a bus delivers at least once
-    --burst NUMBER       deliver so many events like it, each with an id of its own
-    --fault EXCEPTION    Clean Rooms refuses: AccessDeniedException, ConflictException,
+    --times NUMBER       deliver the event this many times: a bus delivers at least once
+    --burst NUMBER       deliver this many similar events, each with its own id
+    --fault EXCEPTION    make Clean Rooms refuse the call: AccessDeniedException, ConflictException,
                          InternalServerException, ResourceNotFoundException,
                          ServiceQuotaExceededException, ThrottlingException, ValidationException;
-                         or never answers: NoAnswer. It does so once, and then is well
-    --table KIND         what AUTO finds: PROVIDER, NOT_INCREMENTAL or NEVER_POPULATED;
-                         or NOT_PERMITTED to be read; otherwise a populated table whose workflow
-                         runs incrementally
-cargo run --example local -- --serve            keep the services up for `cargo lambda watch`
+                         or make it never answer: NoAnswer. The service recovers after this delivery
+    --table KIND         the table that AUTO reads: PROVIDER, NOT_INCREMENTAL, NEVER_POPULATED, or
+                         NOT_PERMITTED (it may not be read). The default is a populated table whose
+                         workflow runs incrementally
+cargo run --example local -- --serve            run the services for `cargo lambda watch`
     --port PORT          on this port";
 
-/// The other settings of the README, and their values where the environment has none: a table for
-/// events that cannot name one.
+/// Settings of the README with their defaults in this example. The environment has the others.
 const SETTINGS: [(&str, &str); 7] = [
     (
         "ID_MAPPING_TABLE_ARNS",
@@ -58,7 +57,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("TRACK_COMPLETION", ""),
 ];
 
-/// The template's default, and longer than any `SETTLE_TIME`.
+/// The time between two tries of a waiting request. It is the template's default, and longer than any `SETTLE_TIME`.
 const RETRY_INTERVAL: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Default)]
@@ -75,20 +74,20 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let done = match arguments(std::env::args().skip(1)) {
+    let result = match arguments(std::env::args().skip(1)) {
         Ok(arguments) if arguments.help || std::env::args().len() == 1 => list(),
         Ok(Arguments {
             file: None,
             serve: false,
             ..
-        }) => Err(format!("which event?\n\n{USAGE}")),
+        }) => Err(format!("an event is missing\n\n{USAGE}")),
         Ok(arguments) => start(arguments).await,
-        Err(fault) => Err(format!("{fault}\n\n{USAGE}")),
+        Err(error) => Err(format!("{error}\n\n{USAGE}")),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("{fault}");
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
@@ -160,7 +159,7 @@ fn list() -> Result<(), String> {
     Ok(())
 }
 
-/// The settings that are not empty.
+/// Returns the settings that are not empty.
 fn settings(environment: &Environment) -> Vec<(&str, String)> {
     let names = environment.settings().iter().map(|(name, _)| name.as_str());
     let pairs = names.map(|name| (name, environment.setting(name).unwrap_or_default()));
@@ -169,7 +168,7 @@ fn settings(environment: &Environment) -> Vec<(&str, String)> {
 
 async fn start(arguments: Arguments) -> Result<(), String> {
     let aws = FakeAws::start_on(arguments.port).await;
-    let aws = aws.map_err(|fault| format!("port {} is not free: {fault}", arguments.port))?;
+    let aws = aws.map_err(|error| format!("port {} is not free: {error}", arguments.port))?;
     let environment = Environment::builder()
         .ledger()
         .event_bus()
@@ -211,10 +210,10 @@ async fn start(arguments: Arguments) -> Result<(), String> {
 
 async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Result<(), String> {
     let text = std::fs::read_to_string(file)
-        .map_err(|fault| format!("{file} cannot be read: {fault}\n\n{USAGE}"))?;
-    let given = in_process::settings(environment).map_err(|fault| fault.to_string())?;
+        .map_err(|error| format!("{file} cannot be read: {error}\n\n{USAGE}"))?;
+    let read = in_process::settings(environment).map_err(|error| error.to_string())?;
     let aws = &environment.aws;
-    // Time in which nothing happens is skipped.
+    // The clock is moved forward, so that the example does not wait.
     let passed = Arc::new(AtomicU64::new(0));
     let clock = {
         let passed = Arc::clone(&passed);
@@ -222,17 +221,17 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     };
     aws.set_clock(clock.clone());
     let populator = in_process::populator(environment, Clock::new(clock)).await;
-    let populator = populator.map_err(|fault| fault.to_string())?;
+    let populator = populator.map_err(|error| error.to_string())?;
 
-    heading(&format!("{file} comes in"));
+    heading(&format!("{file} is delivered"));
     println!("{}", text.trim_end());
-    heading("with the settings");
+    heading("the settings are");
     for (name, value) in settings(environment) {
         println!("{name}={value}");
     }
     heading("the function logs");
     telemetry::start(None, None);
-    if let Some(warning) = given.warning() {
+    if let Some(warning) = read.warning() {
         tracing::warn!("{warning}");
     }
     let answer = invoke(aws, &populator, &text).await;
@@ -243,7 +242,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     }
     for event in aws.events() {
         heading(&format!(
-            "{}: this event reaches the targets of rules",
+            "{}: this event is published",
             event["detail-type"]
         ));
         println!("{event:#}");
@@ -274,16 +273,16 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     }
     for number in 2..=arguments.times.unwrap_or(1) {
         heading(&format!("the same event once more (delivery {number})"));
-        shown(aws, invoke(aws, &populator, &text)).await;
+        show_invocation(aws, invoke(aws, &populator, &text)).await;
     }
     for number in 1..=arguments.burst.unwrap_or(0) {
-        let mut event: Value = serde_json::from_str(&text).map_err(|fault| fault.to_string())?;
+        let mut event: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         if event.get("detail-type").is_none() {
             return Err("--burst needs an EventBridge event, which has an id".to_owned());
         }
         event["id"] = json!(format!("burst-{number}"));
-        heading(&format!("another event like it (id burst-{number})"));
-        shown(aws, invoke(aws, &populator, &event.to_string())).await;
+        heading(&format!("a similar event (id burst-{number})"));
+        show_invocation(aws, invoke(aws, &populator, &event.to_string())).await;
     }
     wait(aws, &populator, &passed).await;
     heading("in all");
@@ -296,7 +295,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     Ok(())
 }
 
-/// One invocation, as Lambda makes it.
+/// Invokes the function as Lambda does.
 async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<Response, Error> {
     let request_id = "00000000-0000-4000-8000-000000000001";
     let invocation = in_process::invocation(request_id, aws.now() + Duration::from_secs(60));
@@ -308,11 +307,11 @@ async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<R
         .await
 }
 
-/// The running job ends, the retry interval passes, and the waiting queue is polled again, until it is empty:
-/// hours in an account, a moment here.
+/// Ends the running job, lets the retry interval pass, and delivers the waiting queue, until no request waits. In an
+/// account this takes hours.
 async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
-    const MOST_ROUNDS: usize = 20;
-    for _ in 0..MOST_ROUNDS {
+    const MAX_ROUNDS: usize = 20;
+    for _ in 0..MAX_ROUNDS {
         if aws.messages(WAITING).is_empty() {
             return;
         }
@@ -323,10 +322,10 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
         let deliver = async |batch: &Value| {
             let count = batch["Records"].as_array().map_or(0, Vec::len);
             heading(&format!(
-                "{} minutes later SQS delivers the waiting queue: {count} messages",
+                "{} minutes later SQS delivers the waiting queue (messages: {count})",
                 RETRY_INTERVAL.as_secs() / 60
             ));
-            shown(aws, invoke(aws, populator, &batch.to_string())).await
+            show_invocation(aws, invoke(aws, populator, &batch.to_string())).await
         };
         if aws.poll(deliver).await.is_none() {
             return;
@@ -334,8 +333,8 @@ async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
     }
 }
 
-/// Makes an invocation, and shows what it announces, or why it fails.
-async fn shown(
+/// Runs an invocation, and prints what it announces, or why it fails.
+async fn show_invocation(
     aws: &FakeAws,
     invocation: impl Future<Output = Result<Response, Error>>,
 ) -> Option<Value> {
@@ -367,7 +366,7 @@ fn word(value: &Value) -> &str {
 async fn serve(environment: &Environment) -> Result<(), String> {
     let aws = &environment.aws;
     println!(
-        "Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge stand in at {} until you press Ctrl-C.\n\nIn another terminal:\n",
+        "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C.\n\nIn another terminal:\n",
         aws.url()
     );
     println!("export AWS_ENDPOINT_URL={}", aws.url());
@@ -375,7 +374,7 @@ async fn serve(environment: &Environment) -> Result<(), String> {
     for (name, value) in settings(environment) {
         println!("export {name}={value}");
     }
-    println!("cargo lambda watch\n\nIn a third one:\n");
+    println!("cargo lambda watch\n\nIn a third terminal:\n");
     println!(
         "cargo lambda invoke id-mapping-populator --data-file events/population-requested.json"
     );
@@ -406,13 +405,13 @@ fn show(call: &Call) {
             println!("{} {}\n{}", call.method, call.path, call.body);
         }
         None => heading(&format!(
-            "{} {} is called, which no service here has",
+            "{} {} is called, which none of the stand-ins has",
             call.method, call.path
         )),
     }
     match call.status {
         Some(status) => println!("answer: {status} {}", call.answer),
-        None => println!("answer: none"),
+        None => println!("no answer"),
     }
 }
 

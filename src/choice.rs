@@ -1,7 +1,7 @@
-//! Which job type is sent, and why: the rules of contract section 4, first match wins.
+//! The choice of the job type: the rules of contract section 4. The first rule that matches wins.
 //!
-//! A named job type, and none, need no more than the request ([`by_request`]). `AUTO` chooses by what is
-//! known of the table and its workflow ([`by_facts`]).
+//! [`by_request`] chooses from the request alone. For `AUTO`, [`by_facts`] chooses from what is known of the table and
+//! its workflow.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use crate::job_type::{JobType, RequestedType, TypeSource};
 use crate::period::Period;
 
-/// The rule that made the choice.
+/// A rule by which a job type is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Rule {
@@ -19,9 +19,9 @@ pub enum Rule {
     Requested,
     /// `DEFAULT_JOB_TYPE` names the job type.
     Configured,
-    /// The event tells of deletion requests.
+    /// The event records deletion requests.
     DeleteRequest,
-    /// None is sent: the service's default.
+    /// No job type is sent, and the service uses its default.
     ServiceDefault,
     /// The table's workflow maps through a provider service, which has no job types.
     ProviderWorkflow,
@@ -31,14 +31,14 @@ pub enum Rule {
     FirstPopulation,
     /// The last `BATCH` is older than `FULL_REFRESH_EVERY`, or none is known.
     FullRefreshDue,
-    /// Nothing asks for more than what is new.
+    /// None of the other rules applies.
     Incremental,
-    /// The table or its workflow could not be read.
+    /// A fact that matters could not be read.
     FactsUnavailable,
 }
 
 impl Rule {
-    /// All of them.
+    /// All rules.
     pub const ALL: [Self; 10] = [
         Self::Requested,
         Self::Configured,
@@ -52,7 +52,7 @@ impl Rule {
         Self::FactsUnavailable,
     ];
 
-    /// The name as the contract writes it.
+    /// Returns the name as the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Requested => "REQUESTED",
@@ -69,19 +69,19 @@ impl Rule {
     }
 }
 
-/// Which rule chose, and why, in one sentence.
+/// The rule of a choice, and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// The rule.
     pub rule: Rule,
-    /// The sentence.
+    /// One sentence.
     pub reason: Arc<str>,
 }
 
-/// What is sent, and why.
+/// The job type that is sent, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// The job type to send; none: the service's default.
+    /// The job type to send. `None` if none is sent and the service uses its default.
     pub job_type: Option<JobType>,
     /// The rule and its reason.
     pub decision: Decision,
@@ -97,35 +97,35 @@ impl Choice {
     }
 }
 
-/// Something that was read, and when.
+/// A value that was read, and the time of the read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<T> {
-    /// What was read.
+    /// The value.
     pub value: T,
-    /// When; longer ago than this invocation, if it was kept.
+    /// When it was read. This is before the current invocation if the value comes from a cache.
     pub at: OffsetDateTime,
 }
 
-/// Why something is not known: the operation, what the service said, what to allow.
+/// The reason why a fact is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingFact {
-    /// The sentence.
+    /// The operation, what the service answered, and the permission to allow.
     pub why: String,
-    /// Whether it may be known the next time; else it cannot be read as things are.
+    /// Whether another try may work. If not, it fails until a person changes something.
     pub transient: bool,
 }
 
-/// What was read, or why it is not known.
+/// A value that was read, or the reason why it is not known.
 pub type Fact<T> = Result<Read<T>, MissingFact>;
 
 /// An AWS Entity Resolution ID mapping workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workflow {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// How it maps.
+    /// How the workflow maps.
     pub mapping: Mapping,
-    /// Whether it has an incremental run configuration.
+    /// Whether the workflow has an incremental run configuration.
     pub incremental: bool,
 }
 
@@ -139,23 +139,23 @@ pub enum Mapping {
     RuleBased,
 }
 
-/// What `AUTO` chooses by.
+/// The facts by which `AUTO` chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The table's workflow.
     pub workflow: Fact<Workflow>,
     /// Whether the table was ever populated.
     pub populated: Fact<bool>,
-    /// When the table's last `BATCH` started; none: none is known. It matters only where full
-    /// refreshes are set.
+    /// When the table's last `BATCH` started. `None` if no `BATCH` is known. It matters only if `FULL_REFRESH_EVERY` is
+    /// set.
     pub last_batch: Fact<Option<OffsetDateTime>>,
-    /// Whether a job of the workflow runs or is queued. Nothing is chosen by it: a dry run tells by it
-    /// what would happen now; none: it was not asked for.
+    /// Whether a job of the workflow runs or is queued. The choice does not depend on it: a dry run tells from it what
+    /// would happen now. `None` if it was not read.
     pub busy: Option<Fact<bool>>,
 }
 
 impl Facts {
-    /// Returns whether one of them was read before this time.
+    /// Returns whether one of the facts was read before a time.
     pub fn is_any_older_than(&self, time: OffsetDateTime) -> bool {
         let reads = [
             self.workflow.as_ref().ok().map(|read| read.at),
@@ -166,7 +166,7 @@ impl Facts {
     }
 }
 
-/// The choice that needs no facts; none: the requested_type is `AUTO`.
+/// Chooses a job type from the request alone. Returns `None` if the requested type is `AUTO`, which needs facts.
 pub fn by_request(requested_type: RequestedType, type_source: TypeSource) -> Option<Choice> {
     let choice = match (requested_type, type_source) {
         (RequestedType::Auto, _) => return None,
@@ -186,7 +186,7 @@ pub fn by_request(requested_type: RequestedType, type_source: TypeSource) -> Opt
         (RequestedType::Exactly(job_type), TypeSource::DeleteRequest) => Choice::new(
             Some(job_type),
             Rule::DeleteRequest,
-            "the event tells of a BatchDeleteUniqueId, and AUTO carries deletion requests out",
+            "the event records a BatchDeleteUniqueId, and AUTO processes deletion requests",
         ),
         (RequestedType::ServiceDefault, TypeSource::Setting) => Choice::new(
             None,
@@ -204,10 +204,10 @@ pub fn by_request(requested_type: RequestedType, type_source: TypeSource) -> Opt
     Some(choice)
 }
 
-/// What `AUTO` chooses.
+/// Chooses a job type for `AUTO`.
 ///
-/// A fact that is missing matters only where it could change the choice: whatever its table holds, a
-/// workflow of a provider takes no job type, and a full refresh that is due is a `BATCH`.
+/// A missing fact matters only if it could change the choice. For example, a provider's workflow takes no job type,
+/// whether or not its table was populated.
 pub fn by_facts(facts: &Facts, full_refresh_every: Option<&Period>, now: OffsetDateTime) -> Choice {
     let workflow = match &facts.workflow {
         Ok(workflow) => workflow,
@@ -231,7 +231,7 @@ pub fn by_facts(facts: &Facts, full_refresh_every: Option<&Period>, now: OffsetD
         return Choice::new(Some(JobType::Batch), Rule::NotIncremental, reason);
     }
     let populated = facts.populated.as_ref();
-    // All rows from here on rest on both.
+    // The rules below use both facts.
     let as_of_both = as_of(
         populated.map_or(workflow.at, |read| read.at.min(workflow.at)),
         now,
@@ -262,8 +262,8 @@ pub fn by_facts(facts: &Facts, full_refresh_every: Option<&Period>, now: OffsetD
     Choice::new(Some(JobType::Incremental), Rule::Incremental, reason)
 }
 
-/// Whether a full refresh is due, and why. An error: that could not be read this time. Where it may
-/// not be read at all, no `BATCH` is known.
+/// Returns whether a full refresh is due, and why. Returns an error if the last `BATCH` could not be read this time. If
+/// it cannot be read at all, no `BATCH` is known, and a refresh is due.
 fn full_refresh<'a>(
     last_batch: &'a Fact<Option<OffsetDateTime>>,
     every: &Period,
@@ -296,7 +296,7 @@ fn unavailable(missing: &MissingFact) -> Choice {
     Choice::new(None, Rule::FactsUnavailable, reason)
 }
 
-/// How old a fact is, where it was not read just now.
+/// Returns a text that says how old a fact is. The text is empty if the fact was read within the last second.
 fn as_of(read_at: OffsetDateTime, now: OffsetDateTime) -> String {
     let age = now - read_at;
     if age < Duration::SECOND {
@@ -305,9 +305,9 @@ fn as_of(read_at: OffsetDateTime, now: OffsetDateTime) -> String {
     format!(" (as read {} ago)", in_words(age))
 }
 
-/// A time span in its two largest units, rounded down.
-fn in_words(span: Duration) -> String {
-    let seconds = span.whole_seconds().max(0);
+/// Formats a duration in its two largest units, rounded down.
+fn in_words(duration: Duration) -> String {
+    let mut remaining = duration.whole_seconds().max(0);
     let words = |count: i64, unit: &str| match count {
         1 => format!("1 {unit}"),
         _ => format!("{count} {unit}s"),
@@ -318,22 +318,21 @@ fn in_words(span: Duration) -> String {
         ("minute", 60),
         ("second", 1),
     ];
-    let mut left = seconds;
-    let mut said: Vec<String> = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     for (unit, length) in units {
-        let count = left / length;
-        left %= length;
+        let count = remaining / length;
+        remaining %= length;
         if count > 0 {
-            said.push(words(count, unit));
-        } else if !said.is_empty() {
+            parts.push(words(count, unit));
+        } else if !parts.is_empty() {
             break;
         }
     }
-    said.truncate(2);
-    if said.is_empty() {
+    parts.truncate(2);
+    if parts.is_empty() {
         return words(0, "second");
     }
-    said.join(" ")
+    parts.join(" ")
 }
 
 #[cfg(test)]

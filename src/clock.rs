@@ -1,26 +1,30 @@
-//! The time: where it comes from, and how it is written.
+//! The clock, and the text form of a time.
 
 use std::fmt;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-/// The present moment.
+/// How far the clocks of two execution environments may differ.
+pub const CLOCK_DIFFERENCE: time::Duration = time::Duration::seconds(1);
+
+/// Tells the current time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> OffsetDateTime + Send + Sync>);
 
 impl Clock {
-    /// The system's clock.
+    /// Creates a clock that tells the system's time.
     pub fn system() -> Self {
         Self::new(OffsetDateTime::now_utc)
     }
 
-    /// A clock of one's own.
+    /// Creates a clock from a function, for tests and the local example.
     pub fn new(now: impl Fn() -> OffsetDateTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// In whole milliseconds, as moments are written: one that was written and read is the same.
+    /// Returns the current time in whole milliseconds. Times are written with milliseconds, so a time does not change
+    /// when it is written and read again.
     pub fn now(&self) -> OffsetDateTime {
         let now = (self.0)();
         now - time::Duration::nanoseconds(i64::from(now.nanosecond() % 1_000_000))
@@ -33,26 +37,13 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, of the years that it can write: 0 to 9999.
+/// Formats a time as RFC 3339 in UTC with milliseconds. RFC 3339 has the years 0 to 9999.
 pub fn timestamp(time: OffsetDateTime) -> String {
     let time = time.to_offset(time::UtcOffset::UTC);
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, millisecond) = time.to_hms_milli();
-    let mut text = String::with_capacity(24);
-    for (number, digits, end) in [
-        (year.unsigned_abs(), 4, '-'),
-        (u8::from(month).into(), 2, '-'),
-        (day.into(), 2, 'T'),
-        (hour.into(), 2, ':'),
-        (minute.into(), 2, ':'),
-        (second.into(), 2, '.'),
-        (millisecond.into(), 3, 'Z'),
-    ] {
-        let digit = |place| char::from_digit(number / 10_u32.pow(place) % 10, 10);
-        text.extend((0..digits).rev().filter_map(digit));
-        text.push(end);
-    }
-    text
+    let month = u8::from(month);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
 #[cfg(test)]

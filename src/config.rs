@@ -1,65 +1,67 @@
-//! The settings of contract section 2: read once, completely, or the start fails naming the
-//! variable.
+//! The settings of contract section 2. They are read once, at the start. If one is wrong, every invocation fails with an
+//! error that names its variable.
 
 use crate::error::{Error, ErrorType};
 use crate::job_type::RequestedType;
 use crate::period::Period;
 use crate::target::{AwsLocation, TableArn, arn_parts, is_account, is_region};
 
-/// The most targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.
+/// The largest number of targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.
 pub const MAX_TARGETS: usize = 100;
 
-/// What the environment says.
+/// The settings, read from environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `AWS_REGION`, which Lambda sets.
     pub region: String,
-    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: the `service` of metrics; none: there are none.
+    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: the `service` of metrics. `None` if it is not set. No metrics are
+    /// written then.
     pub service: Option<String>,
-    /// `ID_MAPPING_TABLE_ARNS`: targets for events that name none.
+    /// `ID_MAPPING_TABLE_ARNS`: the targets of events that name none.
     pub id_mapping_table_arns: Vec<TableArn>,
-    /// `DEFAULT_JOB_TYPE`: the requested_type of a request that has none.
+    /// `DEFAULT_JOB_TYPE`: the requested type of a request that has none.
     pub default_job_type: RequestedType,
-    /// `FULL_REFRESH_EVERY`: with `AUTO`, a `BATCH` when the last one is older; none: never for that.
+    /// `FULL_REFRESH_EVERY`: with `AUTO`, a `BATCH` is due when the last one is older. `None` if no full refresh is ever
+    /// due.
     pub full_refresh_every: Option<Period>,
-    /// `EVENT_BUS_NAME`: the bus for outcome events, by name or ARN; none: none are published.
+    /// `EVENT_BUS_NAME`: the bus for outcome events, by name or ARN. `None` if outcomes are not published.
     pub event_bus: Option<String>,
     /// `EVENT_SOURCE`: the `source` of outcome events.
     pub event_source: String,
-    /// `LEDGER_TABLE_NAME`: the ledger's DynamoDB table, by name or ARN; none: a ledger in memory.
+    /// `LEDGER_TABLE_NAME`: the ledger's DynamoDB table, by name or ARN. `None` if the ledger is in memory.
     pub ledger_table: Option<String>,
-    /// `WAITING_QUEUE_URL`: the SQS queue of the waiting line; none: what would wait is an error.
+    /// `WAITING_QUEUE_URL`: the SQS queue in which requests wait. `None` if a request that would have to wait fails.
     pub waiting_queue_url: Option<String>,
-    /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for what was refused while waiting.
+    /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for messages that were rejected while they waited.
     pub dead_letter_queue_url: Option<String>,
     /// `MAX_WAIT`: how long a request may wait.
     pub max_wait: Period,
     /// `SETTLE_TIME`: how long an EventBridge event waits before its first try.
     pub settle_time: Option<Period>,
-    /// `TRACK_COMPLETION`: whether each job is followed to its end.
+    /// `TRACK_COMPLETION`: whether each job is tracked to its end.
     pub track_completion: bool,
 }
 
-/// The longest that a duration may be, and one as an example.
+/// The longest value that a duration may have, and an example of a valid one.
 #[derive(Clone, Copy)]
 struct Bounds {
     longest: &'static str,
     example: &'static str,
 }
 
-/// SQS keeps a message for 14 days at most; a request must leave the line before.
+/// SQS keeps a message for at most 14 days. A request must leave the waiting queue before that.
 const MAX_WAIT: Bounds = Bounds {
     longest: "13d",
     example: "72h",
 };
 
-/// SQS delays a message by 15 minutes at most.
+/// SQS delays a message by at most 15 minutes.
 const SETTLE_TIME: Bounds = Bounds {
     longest: "15m",
     example: "5m",
 };
 
-/// A leap year: who wants a full refresh at all wants one at least as often.
+/// One leap year. An operator who wants full refreshes wants them at least that often.
 const FULL_REFRESH_EVERY: Bounds = Bounds {
     longest: "366d",
     example: "7d",
@@ -67,72 +69,47 @@ const FULL_REFRESH_EVERY: Bounds = Bounds {
 
 const DEFAULT_MAX_WAIT: &str = "72h";
 
+/// The AWS SDK reads these itself.
+const ENDPOINTS: [&str; 6] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_CLEANROOMS",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
+    "AWS_ENDPOINT_URL_EVENTBRIDGE",
+    "AWS_ENDPOINT_URL_SQS",
+];
+
 impl Settings {
-    /// Reads the settings through a lookup of environment variables. Empty is as if unset.
+    /// Reads the settings through a lookup of environment variables. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
 
-        let track_completion = match get("TRACK_COMPLETION").as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                return Err(invalid(
-                    "TRACK_COMPLETION",
-                    "is neither `true` nor `false`: write one of them",
-                ));
-            }
-        };
-
-        for name in [
-            "AWS_ENDPOINT_URL",
-            "AWS_ENDPOINT_URL_CLEANROOMS",
-            "AWS_ENDPOINT_URL_DYNAMODB",
-            "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
-            "AWS_ENDPOINT_URL_EVENTBRIDGE",
-            "AWS_ENDPOINT_URL_SQS",
-        ] {
+        let track_completion = boolean("TRACK_COMPLETION", get("TRACK_COMPLETION"))?;
+        for name in ENDPOINTS {
             if let Some(value) = get(name) {
                 check_endpoint(name, &value)?;
             }
         }
-
         let queue_url = |name: &str| get(name).map(|value| queue_url(name, value)).transpose();
-        let span = |name: &str, bounds| {
+        let duration = |name: &str, bounds| {
             get(name)
                 .map(|value| period(name, &value, bounds))
                 .transpose()
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
-        let settle_time = span("SETTLE_TIME", SETTLE_TIME)?;
-        for (name, needs_the_line) in [
-            ("SETTLE_TIME", settle_time.is_some()),
-            ("TRACK_COMPLETION", track_completion),
-        ] {
-            if needs_the_line && waiting_queue_url.is_none() {
-                return Err(invalid(
-                    name,
-                    "is set and WAITING_QUEUE_URL is not: set that too, or unset this",
-                ));
-            }
+        let settle_time = duration("SETTLE_TIME", SETTLE_TIME)?;
+        if waiting_queue_url.is_none() {
+            check_needs_no_queue("SETTLE_TIME", settle_time.is_some())?;
+            check_needs_no_queue("TRACK_COMPLETION", track_completion)?;
         }
-
         Ok(Self {
-            region: get("AWS_REGION").map(region).transpose()?.ok_or_else(|| {
-                invalid(
-                    "AWS_REGION",
-                    "is not set; Lambda sets it, elsewhere write a Region such as eu-west-1",
-                )
-            })?,
+            region: region(get("AWS_REGION"))?,
             service: get("AWS_LAMBDA_FUNCTION_NAME"),
             id_mapping_table_arns: match get("ID_MAPPING_TABLE_ARNS") {
                 Some(list) => table_arns(&list)?,
                 None => Vec::new(),
             },
-            default_job_type: match get("DEFAULT_JOB_TYPE") {
-                Some(value) => RequestedType::parse(&value)
-                    .map_err(|fault| invalid("DEFAULT_JOB_TYPE", &fault))?,
-                None => RequestedType::ServiceDefault,
-            },
+            default_job_type: default_job_type(get("DEFAULT_JOB_TYPE"))?,
             event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
             event_source: match get("EVENT_SOURCE") {
                 Some(value) => event_source(value)?,
@@ -141,7 +118,7 @@ impl Settings {
             ledger_table: get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?,
             waiting_queue_url,
             dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
-            full_refresh_every: span("FULL_REFRESH_EVERY", FULL_REFRESH_EVERY)?,
+            full_refresh_every: duration("FULL_REFRESH_EVERY", FULL_REFRESH_EVERY)?,
             max_wait: period(
                 "MAX_WAIT",
                 get("MAX_WAIT").as_deref().unwrap_or(DEFAULT_MAX_WAIT),
@@ -152,22 +129,22 @@ impl Settings {
         })
     }
 
-    /// What is allowed and may not be what was meant.
+    /// Returns a warning if the settings are allowed but probably not what the operator meant.
     pub fn warning(&self) -> Option<&'static str> {
         (self.full_refresh_every.is_some() && self.ledger_table.is_none()).then_some(
-            "FULL_REFRESH_EVERY is set and LEDGER_TABLE_NAME is not: the function knows only what this execution \
-             environment started, and may start a BATCH too often",
+            "FULL_REFRESH_EVERY is set and LEDGER_TABLE_NAME is not: the function knows only the jobs that this \
+             execution environment started, and may start a BATCH too often",
         )
     }
 
-    /// Checks what only an invocation can tell: whether the configured tables are of the account
-    /// and Region in which the function runs.
+    /// Checks that the configured tables are in the account and Region of the function. Only an invocation tells in
+    /// which account the function runs.
     pub fn check(&self, location: &AwsLocation) -> Result<(), Error> {
         for (index, arn) in self.id_mapping_table_arns.iter().enumerate() {
-            location.check(arn).map_err(|fault| {
+            location.check(arn).map_err(|reason| {
                 invalid(
                     "ID_MAPPING_TABLE_ARNS",
-                    &format!("item {} {fault}", index + 1),
+                    &format!("item {} {reason}", index + 1),
                 )
             })?;
         }
@@ -175,10 +152,10 @@ impl Settings {
     }
 }
 
-fn invalid(name: &str, fault: &str) -> Error {
+fn invalid(name: &str, reason: &str) -> Error {
     Error::new(
         ErrorType::InvalidConfiguration,
-        format!("environment variable {name} {fault}"),
+        format!("environment variable {name} {reason}"),
     )
 }
 
@@ -201,12 +178,13 @@ fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
                 &format!("item {} is empty: write an ARN, or remove it", index + 1),
             ));
         }
-        TableArn::parse(item).map_err(|fault| invalid(name, &format!("item {} {fault}", index + 1)))
+        TableArn::parse(item)
+            .map_err(|reason| invalid(name, &format!("item {} {reason}", index + 1)))
     };
     items.iter().enumerate().map(arn).collect()
 }
 
-/// A name or ARN of an event bus: `PutEventsRequestEntry.EventBusName` in EventBridge's API model
+/// Checks the name or ARN of an event bus. `PutEventsRequestEntry.EventBusName` in EventBridge's API model
 /// takes `(arn:aws[\w-]*:events:REGION:ACCOUNT:event-bus/)?[/.\-_A-Za-z0-9]+`, at most 1,600
 /// characters.
 fn event_bus(value: String) -> Result<String, Error> {
@@ -232,7 +210,7 @@ fn event_bus(value: String) -> Result<String, Error> {
     }
 }
 
-/// A name or ARN of a table: `TableName` in DynamoDB's API reference takes 3 to 255 of
+/// Checks the name or ARN of a DynamoDB table. `TableName` in DynamoDB's API reference takes 3 to 255 of
 /// `a-zA-Z0-9_.-`, or the table's ARN.
 fn ledger_table(value: String) -> Result<String, Error> {
     let name = match arn_parts(&value) {
@@ -255,89 +233,112 @@ fn ledger_table(value: String) -> Result<String, Error> {
     }
 }
 
-/// A URL's host, and what comes after it.
+/// Returns a URL without its scheme. Returns `None` if the scheme is not HTTP or HTTPS.
 fn without_scheme(url: &str) -> Option<&str> {
     url.strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))
 }
 
-/// The form `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or an emulator's.
+/// Checks the URL of a queue: `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or an emulator's.
 fn queue_url(name: &str, value: String) -> Result<String, Error> {
     if value.ends_with(".fifo") {
         return Err(invalid(
             name,
-            "is a FIFO queue's URL, which takes no delay for a message: write a standard queue's",
+            "is the URL of a FIFO queue, which cannot delay a single message: write the URL of a standard queue",
         ));
     }
-    let named = without_scheme(&value).and_then(|rest| rest.split_once('/'));
-    if named.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty())
+    let host_and_path = without_scheme(&value).and_then(|url| url.split_once('/'));
+    if host_and_path.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty())
         && value.bytes().all(|byte| byte.is_ascii_graphic())
     {
         return Ok(value);
     }
     Err(invalid(
         name,
-        "is no queue URL: write one such as https://sqs.eu-west-1.amazonaws.com/123456789012/waiting",
+        "is not a queue URL: write one such as https://sqs.eu-west-1.amazonaws.com/123456789012/waiting",
     ))
 }
 
-/// `^[1-9][0-9]*[smhd]$`, at most the longest.
+/// Parses a duration and checks that it is not too long.
 fn period(name: &str, value: &str, bounds: Bounds) -> Result<Period, Error> {
     let Bounds { longest, example } = bounds;
     let period = Period::parse(value).ok_or_else(|| {
-        let fault = "is no duration: write a number from 1 and one of s, m, h, d, such as";
-        invalid(name, &format!("{fault} {example}"))
+        let reason = "is not a duration: write a number from 1 and one of s, m, h, d, such as";
+        invalid(name, &format!("{reason} {example}"))
     })?;
     if Period::parse(longest).is_some_and(|longest| period.duration > longest.duration) {
         return Err(invalid(
             name,
-            &format!("is longer than {longest}: write a shorter one"),
+            &format!("is longer than {longest}: write a shorter duration"),
         ));
     }
     Ok(period)
 }
 
-/// EventBridge keeps `aws.` for AWS's own events, and takes at most 256 characters.
+/// Checks the `source` of outcome events. EventBridge reserves `aws.` for AWS's own events, and takes at most 256
+/// characters.
 fn event_source(value: String) -> Result<String, Error> {
-    let fault = if value.starts_with("aws.") {
-        "begins with `aws.`, which EventBridge keeps for AWS: write another name"
+    let reason = if value.starts_with("aws.") {
+        "begins with `aws.`, which EventBridge reserves for AWS: write another name"
     } else if value.chars().count() > 256 {
         "has more than 256 characters: write a shorter name"
     } else if value
         .chars()
         .any(|character| character.is_whitespace() || character.is_control())
     {
-        "has a blank in it: write a name such as com.example.populator"
+        "contains whitespace: write a name such as com.example.populator"
     } else {
         return Ok(value);
     };
-    Err(invalid("EVENT_SOURCE", fault))
+    Err(invalid("EVENT_SOURCE", reason))
 }
 
-fn region(value: String) -> Result<String, Error> {
-    if is_region(&value) {
-        Ok(value)
-    } else {
-        Err(invalid(
-            "AWS_REGION",
-            "is no Region: write one such as eu-west-1",
-        ))
+fn region(value: Option<String>) -> Result<String, Error> {
+    let reason = match value {
+        Some(value) if is_region(&value) => return Ok(value),
+        Some(_) => "is not a Region: write a Region such as eu-west-1",
+        None => "is not set: Lambda sets it; outside of Lambda, write a Region such as eu-west-1",
+    };
+    Err(invalid("AWS_REGION", reason))
+}
+
+fn default_job_type(value: Option<String>) -> Result<RequestedType, Error> {
+    let parse = |value: String| {
+        RequestedType::parse(&value).map_err(|reason| invalid("DEFAULT_JOB_TYPE", &reason))
+    };
+    value.map_or(Ok(RequestedType::ServiceDefault), parse)
+}
+
+fn boolean(name: &str, value: Option<String>) -> Result<bool, Error> {
+    match value.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(invalid(name, "must be `true` or `false`")),
     }
 }
 
-/// The SDK reads these itself, and says of a wrong one only at the first call.
+/// Checks a setting that takes effect only with a waiting queue, where there is none.
+fn check_needs_no_queue(name: &str, is_set: bool) -> Result<(), Error> {
+    if is_set {
+        let reason = "is set and WAITING_QUEUE_URL is not: set that too, or unset this";
+        return Err(invalid(name, reason));
+    }
+    Ok(())
+}
+
+/// Checks an endpoint. The SDK reads these variables itself, and reports a wrong one only at the first call.
 fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
-    let rest = without_scheme(value).ok_or_else(|| {
+    let host = without_scheme(value).ok_or_else(|| {
         invalid(
             name,
-            "is no URL: write one that begins with http:// or https://, or unset it",
+            "is not a URL: write one that begins with http:// or https://, or unset it",
         )
     })?;
-    let blank = |character: char| character.is_whitespace() || character.is_control();
-    if rest.is_empty() || rest.starts_with(['/', ':']) || rest.contains(blank) {
+    let whitespace = |character: char| character.is_whitespace() || character.is_control();
+    if host.is_empty() || host.starts_with(['/', ':']) || host.contains(whitespace) {
         return Err(invalid(
             name,
-            "is a URL without a host or with a blank: write one such as https://vpce-0123.example.com, or unset it",
+            "is a URL without a host, or contains whitespace: write one such as https://vpce-0123.example.com, or unset it",
         ));
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Every failure has a type of contract section 5 and a message that names operation, object,
-//! cause and remedy.
+//! Errors. Each has a type of contract section 5, and a message that names the operation, the object, the cause and
+//! the remedy.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use serde::Serialize;
 /// The `errorType` of a failed invocation and the `error.type` of an outcome event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum ErrorType {
-    /// The payload is none that the contract knows (section 1). Whoever sends it must mend it.
+    /// The payload does not follow contract section 1. The sender must fix it.
     InvalidRequest,
-    /// A setting is wrong (section 2). Whoever deploys must mend it.
+    /// A setting does not follow contract section 2. The operator must fix it.
     InvalidConfiguration,
     /// The service answered 403. A permission is missing.
     AccessDenied,
-    /// The service answered 404. There is no such membership or ID mapping table.
+    /// The service answered 404. The membership or the ID mapping table does not exist.
     TableNotFound,
     /// The service answered 400. It will refuse the same request again.
     RequestRefused,
-    /// The service answered 409 or 402. The one job slot is taken: later it may be free.
+    /// The service answered 409 or 402. The job slot is busy. Later it may be free.
     SlotBusy,
-    /// The service throttles or cannot be reached. No job was started: later it may work.
+    /// The service throttles or cannot be reached. No job was started. Later the call may work.
     ServiceUnavailable,
-    /// The call's answer is missing or broken. A job may have started: do not repeat blindly.
+    /// The call's answer is missing or broken. A job may have started, so the call must not be repeated blindly.
     OutcomeUnknown,
-    /// News is given time to settle before its first try (`SETTLE_TIME`).
+    /// `SETTLE_TIME` is not over yet.
     Settling,
-    /// The invocation's deadline came too near before this target's turn. Nothing was called.
+    /// The invocation had too little time for this target. Nothing was called.
     OutOfTime,
     /// `MAX_WAIT` is over, and the request would still have to wait.
     WaitedTooLong,
@@ -36,12 +36,12 @@ pub enum ErrorType {
     LedgerUnavailable,
     /// SQS did not answer, or cannot be used. The request stays where it came from.
     QueueUnavailable,
-    /// The job that was started ended so. The table is not fresh.
+    /// The job failed. The table is not fresh.
     JobFailed,
 }
 
 impl ErrorType {
-    /// All of them.
+    /// All error types.
     pub const ALL: [Self; 15] = [
         Self::InvalidRequest,
         Self::InvalidConfiguration,
@@ -60,7 +60,7 @@ impl ErrorType {
         Self::JobFailed,
     ];
 
-    /// The name as the contract writes it.
+    /// Returns the name as the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "InvalidRequest",
@@ -82,18 +82,18 @@ impl ErrorType {
     }
 }
 
-/// A named failure.
+/// A failure with its type and its message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Error {
-    /// What kind of failure, and so what the caller will do.
+    /// The type, which tells the caller what to do.
     #[serde(rename = "type")]
     pub error_type: ErrorType,
-    /// Operation, object, cause, remedy. Holds no payload.
+    /// The operation, the object, the cause and the remedy. It never has a payload in it.
     pub message: String,
 }
 
 impl Error {
-    /// A failure of this type.
+    /// Creates an error.
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
         Self {
             error_type,
@@ -103,7 +103,7 @@ impl Error {
 }
 
 impl Error {
-    /// This error, with another one that happened after it.
+    /// Returns this error with the message of a later one appended.
     pub(crate) fn and(&self, other: &Self) -> Self {
         Self::new(
             self.error_type,
@@ -129,13 +129,11 @@ impl From<Error> for lambda_runtime::Diagnostic {
     }
 }
 
-/// An error with all its causes, on one line. The SDK's own text stops at the first (`dispatch
-/// failure`).
+/// Formats an error with all its causes, on one line. The SDK's own text has only the first (`dispatch failure`).
 ///
-/// What stands in braces is left out: there libraries dump what they worked on, requests included,
-/// and no payload belongs in a message.
+/// Each text ends at its first brace. Libraries print requests in braces, and a payload must not be in a message.
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said: Vec<String> = Vec::new();
+    let mut texts: Vec<String> = Vec::new();
     for error in std::iter::successors(Some(error), |&error| error.source()) {
         let text = error.to_string();
         let text = text
@@ -144,15 +142,15 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
             .unwrap_or_default()
             .trim_end();
         // Some errors repeat their cause.
-        if !said.last().is_some_and(|last| last.contains(text)) {
-            said.push(text.to_owned());
+        if !texts.last().is_some_and(|last| last.contains(text)) {
+            texts.push(text.to_owned());
         }
     }
-    shortened(&said.join(": "))
+    shortened(&texts.join(": "))
 }
 
-/// A text of others as far as a message has room for it: an outcome event has 256 KB, and a proxy's
-/// error page may be longer.
+/// Cuts a text from outside to the length that a message has room for. An outcome event has at most 256 KB, and a
+/// proxy's error page may be longer.
 pub(crate) fn shortened(text: &str) -> String {
     const MAX: usize = 1_000;
     let mut characters = text.chars();
@@ -169,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lambda_and_events_name_a_type_alike() {
+    fn lambda_and_events_have_the_same_names_for_error_types() {
         for error_type in ErrorType::ALL {
             assert_eq!(
                 serde_json::to_value(error_type).unwrap(),
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_said_once() {
+    fn every_cause_is_written_once() {
         let chain = |texts: [&'static str; 3]| {
             let cause = texts
                 .into_iter()

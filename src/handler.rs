@@ -33,7 +33,7 @@ use time::OffsetDateTime;
 use self::context::Learned;
 use self::deadline::{Deadline, Reserve};
 use self::processed::Processed;
-use self::run::{Run, Source, WaiterChanges};
+use self::run::{Run, Source};
 use crate::aws::services::Services;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -178,7 +178,6 @@ impl Populator {
             source,
             deadline: Deadline::new(&self.clock, invocation.deadline, reserve),
             learned: Learned::default(),
-            waiter_changes: WaiterChanges::default(),
         };
         let request_id = &invocation.request_id;
         let requests = match delivery {
@@ -197,7 +196,7 @@ impl Populator {
             Delivery::Direct(Content::Requests(requests)) => requests,
         };
         let processed = batch::process_all(&mut run, vec![requests], request_id).await;
-        waiters::record(&mut run).await;
+        waiters::record(&run).await;
         direct_response(processed.into_iter().flatten().collect())
     }
 }

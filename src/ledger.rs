@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
+use crate::clock::CLOCK_DIFFERENCE;
 use crate::job::{Call, Job, JobEnd, JobId, StartedJob};
 use crate::job_type::JobType;
 use crate::request::Request;
@@ -47,9 +48,6 @@ const MAX_ENDED: usize = 64;
 
 /// Event times have whole seconds: a job covers a change that is older than its start by at least this.
 const ROUNDING: Duration = Duration::seconds(1);
-
-/// How far the clocks of two execution environments may differ.
-const CLOCK_DIFFERENCE: Duration = Duration::seconds(1);
 
 /// The right of one invocation to start a job for the table: a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +236,18 @@ impl Record {
         self.keys.iter().map(|known| &known.job)
     }
 
+    /// The recent jobs whose end is not announced.
+    pub fn running(&self) -> impl Iterator<Item = &Job> {
+        self.recent().filter(|job| !self.is_ended(job.id.as_str()))
+    }
+
+    /// The ids at Entity Resolution of the jobs whose end is announced.
+    pub fn ended(&self) -> impl Iterator<Item = &str> {
+        self.ended
+            .iter()
+            .map(|ended| ended.entity_resolution_job_id.as_str())
+    }
+
     /// The calls whose outcome is unknown, or not known yet.
     pub fn open_calls(&self) -> impl Iterator<Item = &Call> {
         let claimed = self.claim.iter().map(|claim| &claim.call);
@@ -271,6 +281,12 @@ impl Record {
         self.keys.iter().any(|known| {
             known.unreported_choice.is_some() && !known.reported.announced && known.job.id == *id
         })
+    }
+
+    /// The call that started a job, if its start could not be recorded.
+    fn open_call_of(&self, job: &Job) -> Option<&Call> {
+        self.open_calls()
+            .find(|call| call.called_at == job.started_at)
     }
 
     /// Returns whether the outcome of this call is still unknown.
@@ -395,7 +411,10 @@ impl Record {
         entity_resolution_job_id: &str,
         now: OffsetDateTime,
     ) -> Self {
-        let mut record = self.clone();
+        let mut record = match self.open_call_of(job) {
+            Some(call) => self.claim_released(call.attempt),
+            None => self.clone(),
+        };
         // It may be recorded under either id.
         let failed =
             |other: &Job| [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str());
@@ -426,7 +445,10 @@ impl Record {
         let mut record = match end {
             JobEnd::Failed => self.job_failed(job, entity_resolution_job_id, now),
             JobEnd::Succeeded => {
-                let mut record = self.clone();
+                let mut record = match self.open_call_of(job) {
+                    Some(call) => self.job_started(call, job, None, now),
+                    None => self.clone(),
+                };
                 keep_later(&mut record.succeeded, job, now);
                 keep_later(&mut record.jobs, job, now);
                 record

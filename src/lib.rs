@@ -1,38 +1,46 @@
 //! Keeps AWS Clean Rooms ID mapping tables fresh.
 //!
-//! An event says that a table's data changed, or that it is time. The function chooses the kind of
-//! job, calls `PopulateIdMappingTable`, and announces the job's id as an event:
+//! An event says that a table's data changed, or that a refresh is due. The function chooses the job type, calls
+//! `PopulateIdMappingTable`, and announces the job's id as an event.
+//!
+//! # The flow
+//!
+//! A request goes one way:
 //!
 //! ```text
-//! payload ── input::parse ──▶ Request (one per target)                       pure
-//! Request ── ledger: known or covered? ──▶ Covered | Claim                   DynamoDB, or memory
-//! Request ── job_type: by_request, or by_facts for AUTO ──▶ Choice              pure
-//! Choice  ── clean_rooms::populate ──▶ Started | Refused | Busy | Unavailable | Unknown
-//!              Started              → recorded in the ledger
-//!              Refused           → REJECTED
-//!              Busy, Unavailable → waiting line
-//!              Unknown           → workflow: is there a job? → Started | waiting line
-//! Job     ── workflow: has it ended? ──▶ Succeeded | Failed                  with TRACK_COMPLETION
-//! Outcome ── output::publish ──▶ EventBridge; and the return value
+//! payload ── input ──────▶ Request (one per target)      pure
+//! Request ── ledger ─────▶ Item                          one consistent read
+//!         ── decide ─────▶ Step                          pure: the record, the request, what is known, the time
+//!         ── attempt ────▶ Attempt                       claim, call, classify; reconcile a lost answer
+//!         ── report ─────▶ queue for tracking, publish, mark announced, enqueue, dead-letter, log, count
+//! Job     ── track ──────▶ its end, which is reported
 //! ```
 //!
-//! The modules, in reading order: [`handler`] tells the story; [`input`], [`target`], [`job_type`]
-//! and the rules of [`ledger`] are pure; the ledger's store, [`clean_rooms`], [`workflow`],
-//! [`waiting`] and [`output`] talk to AWS; [`config`], [`error`], [`telemetry`], [`metrics`] and [`clients`]
-//! serve them.
+//! # The modules
 //!
-//! # Invariants
+//! In reading order:
 //!
-//! - Nothing is called before the ledger has the claim, and a claim is given back only where no job
-//!   can have started.
-//! - `PopulateIdMappingTable` is repeated only where no job can have started.
+//! - [`handler`] handles an invocation. Its `process` is the story of one request. `decide` returns the next step, and
+//!   `order` the order of requests; both are pure. `attempt` and `reconcile` call services and return facts. `report`
+//!   and `publish` alone send events and messages. `track` looks up the end of jobs.
+//! - [`input`] parses payloads. It is pure.
+//! - [`request`], [`target`], [`job_type`], [`choice`], [`job`] and [`outcome`] are the domain: they do no I/O.
+//! - [`ledger`] has the record of a table, the rules of coverage and claims, and the transitions of a record. It is pure.
+//! - [`message`] writes the messages of the waiting queue.
+//! - [`aws`] has a module for each AWS service, and one that creates the clients.
+//! - [`config`], [`period`], [`clock`], [`error`], [`telemetry`] and [`metrics`] serve the others.
+//!
+//! # Rules of the house
+//!
+//! - Imports point downwards. No two modules import each other.
+//! - AWS SDK crates are named only in [`aws`]. Where clients are composed, only their configuration is passed on.
+//! - [`serde_json::Value`] is interpreted only in [`input`].
+//! - Only `main` and [`aws::clients`] read the environment, and the AWS SDK does. [`config`] gets a lookup.
+//! - The clock is passed in.
+//! - Nothing is called before the ledger has the claim. A claim is released only if no job can have started.
+//! - `PopulateIdMappingTable` is repeated only if no job can have started.
 //! - Nothing is called for a payload that is refused.
-//! - The AWS SDK's types of a service appear only in that service's module, its others in [`clients`] too; a
-//!   configuration is passed through.
-//! - [`serde_json::Value`] is interpreted only in [`input`] ([`telemetry`] and [`metrics`] write it).
-//! - The environment is read only in `main`, and by the AWS SDK and [`clients`] for what is the SDK's; [`config`] gets a
-//!   lookup. The clock is passed in.
-//! - No payload stands in a log line or an error message: faults are named by place and form.
+//! - No payload is in a log line or an error message. A refusal names the place in the payload and what to write there.
 
 pub mod handler;
 

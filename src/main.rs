@@ -1,4 +1,4 @@
-//! The cold start, and nothing else.
+//! Starts the function: reads the settings, creates the clients, and runs Lambda's runtime.
 
 use std::process::ExitCode;
 
@@ -23,28 +23,29 @@ fn main() -> ExitCode {
     );
     if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
         tracing::error!(
-            "this is a Lambda function, and AWS_LAMBDA_RUNTIME_API is not set: start it with `cargo lambda watch`, or \
-             see it work with `cargo run --example local`"
+            "AWS_LAMBDA_RUNTIME_API is not set, and this is a Lambda function: start it with `cargo lambda watch`, or \
+             try it with `cargo run --example local`"
         );
         return ExitCode::FAILURE;
     }
-    // One thread: Lambda hands over one event at a time, and the work is waiting.
+    // One thread is enough: Lambda sends one event at a time, and the function mostly waits for answers.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
     {
         Ok(runtime) => runtime,
-        Err(fault) => {
-            tracing::error!("the asynchronous runtime does not start: {fault}");
+        Err(error) => {
+            tracing::error!("the asynchronous runtime does not start: {error}");
             return ExitCode::FAILURE;
         }
     };
-    // As a task: when it is woken it goes on at once. What is blocked on asks the system for news first.
+    // A task is polled as soon as it is woken. The future of `block_on` is polled only after the runtime has asked the
+    // system for events.
     let served = runtime.spawn_local(serve(variable));
     match runtime.block_on(async { served.await? }) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            tracing::error!("the Lambda runtime ended: {fault}");
+        Err(error) => {
+            tracing::error!("the Lambda runtime ended: {error}");
             ExitCode::FAILURE
         }
     }
@@ -61,8 +62,8 @@ async fn serve(
             let config = clients::load(clients::config_loader(&settings.region)).await;
             Ok(Populator::new(settings, &config, Clock::system()))
         }
-        // Kept, and given to each invocation: a function that ends at the start shows in Lambda
-        // only as Runtime.ExitError.
+        // The error is kept, and each invocation fails with it. If the process ended here, Lambda would report only
+        // Runtime.ExitError.
         Err(error) => {
             tracing::error!(errorType = error.error_type.as_str(), "{}", error.message);
             Err(error)

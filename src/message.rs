@@ -21,6 +21,13 @@ struct Message<'a> {
     /// Whether the `requestId` is the caller's or the event's: outcome events have no other. Left out if it is.
     #[serde(skip_serializing_if = "Clone::clone")]
     request_id_given: bool,
+    /// How often the request was rejected. Left out if it never was.
+    #[serde(skip_serializing_if = "is_zero")]
+    rejections: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A job that is tracked.
@@ -70,6 +77,7 @@ pub fn message(
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),
         request_id_given: request.key_is_given,
+        rejections: request.rejections,
         watch: tracked.map(|StartedJob { choice, job, .. }| TrackedJob {
             id: &job.id,
             job_type: job.job_type,

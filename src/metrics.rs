@@ -1,10 +1,11 @@
-//! Metrics in CloudWatch's embedded metric format: lines of the log that CloudWatch reads
+//! Metrics in CloudWatch's embedded metric format: log lines from which CloudWatch makes metrics
 //! (CloudWatch user guide, "Specification: Embedded metric format").
 //!
-//! One line per invocation, with the dimension `service`, and one per table for which a job started,
-//! with its table as a second dimension, so that a table for which nothing starts can raise an alarm.
-//! Everything else in a line is a property, which can be searched for and multiplies no metric. No
-//! crate: what those bring is recorders and exporters, and this is one line of JSON.
+//! An invocation writes one line with the dimension `service`. For each table for which a job started it writes one
+//! more line, with the table as a second dimension, so that an alarm can find a table for which nothing starts. The
+//! other members of a line are properties: they can be searched for, and they do not multiply the metrics.
+//!
+//! No metrics crate is used. Such crates bring recorders and exporters, and this is one line of JSON.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,40 +17,40 @@ use time::OffsetDateTime;
 
 use crate::target::Target;
 
-/// Of all metrics.
+/// The CloudWatch namespace of all metrics.
 pub const NAMESPACE: &str = "IdMappingPopulator";
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Jobs that were started.
+    /// Counts jobs that were started.
     JobsStarted,
-    /// Requests that a job covers.
+    /// Counts requests that a job covers.
     RequestsCovered,
-    /// Requests that were put in the waiting line.
+    /// Counts requests that were added to the waiting queue.
     RequestsWaiting,
-    /// Requests that a person must act on.
+    /// Counts requests that a person must act on.
     RequestsRejected,
-    /// Calls of PopulateIdMappingTable whose answer left open whether a job started.
+    /// Counts calls of `PopulateIdMappingTable` after which it is not known whether a job started.
     OutcomesUnknown,
-    /// Outcome events that could not be published.
+    /// Counts outcome events that could not be published.
     PublishFailures,
-    /// How long a request stood in the waiting line until it was started or covered.
+    /// Measures how long a request waited in the waiting queue until it was started or covered.
     WaitSeconds,
-    /// How long a request stands in the waiting line that still waits after its try.
+    /// Measures how long a request has waited that still waits after a try.
     StillWaitingSeconds,
-    /// How long PopulateIdMappingTable took to answer, its retries included.
+    /// Measures how long `PopulateIdMappingTable` took to answer, its retries included.
     PopulateLatency,
-    /// How long a job ran, where jobs are followed.
+    /// Measures how long a tracked job ran.
     JobDuration,
-    /// Jobs that failed, where jobs are followed.
+    /// Counts tracked jobs that failed.
     JobsFailed,
-    /// Invocations that were the first of their execution environment.
+    /// Counts invocations that were the first of their execution environment.
     ColdStart,
 }
 
 impl Metric {
-    /// All of them.
+    /// All metrics.
     pub const ALL: [Self; 12] = [
         Self::JobsStarted,
         Self::RequestsCovered,
@@ -65,7 +66,7 @@ impl Metric {
         Self::ColdStart,
     ];
 
-    /// Its name in CloudWatch.
+    /// Returns the metric's name in CloudWatch.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JobsStarted => "JobsStarted",
@@ -99,23 +100,23 @@ pub struct Metrics(Mutex<Measured>);
 #[derive(Debug, Default)]
 struct Measured {
     values: Vec<(Metric, f64)>,
-    /// How many jobs started for a table.
+    /// How many jobs started for each table.
     started: BTreeMap<Target, usize>,
 }
 
 impl Metrics {
-    /// It happened once more.
+    /// Adds one to a count.
     pub fn count(&self, metric: Metric) {
         self.lock().values.push((metric, 1.0));
     }
 
-    /// A job was started.
+    /// Counts a job that was started for a table.
     pub fn job_started(&self, target: &Target) {
         self.count(Metric::JobsStarted);
         *self.lock().started.entry(target.clone()).or_default() += 1;
     }
 
-    /// It took so long.
+    /// Records how long something took.
     pub fn record_duration(&self, metric: Metric, time: Duration) {
         let value = match metric.unit() {
             "Milliseconds" => time.as_secs_f64() * 1_000.0,
@@ -124,7 +125,7 @@ impl Metrics {
         self.lock().values.push((metric, value));
     }
 
-    /// The lines of the log; none, if nothing was measured.
+    /// Returns the log lines. The list is empty if nothing was measured.
     pub fn lines<'a>(
         &self,
         service: &'a str,
@@ -138,7 +139,7 @@ impl Metrics {
             match (all.len(), metric.unit()) {
                 (0, _) => None,
                 (count, "Count") => Some((metric, Values::Count(count))),
-                // CloudWatch takes 100 values of a metric in a line; a batch has fewer messages.
+                // CloudWatch takes at most 100 values of a metric in a line. A batch has fewer messages.
                 _ => Some((metric, Values::All(all.into_iter().take(100).collect()))),
             }
         };
@@ -165,22 +166,22 @@ impl Metrics {
     }
 }
 
-/// The dimension of a table.
+/// The name of the dimension for a table.
 const TABLE: &str = "idMappingTableIdentifier";
 
-/// A line of the log.
+/// A log line in embedded metric format.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// In milliseconds.
+    /// In milliseconds since 1970.
     timestamp: i64,
     service: &'a str,
     request_id: &'a str,
-    /// What it is of besides the service.
+    /// The second dimension. `None` if `service` is the only one.
     table: Option<Target>,
     values: Vec<(Metric, Values)>,
 }
 
-/// What was measured of a metric.
+/// The values of a metric in a line.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Values {
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_no_line() {
+    fn without_measurements_there_is_no_line() {
         assert!(Metrics::default().lines("populator", "r", AT).is_empty());
     }
 

@@ -166,15 +166,8 @@ impl Outcome {
 
     /// The request will never work as it is.
     pub fn rejected(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
-        let since = request.waiting_since.or(request.sent_at);
         Self {
             error: Some(error),
-            // A request that is redriven from the dead-letter queue and rejected again is another rejection.
-            event_id: event_id(
-                OutcomeKind::Rejected,
-                request,
-                since.map(timestamp).as_deref(),
-            ),
             ..Self::of(OutcomeKind::Rejected, request, choice, None)
         }
     }
@@ -231,7 +224,7 @@ impl Outcome {
     ) -> Self {
         Self {
             version: "1",
-            event_id: event_id(outcome, request, job.map(JobId::as_str)),
+            event_id: event_id(outcome, request, job),
             outcome,
             membership_identifier: request.target.membership.clone(),
             id_mapping_table_identifier: request.target.table.clone(),
@@ -251,18 +244,19 @@ impl Outcome {
     }
 }
 
-/// A UUID of version 5 made of the outcome, the request's key, and a distinction: the job's id, or since when a
-/// rejected request waited. So the same outcome has the same id whenever it is published. Outcome and distinction
-/// have fixed alphabets, so no key can be mistaken for a part of them.
-fn event_id(outcome: OutcomeKind, request: &Request, distinction: Option<&str>) -> Uuid {
+/// A UUID of version 5 made of the outcome, the request's key, and the job, or how often the request was rejected before.
+/// So the same outcome has the same id whenever it is published, and a request that is redriven from the dead-letter queue
+/// and rejected again has another one. Outcomes, job ids and numbers have fixed alphabets, so no key can be mistaken for a
+/// part of them.
+fn event_id(outcome: OutcomeKind, request: &Request, job: Option<&JobId>) -> Uuid {
     /// The namespace of these ids: a random UUID, never to be changed.
     const OUTCOMES: Uuid = Uuid::from_u128(0x0d0f_5a3c_6f0b_4c56_9f59_7c1b_e2a3_8d14);
-    let name = [
-        outcome.as_str(),
-        distinction.unwrap_or("-"),
-        &request.scoped_key(),
-    ]
-    .join(" ");
+    let distinction = match (job, outcome, request.rejections) {
+        (Some(job), _, _) => job.as_str().to_owned(),
+        (None, OutcomeKind::Rejected, rejections @ 1..) => rejections.to_string(),
+        (None, _, _) => "-".to_owned(),
+    };
+    let name = [outcome.as_str(), &distinction, &request.scoped_key()].join(" ");
     Uuid::new_v5(&OUTCOMES, name.as_bytes())
 }
 

@@ -1,19 +1,19 @@
-//! Time spans as the settings write them.
+//! Durations as the settings write them.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A time span, with the words in which it was set.
+/// A duration, with the text from which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// The span.
+    /// The duration.
     pub duration: Duration,
     text: String,
 }
 
 impl Period {
-    /// Reads `^[1-9][0-9]*[smhd]$`; none: it is no such text. What no clock can count is as long as
-    /// can be.
+    /// Parses a text of the form `^[1-9][0-9]*[smhd]$`. Returns `None` if the text has another form. A number that is
+    /// too large becomes the longest duration.
     pub fn parse(text: &str) -> Option<Self> {
         let unit = match text.as_bytes().last()? {
             b's' => 1,

@@ -36,6 +36,9 @@ pub struct Request {
     /// When its SQS message was sent. `None` if it came in none.
     #[serde(skip)]
     pub sent_at: Option<OffsetDateTime>,
+    /// How often the request was rejected and redriven from the dead-letter queue.
+    #[serde(skip)]
+    pub rejections: u32,
     /// After how long its SQS message is delivered again, as far as its receives tell.
     #[serde(skip)]
     pub retry_interval: Option<Duration>,
@@ -87,4 +90,35 @@ pub struct Trigger {
     /// The event's `time`, as it came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+}
+
+#[cfg(test)]
+impl Request {
+    /// A request for the table with this number, for tests.
+    pub(crate) fn sample(
+        table: usize,
+        requested_type: &str,
+        key: &str,
+        time: OffsetDateTime,
+    ) -> Self {
+        use crate::target::Identifier;
+        let identifier = |text: &str| Identifier::parse(text).unwrap();
+        Self {
+            target: Target {
+                membership: identifier("11111111-2222-4333-8444-555555555555"),
+                table: identifier(&format!("aaaaaaaa-{table:04}-4000-8000-000000000001")),
+            },
+            requested_type: RequestedType::parse(requested_type).unwrap(),
+            type_source: TypeSource::Request,
+            idempotency_key: key.to_owned(),
+            key_is_given: true,
+            time,
+            dry_run: false,
+            trigger: None,
+            waiting_since: None,
+            sent_at: None,
+            rejections: 0,
+            retry_interval: None,
+        }
+    }
 }

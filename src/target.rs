@@ -1,4 +1,4 @@
-//! What is populated: one ID mapping table of one membership, and the ARNs that name it.
+//! The target of a request: one ID mapping table of one membership, and the ARNs that name it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl TryFrom<String> for Identifier {
 }
 
 impl Identifier {
-    /// Reads an identifier, or says in a half-sentence what is wrong with it.
+    /// Parses an identifier. The error is the predicate of a sentence, such as "has 5 characters and must be …".
     pub fn parse(text: &str) -> Result<Self, String> {
         let length = text.chars().count();
         if length != 36 {
@@ -43,7 +43,7 @@ impl Identifier {
                         "one of 0-9, a-f"
                     };
                     return Err(format!(
-                        "is no UUID: its character {} must be {wanted}",
+                        "is not a UUID: its character {} must be {wanted}",
                         position + 1
                     ));
                 }
@@ -52,7 +52,7 @@ impl Identifier {
         Ok(Self(text.into()))
     }
 
-    /// The identifier as the API takes it.
+    /// Returns the identifier as the API takes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -75,10 +75,8 @@ pub struct Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("membership/")?;
-        f.write_str(self.membership.as_str())?;
-        f.write_str("/idmappingtable/")?;
-        f.write_str(self.table.as_str())
+        let Self { membership, table } = self;
+        write!(f, "membership/{membership}/idmappingtable/{table}")
     }
 }
 
@@ -97,22 +95,23 @@ pub struct TableArn {
 const ARN_FORM: &str = "arn:PARTITION:cleanrooms:REGION:ACCOUNT:membership/M/idmappingtable/T";
 
 impl TableArn {
-    /// Reads an ARN, or says in a half-sentence what is wrong with it.
+    /// Parses an ARN. The error is the predicate of a sentence, such as "is not the ARN of …".
     pub fn parse(text: &str) -> Result<Self, String> {
-        let no_arn = || format!("is no ARN of an ID mapping table ({ARN_FORM})");
-        let [partition, service, region, account, resource] = arn_parts(text).ok_or_else(no_arn)?;
+        let wrong_form = || format!("is not the ARN of an ID mapping table ({ARN_FORM})");
+        let [partition, service, region, account, resource] =
+            arn_parts(text).ok_or_else(wrong_form)?;
         if service != "cleanrooms" || partition.is_empty() || region.is_empty() {
-            return Err(no_arn());
+            return Err(wrong_form());
         }
         if !is_account(account) {
-            return Err("has an account that is no number of 12 digits".to_owned());
+            return Err("has an account that is not a number of 12 digits".to_owned());
         }
         let (membership, table) = resource
             .strip_prefix("membership/")
-            .and_then(|rest| rest.split_once("/idmappingtable/"))
-            .ok_or_else(no_arn)?;
+            .and_then(|identifiers| identifiers.split_once("/idmappingtable/"))
+            .ok_or_else(wrong_form)?;
         let part = |name: &str, text: &str| {
-            Identifier::parse(text).map_err(|fault| format!("has a {name} that {fault}"))
+            Identifier::parse(text).map_err(|reason| format!("has a {name} that {reason}"))
         };
         Ok(Self {
             partition: partition.to_owned(),
@@ -125,8 +124,8 @@ impl TableArn {
         })
     }
 
-    /// Whether a text means to be the ARN of an ID mapping table, well-formed or not. An event's
-    /// `resources` may hold ARNs of anything else beside them.
+    /// Returns whether a text is meant to be the ARN of an ID mapping table, even if it is malformed. An event's
+    /// `resources` may also hold ARNs of other kinds.
     pub fn is_meant_by(text: &str) -> bool {
         arn_parts(text).is_some_and(|[_, service, _, _, resource]| {
             service == "cleanrooms" && resource.to_ascii_lowercase().contains("/idmappingtable")
@@ -134,7 +133,7 @@ impl TableArn {
     }
 }
 
-/// The five parts after `arn:`.
+/// Splits an ARN into the five parts after `arn:`. Returns `None` if the text is not an ARN.
 pub(crate) fn arn_parts(text: &str) -> Option<[&str; 5]> {
     let mut parts = text.strip_prefix("arn:")?.splitn(5, ':');
     Some([
@@ -157,19 +156,20 @@ pub(crate) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Where the function runs; ARNs in outcome events are built from it, ARNs that come in are
-/// checked against it (contract sections 1 and 3).
+/// The partition, Region and account in which the function runs. ARNs in outcome events are built from it, and ARNs
+/// in payloads are checked against it (contract sections 1 and 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsLocation {
     partition: String,
     region: String,
-    /// None where the function's ARN is none (local emulators): then it is not checked.
+    /// `None` if the function was invoked by something that is not an ARN (local emulators). Accounts are then not
+    /// checked.
     account: Option<String>,
 }
 
 impl AwsLocation {
-    /// From the ARN with which the function was invoked. Where that is none: partition `aws`,
-    /// the given Region (`AWS_REGION`), and an account that is not checked.
+    /// Reads the location from the ARN with which the function was invoked. If the text is not an ARN, the location is
+    /// the partition `aws`, the given Region (`AWS_REGION`), and an account that is not checked.
     pub fn of(invoked_function_arn: &str, region: &str) -> Self {
         match arn_parts(invoked_function_arn) {
             Some([partition, "lambda", region, account, _])
@@ -189,11 +189,11 @@ impl AwsLocation {
         }
     }
 
-    /// Says in a half-sentence why this ARN is none of this function's account and Region.
+    /// Checks that an ARN is of the function's partition, Region and account. The error is the predicate of a sentence.
     pub fn check(&self, arn: &TableArn) -> Result<(), String> {
         let differs = |what: &str, theirs: &str, ours: &str| {
             Err(format!(
-                "is of {what} {} and the function runs in {ours}: name a table of {ours}, or deploy the function there",
+                "is in {what} {} and the function runs in {ours}: name a table of {ours}, or deploy the function there",
                 excerpt(theirs)
             ))
         };
@@ -209,41 +209,27 @@ impl AwsLocation {
         }
     }
 
-    /// The ARN of a membership.
+    /// Builds the ARN of a membership.
     pub fn membership_arn(&self, target: &Target) -> String {
         let account = self.account.as_deref().unwrap_or("000000000000");
         let Self {
             partition, region, ..
         } = self;
-        let membership = target.membership.as_str();
-        [
-            "arn:",
-            partition,
-            ":cleanrooms:",
-            region,
-            ":",
-            account,
-            ":membership/",
-            membership,
-        ]
-        .concat()
+        let membership = &target.membership;
+        format!("arn:{partition}:cleanrooms:{region}:{account}:membership/{membership}")
     }
 
-    /// The ARN of an ID mapping table.
+    /// Builds the ARN of an ID mapping table.
     pub fn table_arn(&self, target: &Target) -> String {
         let membership = self.membership_arn(target);
-        [&membership, "/idmappingtable/", target.table.as_str()].concat()
+        format!("{membership}/idmappingtable/{}", target.table)
     }
 }
 
-/// A part of an ARN as far as a message may repeat it: what came in never stands in a log line
-/// unless it has the form of what it should be.
+/// Returns a part of an ARN as a message may repeat it. Text from a payload is repeated only if it has the form of a
+/// Region; otherwise a message could carry a payload into the log.
 fn excerpt(part: &str) -> &str {
-    if is_region(part) {
-        part
-    } else {
-        "of another form"
-    }
+    if is_region(part) { part } else { "(malformed)" }
 }
 
 #[cfg(test)]
@@ -261,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn an_identifier_is_a_lower_case_uuid_and_its_fault_is_said() {
+    fn an_identifier_is_a_lower_case_uuid_and_the_error_says_what_is_wrong() {
         assert_eq!(Identifier::parse(M).unwrap().as_str(), M);
-        for (text, fault) in [
+        for (text, expected) in [
             ("", "has 0 characters"),
             (&M[1..], "has 35 characters"),
             (&M.to_owned().replace('4', "F"), "has upper-case letters"),
@@ -271,8 +257,8 @@ mod tests {
             (&M.replace("1111-", "111g-"), "character 8 must be one of"),
             (&M.replace("1111-", "111é-"), "character 8 must be one of"),
         ] {
-            let said = Identifier::parse(text).unwrap_err();
-            assert!(said.contains(fault), "{text}: {said}");
+            let reason = Identifier::parse(text).unwrap_err();
+            assert!(reason.contains(expected), "{text}: {reason}");
         }
     }
 

@@ -1,10 +1,11 @@
-//! Log lines as Lambda reads them.
+//! Log lines in the form that Lambda reads.
 //!
-//! In JSON every line has `timestamp`, `level`, `message` and, inside an invocation, `requestId` and,
-//! where it is traced, `traceId` at the top level, then the event's fields: Lambda filters by the first two and takes a line without
-//! them for INFO. Of the libraries' lines only errors are written: their other lines hold
-//! requests and responses, and no payload belongs in a log; their warnings repeat what our own lines
-//! say.
+//! In JSON every line has `timestamp`, `level` and `message` at the top level. Inside an invocation it also has
+//! `requestId` and, if the invocation is traced, `traceId`. The event's fields come after them. Lambda filters by
+//! `timestamp` and `level`, and treats a line without them as INFO.
+//!
+//! Of the libraries' lines only errors are written. Their lower levels have requests and responses in them, and a
+//! payload must not be in the log. Their warnings repeat what the function's own lines say.
 
 use std::io::Write as _;
 
@@ -20,25 +21,24 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::clock::timestamp;
 
-/// Starts logging to standard output: `AWS_LAMBDA_LOG_FORMAT` (`JSON`, else text) and
-/// `AWS_LAMBDA_LOG_LEVEL` (`TRACE` to `FATAL`, else INFO), as Lambda sets them. A panic becomes a
-/// line like any other.
+/// Starts logging to standard output. `format` is `AWS_LAMBDA_LOG_FORMAT`: any value other than `JSON` means text.
+/// `level` is `AWS_LAMBDA_LOG_LEVEL`: any value that is not a level means `INFO`. Panics are logged too.
 pub fn start(format: Option<&str>, level: Option<&str>) {
     let lines = Lines::new(format, level, print);
-    // Only a second start could fail, and the first one goes on.
+    // This fails only if logging was started before. That logging stays in use.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
     std::panic::set_hook(Box::new(|panic| {
-        // Its message may quote what it stumbled over; Lambda's answer has it.
+        // The panic's message is left out: it may quote a payload. Lambda's answer has it.
         let place = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(place, "a bug: the function panicked");
+        tracing::error!(place, "the function panicked: this is a bug");
     }));
 }
 
-/// Writes what was measured, each a line. CloudWatch reads it whatever the log format is; it bears the
-/// least level that is kept, since Lambda would drop it below that.
+/// Writes metrics, one line each. CloudWatch reads them in both log formats. A line has the lowest level that is
+/// logged, because Lambda drops lines below it.
 pub fn measured(lines: &[impl Serialize]) {
     #[derive(Serialize)]
     struct Line<'a, T> {
@@ -46,7 +46,7 @@ pub fn measured(lines: &[impl Serialize]) {
         level: &'a str,
         message: &'a str,
         #[serde(flatten)]
-        measured: &'a T,
+        metrics: &'a T,
     }
     let level = LevelFilter::current();
     let level = level.into_level().map_or("FATAL", |level| match level {
@@ -56,12 +56,12 @@ pub fn measured(lines: &[impl Serialize]) {
     });
     let timestamp = &timestamp(OffsetDateTime::now_utc());
     let mut text = Vec::with_capacity(1024);
-    for measured in lines {
+    for metrics in lines {
         let line = Line {
             timestamp,
             level,
             message: "metrics",
-            measured,
+            metrics,
         };
         write_json(&mut text, &line);
         text.push(b'\n');
@@ -69,7 +69,7 @@ pub fn measured(lines: &[impl Serialize]) {
     print(&text);
 }
 
-/// Nothing can be done about a log that cannot be written.
+/// Writes to standard output. A failure is ignored: there is no other place to report it.
 fn print(text: &[u8]) {
     let _ = std::io::stdout().lock().write_all(text);
 }
@@ -79,9 +79,9 @@ fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
     let _ = serde_json::to_writer(text, value);
 }
 
-/// The span of an invocation.
+/// Creates the span of an invocation.
 pub fn invocation_span(request_id: &str, trace_id: Option<&str>) -> tracing::Span {
-    // At the highest level, so that no filter takes it and with it the request id.
+    // The highest level, so that the span, which carries the request id, passes every filter.
     tracing::error_span!("invocation", requestId = request_id, traceId = trace_id)
 }
 
@@ -117,15 +117,15 @@ where
 {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let ours = metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
-        // lambda_runtime logs each failure of the handler once more, without its fields.
-        let told_by_us = metadata.target() == "lambda_runtime::layers::panic";
+        // lambda_runtime logs each failure of the handler again, without the fields.
+        let is_repeat = metadata.target() == "lambda_runtime::layers::panic";
         *metadata.level()
             <= if ours {
                 self.level
             } else {
                 self.level.min(LevelFilter::ERROR)
             }
-            && !told_by_us
+            && !is_repeat
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -177,10 +177,10 @@ where
     }
 }
 
-/// What an invocation's span carries to its lines.
+/// The fields of an invocation's span, as its lines repeat them.
 struct Invocation(Vec<u8>);
 
-/// An event's message, and its other fields as they are written, in their order.
+/// An event's message, and its other fields in the form in which they are written.
 struct Fields {
     json: bool,
     message: String,
@@ -205,7 +205,7 @@ impl Fields {
     }
 
     fn push(&mut self, field: &Field, value: impl Serialize) {
-        // A field's name needs no escaping.
+        // Field names are identifiers, so they are not escaped.
         let (before, after): (&[u8], &[u8]) = match self.json {
             true => (b",\"", b"\":"),
             false => (b" ", b"="),
@@ -285,10 +285,10 @@ mod tests {
         let value: Value = serde_json::from_str(line).unwrap();
         let time = value["timestamp"].as_str().unwrap();
         OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).unwrap();
-        let mut rest = value.as_object().unwrap().clone();
-        rest.remove("timestamp");
+        let mut members = value.as_object().unwrap().clone();
+        members.remove("timestamp");
         assert_eq!(
-            Value::Object(rest),
+            Value::Object(members),
             serde_json::json!({
                 "level": "WARN", "message": "it is \"said\"\nonce", "requestId": "request-1",
                 "idMappingJobId": "job", "targets": 2, "dryRun": true,
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_is_lambdas() {
+    fn lambda_sets_the_level() {
         let written = |level| {
             lines(None, level, || {
                 tracing::trace!("");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_id_stands_at_every_level() {
+    fn the_request_id_is_logged_at_every_level() {
         let written = lines(Some("JSON"), Some("ERROR"), || {
             let _span = invocation_span("request-1", None).entered();
             tracing::error!("");
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trace_stands_beside_it() {
+    fn the_trace_id_follows_the_request_id() {
         let written = lines(Some("JSON"), None, || {
             let _span =
                 invocation_span("request-1", Some("1-5759e988-bd862e3fe1be46a994272793")).entered();
@@ -361,15 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn of_libraries_only_errors_are_heard_and_ours_never_twice() {
+    fn of_the_libraries_only_errors_are_logged_and_no_failure_twice() {
         let written = lines(None, Some("TRACE"), || {
             tracing::info!(target: "aws_smithy_runtime", "body: secret");
             tracing::trace!(target: "lambda_runtime", "body: secret");
             tracing::error!(target: "lambda_runtime::layers::panic", "the failure again");
-            tracing::warn!(target: "hyper", "heard too");
-            tracing::error!(target: "hyper", "heard");
+            tracing::warn!(target: "hyper", "a warning");
+            tracing::error!(target: "hyper", "an error");
         });
         assert_eq!(written.len(), 1);
-        assert!(written[0].ends_with("ERROR heard\n"), "{written:?}");
+        assert!(written[0].ends_with("ERROR an error\n"), "{written:?}");
     }
 }

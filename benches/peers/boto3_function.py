@@ -1,4 +1,4 @@
-"""The main job alone: one call with boto3."""
+"""The main job only: one call with boto3."""
 
 import boto3
 

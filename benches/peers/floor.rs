@@ -1,4 +1,4 @@
-//! The floor: a function that does nothing, in as little as Rust's Lambda runtime takes.
+//! A function that does nothing: the smallest cost of a function with the Rust runtime.
 
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use serde_json::Value;

@@ -1,5 +1,5 @@
-"""The whole job, as a careful user builds it with Powertools for AWS Lambda: repeats start nothing,
-AUTO chooses the job type, the start is announced, logged and counted."""
+"""Everything, as a careful user builds it with Powertools for AWS Lambda: a repeated request starts nothing,
+AUTO chooses the job type, and the start is announced, logged and counted."""
 
 import json
 import os
@@ -25,7 +25,7 @@ events = boto3.client("events")
 ledger = DynamoDBPersistenceLayer(
     table_name=os.environ["LEDGER_TABLE_NAME"], key_attr="idMappingTableArn"
 )
-# Without a requestId it is an error: nothing would tell a repeat from a new request.
+# A request without a requestId fails, because a repeat could not be told from a new request.
 by_request = IdempotencyConfig(
     event_key_jmespath="requestId",
     raise_on_no_idempotency_key=True,
@@ -54,7 +54,7 @@ def handler(event, context):
 
 
 def choose(target):
-    """The job type for a table by what its workflow and its schema say; none: the service's default."""
+    """Returns the job type for a table by its workflow and its schema, or None for the service's default."""
     table = cleanrooms.get_id_mapping_table(**target)["idMappingTable"]
     workflow = entityresolution.get_id_mapping_workflow(
         workflowName=table["inputReferenceConfig"]["inputReferenceArn"].rpartition("/")[2]
@@ -89,6 +89,6 @@ def announce(started):
         if answer["FailedEntryCount"]:
             raise RuntimeError(answer["Entries"])
     except Exception:
-        # It goes no further: the decorator would forget the job, and a repeat would start it again.
+        # The error is not raised: the decorator would delete the job's record, and a repeat would start it again.
         logger.exception("The ID mapping job is not announced")
         metrics.add_metric(name="PublishFailures", unit=MetricUnit.Count, value=1)

@@ -1,7 +1,7 @@
 // Lambda's Runtime API for one function of Node.js: node runtime.mjs ./MODULE.mjs
 //
-// Lighter than AWS's own client (aws-lambda-ric): no X-Ray, no log pipe, no callbacks, no native
-// addon to load. That is to the peers' advantage.
+// It does less than AWS's own client (aws-lambda-ric): no X-Ray, no log pipe, no callbacks, no native
+// addon to load. This favours the peers.
 
 import http from "node:http";
 

@@ -1,7 +1,7 @@
 """Lambda's Runtime API for one Python function: python runtime.py MODULE
 
-Lighter than AWS's own client (awslambdaric): no X-Ray, no log pipe, no traceback in the answer. That
-is to the peers' advantage.
+It does less than AWS's own client (awslambdaric): no X-Ray, no log pipe, no traceback in the answer. This
+favours the peers.
 """
 
 import http.client
@@ -29,7 +29,7 @@ class Context:
 
 def main():
     handler = importlib.import_module(sys.argv[1]).handler
-    # It keeps its connection.
+    # The connection is kept open.
     api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
 
     def call(method, path, body=None):

@@ -1,4 +1,4 @@
-// The main job alone: one call with the AWS SDK for JavaScript v3.
+// The main job only: one call with the AWS SDK for JavaScript v3.
 
 import { CleanRoomsClient, PopulateIdMappingTableCommand } from "@aws-sdk/client-cleanrooms";
 

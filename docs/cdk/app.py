@@ -1,4 +1,4 @@
-"""What template.yaml deploys by default, from the release zip, as an AWS CDK app. Run it from the project's root."""
+"""An AWS CDK app that deploys the release zip with the defaults of template.yaml. Run it from the project's root."""
 
 from aws_cdk import App, CfnOutput, Duration, RemovalPolicy, Stack, TimeZone
 from aws_cdk import aws_dynamodb as dynamodb, aws_events as events, aws_events_targets as events_targets
@@ -22,7 +22,7 @@ memberships = sorted({table.split("/idmappingtable/")[0] for table in tables})
 
 
 def role(name, service, permissions):
-    """These permissions and no others: the constructs themselves would grant more than is needed."""
+    """Creates a role with exactly these permissions. CDK's constructs would grant more than is needed."""
     statements = [iam.PolicyStatement(actions=actions, resources=on) for actions, on in permissions if on]
     policies = {"permissions": iam.PolicyDocument(statements=statements)}
     created = iam.Role(stack, name, assumed_by=iam.ServicePrincipal(service), inline_policies=policies)

@@ -1,4 +1,4 @@
-# What template.yaml deploys by default, from the release zip.
+# Deploys the release zip with the defaults of template.yaml.
 
 terraform {
   required_providers {
@@ -11,7 +11,7 @@ terraform {
 
 variable "id_mapping_table_arns" { type = list(string) }
 
-# AUTO chooses the job type by these two; without them it leaves the choice to the service.
+# AUTO reads both to choose the job type. Without them it leaves the choice to the service.
 variable "id_mapping_workflow_arns" {
   type    = list(string)
   default = []
@@ -22,7 +22,7 @@ variable "collaboration_arns" {
   default = []
 }
 
-# Empty, the schedule is there and disabled.
+# If empty, the schedule is created but disabled.
 variable "schedule_expression" {
   type    = string
   default = ""
@@ -83,7 +83,7 @@ resource "aws_lambda_function" "populator" {
     }
   }
 
-  # Lambda looks for the permissions when the event source and the destination are made.
+  # Lambda checks the permissions when the event source and the destination are created.
   depends_on = [aws_iam_role_policy.populator_role]
 }
 
@@ -126,7 +126,8 @@ resource "aws_dynamodb_table" "ledger_table" {
   server_side_encryption { enabled = true }
   point_in_time_recovery { enabled = true }
 
-  # It outlives the function: before `terraform destroy`, `terraform state rm aws_dynamodb_table.ledger_table`.
+  # The ledger is kept when the function is destroyed. Before `terraform destroy`, run
+  # `terraform state rm aws_dynamodb_table.ledger_table`.
   lifecycle { prevent_destroy = true }
 }
 
@@ -203,7 +204,7 @@ resource "aws_scheduler_schedule" "populator_schedule" {
   target {
     arn      = aws_lambda_function.populator.arn
     role_arn = aws_iam_role.populator_schedule_role.arn
-    # jsonencode would write \u003c for <, and Scheduler would replace nothing.
+    # jsonencode would write \u003c for <, and then Scheduler would not find the placeholders.
     input = <<-JSON
       {"requestId": "<aws.scheduler.schedule-arn>/<aws.scheduler.scheduled-time>", "time": "<aws.scheduler.scheduled-time>"}
     JSON

@@ -1,4 +1,4 @@
-//! The inputs that each target begins with: the sample events of `events/`, in each shape in which
+//! The inputs with which each target begins: the sample events of `events/`, in each shape in which
 //! they may arrive.
 
 use std::env;
@@ -29,8 +29,8 @@ pub fn write(inputs: &[String]) {
     }
 }
 
-/// For [`crate::payload`]: each sample by itself, as the detail of an event, in a message, in a
-/// failure record, and as the message of a notification; and faults of the text itself.
+/// Returns the inputs for [`crate::payload`]: each sample by itself, as the detail of an event, in a message, in a
+/// failure record, and as the message of a notification. Some texts are not valid JSON.
 pub fn payloads() -> Vec<String> {
     let mut inputs = Vec::new();
     for sample in samples() {
@@ -75,22 +75,22 @@ pub fn payloads() -> Vec<String> {
     inputs
 }
 
-/// For [`crate::message`]: what may stand in a body, and what the function writes itself.
+/// Returns the inputs for [`crate::message`]: bodies of any sender, and messages that the function writes.
 pub fn messages() -> Vec<String> {
     let mut inputs = payloads();
     inputs.extend(samples().iter().filter_map(|sample| {
-        let started = watched(sample)?;
+        let started = tracked(sample)?;
         let message = id_mapping_populator::message::message;
         Some(message(&started.request, None, None))
     }));
     inputs
 }
 
-/// For [`crate::record`]: an empty one, one that has something in each of its members, and the item of the
+/// Returns the inputs for [`crate::record`]: an empty record, a record with a value in each member, and the item of the
 /// slot.
 pub fn records() -> Vec<String> {
-    let started = samples().iter().find_map(watched);
-    let started = started.expect("a sample is a job that is followed");
+    let started = samples().iter().find_map(tracked);
+    let started = started.expect("a sample is a job that is tracked");
     let call = Call {
         attempt: Uuid::from_u128(1),
         called_at: NOW,
@@ -104,11 +104,11 @@ pub fn records() -> Vec<String> {
     record["claim"] = json!({ "until": 1_795_399_300_000_i64, "call": call });
     record["unknown"] = json!([call]);
     let waiters = Waiters::default().joined(&Waiter::new(&started.request, NOW));
-    let waiters = serde_json::to_string(&waiters).expect("those who wait can be written");
+    let waiters = serde_json::to_string(&waiters).expect("the waiting requests can be written");
     vec!["{}".to_owned(), record.to_string(), waiters]
 }
 
-/// Each JSON document of `events/`.
+/// Returns each JSON document of `events/`.
 fn samples() -> Vec<Value> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../events")];
     let mut samples = Vec::new();
@@ -131,7 +131,7 @@ fn samples() -> Vec<Value> {
     samples
 }
 
-/// A request for so many tables.
+/// Returns a request for this many tables.
 fn of_many_targets(number: usize) -> String {
     let target = |number| {
         json!({
@@ -152,8 +152,8 @@ fn in_a_batch(body: &str) -> String {
     json!({ "Records": [record] }).to_string()
 }
 
-/// The job that a sample asks to follow, if it is one.
-fn watched(sample: &Value) -> Option<StartedJob> {
+/// Returns the job that a sample tracks. Returns `None` if the sample is not such a message.
+fn tracked(sample: &Value) -> Option<StartedJob> {
     let messages = match WITHOUT_TABLES.read(&round_trip::in_sqs(&sample.to_string())) {
         Ok(Delivery::Batch(messages)) => messages,
         _ => return None,

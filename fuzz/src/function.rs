@@ -23,14 +23,14 @@ const REQUEST_ID: &str = "8f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b99";
 const TABLE: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/\
                      idmappingtable/aaaaaaaa-0001-4000-8000-000000000001";
 
-/// The moment of each arrival: 2026-11-23T12:00:00Z.
+/// The time of each arrival: 2026-11-23T12:00:00Z.
 pub const NOW: OffsetDateTime =
     OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::seconds(1_795_435_200));
 
-/// A function that has no tables of its own.
+/// A function without configured tables.
 pub static WITHOUT_TABLES: LazyLock<Function> = LazyLock::new(|| Function::new(&[]));
 
-/// A function that has one, and chooses the job type.
+/// A function with one configured table, which chooses the job type.
 pub static WITH_TABLE: LazyLock<Function> = LazyLock::new(|| {
     Function::new(&[
         ("ID_MAPPING_TABLE_ARNS", TABLE),
@@ -54,7 +54,7 @@ impl Function {
                 .or_else(|| (name == "AWS_REGION").then(|| REGION.to_owned()))
         })
         .expect("the settings are valid");
-        // Without credentials a call would fail before it reaches the HTTP client, and would not be noticed.
+        // Without credentials a call would fail before it reaches the HTTP client, which detects calls.
         let credentials = Credentials::new("key", "secret", None, None, "fuzz");
         let no_calls = http_client_fn(|_, _| panic!("AWS is called"));
         let config = SdkConfig::builder()

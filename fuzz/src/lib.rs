@@ -1,4 +1,4 @@
-//! Properties of everything that the function reads, as functions that panic when one does not hold.
+//! Properties of everything that the function reads. Each is a function that panics if the property does not hold.
 //!
 //! `fuzz/run` runs them under libFuzzer, which searches for an input that makes one panic:
 //!
@@ -7,7 +7,7 @@
 //! - [`record`]: the record in a ledger item.
 //!
 //! A check uses only the public functions of `id_mapping_populator`. An input that broke a property
-//! becomes a unit test next to the reader; it is not kept here.
+//! becomes a unit test of the module that reads it. It is not kept here.
 
 pub mod corpus;
 

@@ -1,4 +1,4 @@
-//! The body of an SQS message: the function's own message, or what somebody else sent to the queue.
+//! The body of an SQS message: the function's own message, or one of another sender.
 //!
 //! [`crate::payload`] reads batches too. Here the input is the body itself, without the escapes of a JSON
 //! string, so that mutations of bytes change its content.

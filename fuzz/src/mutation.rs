@@ -28,7 +28,7 @@ struct Words {
 impl Words {
     fn read() -> Self {
         let lines = include_str!("../dictionary").lines();
-        // Words with other bytes than UTF-8 are only for libFuzzer.
+        // Words that are not UTF-8 are only for libFuzzer.
         let words = lines.filter_map(|line| serde_json::from_str::<String>(line).ok());
         let mut read = Self {
             names: Vec::new(),
@@ -76,7 +76,7 @@ struct Mutation {
 }
 
 impl Mutation {
-    /// A number below a bound that is not zero (SplitMix64).
+    /// Returns a random number below a bound, which must not be zero (SplitMix64).
     fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
@@ -97,7 +97,7 @@ impl Mutation {
         let Some(place) = nth(root, &mut index) else {
             return;
         };
-        // Into JSON within a string, such as the body of a message.
+        // A string may contain JSON, such as the body of a message.
         if let Value::String(text) = place
             && let Ok(mut inner @ Value::Object(_)) = serde_json::from_str(text)
             && self.below(8) > 0
@@ -169,7 +169,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// The place with this number, in the order of the text.
+/// Returns the place with this number, in the order of the text.
 fn nth<'a>(value: &'a mut Value, number: &mut usize) -> Option<&'a mut Value> {
     if *number == 0 {
         return Some(value);

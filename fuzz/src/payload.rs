@@ -1,4 +1,4 @@
-//! The payload of an invocation: any bytes are either accepted or refused, and always in the same way.
+//! The payload of an invocation. Any bytes are either accepted or refused, with the same result each time.
 
 use id_mapping_populator::error::Error;
 use id_mapping_populator::input::{Content, Delivery, Payload};
@@ -12,14 +12,14 @@ const MAX_REQUESTS: usize = 100;
 const MAX_NAME: usize = 4_096;
 const MAX_ROUND_TRIPS: usize = 3;
 
-/// Checks a payload under each of the settings.
+/// Checks a payload with each of the settings.
 pub fn check(bytes: &[u8]) {
     let payload = arrived(bytes);
     check_under(&WITHOUT_TABLES, &payload);
     check_under(&WITH_TABLE, &payload);
 }
 
-/// The payload as the handler gets it, by way of `lambda_runtime`.
+/// Returns the payload as the handler gets it from `lambda_runtime`.
 fn arrived(bytes: &[u8]) -> Payload {
     let invocation = LambdaInvocation {
         parts: http::Response::new(()).into_parts().0,
@@ -27,7 +27,7 @@ fn arrived(bytes: &[u8]) -> Payload {
         context: Context::default(),
     };
     serde_json::from_slice(&Payload::wrap(invocation).body)
-        .expect("what is wrapped is a JSON document")
+        .expect("the wrapped payload is a JSON document")
 }
 
 fn check_under(function: &Function, payload: &Payload) {
@@ -53,7 +53,7 @@ fn check_under(function: &Function, payload: &Payload) {
     }
 }
 
-/// Checks what a message holds, or why it is refused.
+/// Checks the content of a message, or the refusal.
 pub fn check_result(function: &Function, content: Result<&Content, &Error>) {
     match content {
         Ok(content) => check_content(function, content),
@@ -68,9 +68,9 @@ fn check_content(function: &Function, content: &Content) {
             let mut keys: Vec<String> = requests.iter().map(Request::scoped_key).collect();
             keys.sort_unstable();
             keys.dedup();
-            assert_eq!(keys.len(), requests.len(), "a request is there twice");
+            assert_eq!(keys.len(), requests.len(), "a request is in the list twice");
             requests.iter().for_each(check_request);
-            // They differ only in target and job type, and a hundred round trips would take most of the time.
+            // The requests differ only in target and job type, and a hundred round trips would take most of the time.
             for request in requests.iter().take(MAX_ROUND_TRIPS) {
                 round_trip::of_a_request(function, request);
             }

@@ -1,4 +1,4 @@
-//! The record in a ledger item: what the function, or another version of it, wrote of a table, or of the
+//! The record in a ledger item, which this or another version of the function wrote: the record of a table, or the
 //! requests that wait for the slot.
 
 use std::sync::LazyLock;
@@ -14,8 +14,8 @@ use serde_json::json;
 use crate::function::{NOW, WITHOUT_TABLES};
 use crate::message;
 
-/// Requests that the ledger is asked about: first that of the record in the corpus, then one of each
-/// other job type.
+/// The requests for which the rules are checked: the request of the record in the corpus, then one of each other job
+/// type.
 static REQUESTS: LazyLock<Vec<Request>> = LazyLock::new(|| {
     let payloads = [
         json!({ "jobType": "INCREMENTAL", "requestId": "4b8f2f4e-7d1b-4c7e-9d55-0a6b1c2d3e01" }),
@@ -36,7 +36,7 @@ pub fn check(bytes: &[u8]) {
         return;
     };
     let written = written(&record);
-    let again: Record = serde_json::from_str(&written).expect("what is written can be read");
+    let again: Record = serde_json::from_str(&written).expect("a written record can be read");
     assert_eq!(again, record);
     assert_eq!(self::written(&again), written);
 
@@ -66,14 +66,14 @@ pub fn check(bytes: &[u8]) {
         check_rules(&record, request);
     }
     let unreported = record.unreported(&REQUESTS[0], NOW, |_| false);
-    // The function keeps four, and this request's own may be one more.
+    // The function keeps four starts, and the request's own start may be one more.
     for started in unreported.iter().rev().take(5) {
         check_rules(&record, &started.request);
         check_message(started);
     }
 }
 
-/// The ledger's answer is always the same, and an empty record stops nothing.
+/// Checks that the verdict is the same each time, and that an empty record allows any request.
 fn check_rules(record: &Record, request: &Request) {
     let verdict = record.verdict(request, NOW);
     assert_eq!(verdict, record.verdict(request, NOW));
@@ -85,10 +85,11 @@ fn check_rules(record: &Record, request: &Request) {
     }
 }
 
-/// Whatever stands in the item of the slot, a request that waits is entered once, and leaves when it is served.
+/// Checks that a waiting request is in the item of the slot once, and is removed when it is served, for any item.
 fn check_waiters(waiters: &Waiters) {
     let json = |waiters: &Waiters| serde_json::to_string(waiters).expect("it can be written");
-    let again: Waiters = serde_json::from_str(&json(waiters)).expect("what is written can be read");
+    let again: Waiters =
+        serde_json::from_str(&json(waiters)).expect("a written record can be read");
     assert_eq!(json(&again), json(waiters));
     for request in REQUESTS.iter() {
         waiters.ahead_of(request, NOW, |_| false);
@@ -98,14 +99,14 @@ fn check_waiters(waiters: &Waiters) {
         for waiter in joined.live(NOW).filter_map(Waiter::request) {
             assert!(waiter.waiting_since.is_some());
         }
-        let left = joined.left(request);
-        assert!(left.live(NOW).filter(of_it).count() < joined.live(NOW).filter(of_it).count());
+        let remaining = joined.left(request);
+        assert!(remaining.live(NOW).filter(of_it).count() < joined.live(NOW).filter(of_it).count());
         joined.served(&request.target, Some(JobType::Batch));
-        joined.refused_alone(&request.target);
+        joined.refused_alone(&request.target, NOW);
     }
 }
 
-/// A job that is not announced may be put in the waiting queue, and is read again or refused.
+/// Checks that the message of a job that is not announced can be read again or is refused.
 fn check_message(started: &StartedJob) {
     let body = waiting::message(&started.request, Some(NOW), Some(started));
     message::check(body.as_bytes());

@@ -1,4 +1,4 @@
-//! What a refusal promises.
+//! Properties of refusals.
 
 use id_mapping_populator::error::{Error, ErrorType};
 use id_mapping_populator::handler::Response;
@@ -6,16 +6,16 @@ use id_mapping_populator::input::{Message, Payload};
 
 use crate::function::Function;
 
-/// It ends up in a log line, in Lambda's answer and in an attribute of a dead letter.
+/// The longest message. It is copied to a log line, to Lambda's answer and to an attribute of a dead letter.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// A refusal names the path of the fault, and has no character that could break or reorder a log line.
+/// Checks that a refusal names a path, and has no character that could break or reorder a log line.
 pub fn check(error: &Error) {
     assert_eq!(error.error_type, ErrorType::InvalidRequest, "{error}");
     let message = &error.message;
     let names_a_path = message
         .split_once(": ")
-        .is_some_and(|(_, fault)| fault.starts_with('$'));
+        .is_some_and(|(_, reason)| reason.starts_with('$'));
     assert!(names_a_path, "the refusal names no path: {message}");
     assert!(message.len() <= MAX_BYTES, "{} bytes", message.len());
     assert!(
@@ -24,7 +24,7 @@ pub fn check(error: &Error) {
     );
 }
 
-/// An invocation whose payload is refused fails with that refusal, and calls nothing.
+/// Checks that an invocation with a refused payload fails with the refusal, and calls nothing.
 pub fn starts_nothing(function: &Function, payload: &Payload, error: &Error) {
     match function.handle(payload) {
         Err(failure) => assert_eq!(failure, *error),
@@ -32,17 +32,17 @@ pub fn starts_nothing(function: &Function, payload: &Payload, error: &Error) {
     }
 }
 
-/// A batch of refused messages calls nothing, where no dead-letter queue is set: each is delivered again.
+/// Checks that a batch of refused messages calls nothing. No dead-letter queue is set, so each is delivered again.
 pub fn batch_starts_nothing(function: &Function, payload: &Payload, messages: &[Message]) {
     let Ok(Response::Batch(response)) = function.handle(payload) else {
-        panic!("a batch has another answer than its failures");
+        panic!("the answer to a batch is not a list of failures");
     };
     let failures = response.batch_item_failures.iter();
     assert!(
         failures
             .map(|failure| &failure.item_identifier)
             .eq(messages.iter().map(|message| &message.id)),
-        "other messages than the refused ones are delivered again"
+        "the messages that are delivered again are not the refused ones"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What was accepted is accepted again out of the waiting queue, as the same request.
+//! Checks that an accepted request is accepted again from the waiting queue, as the same request.
 
 use id_mapping_populator::input::{Content, Delivery, Payload};
 use id_mapping_populator::job::StartedJob;
@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 
 use crate::function::{Function, NOW};
 
-/// SQS takes this many bytes in a message.
+/// The largest number of bytes in an SQS message.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// An SQS message with this body, sent now, in a batch by itself.
+/// Returns a batch of one SQS message with this body, sent now.
 pub fn in_sqs(body: &str) -> Payload {
     let sent = NOW.unix_timestamp() * 1_000;
     let batch = json!({ "Records": [{
@@ -28,12 +28,12 @@ pub fn in_sqs(body: &str) -> Payload {
     Payload::from_text(&batch.to_string())
 }
 
-/// A request that waits is the same request when it comes out of the queue.
+/// Checks that a waiting request is the same request when it is read from the queue.
 pub fn of_a_request(function: &Function, request: &Request) {
     let since = request.waiting_since.unwrap_or(NOW);
     let body = message(request, Some(since), None);
     let Content::Requests(read) = read_again(function, &body) else {
-        panic!("a request is read again as something else: {body}");
+        panic!("a request is read again as other content: {body}");
     };
     let [again] = &read[..] else {
         panic!("a request is read again as {} requests: {body}", read.len());
@@ -47,16 +47,16 @@ pub fn of_a_request(function: &Function, request: &Request) {
     assert_eq!(*again, expected);
     assert_eq!(again.scoped_key(), request.scoped_key());
     assert_eq!(again.request_id(), request.request_id());
-    // From now on it does not change, however often it goes through the queue.
+    // After the first time, the request does not change, however often it goes through the queue.
     assert_eq!(message(again, again.waiting_since, None), body);
 }
 
-/// A job that is followed is the same job when it comes out of the queue.
+/// Checks that a tracked job is the same job when it is read from the queue.
 pub fn of_a_job(function: &Function, started: &StartedJob) {
     let since = started.request.waiting_since.unwrap_or(NOW);
     let body = message(&started.request, Some(since), Some(started));
     let Content::Track(again) = read_again(function, &body) else {
-        panic!("a job is read again as something else: {body}");
+        panic!("a job is read again as other content: {body}");
     };
     assert_eq!(again.job.id, started.job.id);
     assert_eq!(again.request.scoped_key(), started.request.scoped_key());
@@ -77,12 +77,12 @@ fn read_again(function: &Function, body: &str) -> Content {
     }
 }
 
-/// The characters of a message in SQS's API reference.
+/// Returns whether SQS accepts a character in a message, according to its API reference.
 fn is_taken_by_sqs(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// As a message has it.
+/// Rounds a time down to milliseconds, as a message has it.
 fn in_milliseconds(time: OffsetDateTime) -> OffsetDateTime {
     let millisecond = time.millisecond();
     time.replace_millisecond(millisecond)

@@ -1,8 +1,7 @@
-//! The call, and what its answers mean.
+//! Calls `PopulateIdMappingTable`, and tells what its answers mean.
 //!
-//! `PopulateIdMappingTable` has no client token: whoever repeats it may start, and pay for, a second
-//! job. So it is repeated only where no job can have started, and an answer that leaves that open is
-//! [`Answer::Unknown`], never an error like any other.
+//! The operation has no client token, so a repeated call may start a second job, which costs money. A call is repeated
+//! only if no job can have started. If an answer does not tell whether a job started, it is [`Answer::Unknown`].
 
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +17,7 @@ use aws_sdk_cleanrooms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_cleanrooms::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::operation::RequestId;
 use aws_sdk_cleanrooms::operation::populate_id_mapping_table::PopulateIdMappingTableError as Refusal;
+use aws_sdk_cleanrooms::types::error::ValidationException;
 use aws_sdk_cleanrooms::types::{JobType as WireJobType, ValidationExceptionReason};
 use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
@@ -31,50 +31,50 @@ use crate::target::Target;
 /// What `PopulateIdMappingTable` answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A job was started: its id.
+    /// A job was started. This is its id.
     Started(String),
-    /// It will be refused again: a person must act.
+    /// The service refused the request, and would refuse it again. A person must act.
     Refused(Error),
-    /// The slot is taken. Later it may be free.
+    /// The job slot is busy. Later it may be free.
     Busy {
-        /// Whose slot it is.
+        /// Which tables cannot start a job now.
         scope: BusyScope,
-        /// What was answered.
+        /// The answer as an error.
         error: Error,
     },
-    /// No job was started, and none can be now: later it may work.
+    /// No job was started. Later the call may work.
     Unavailable(Error),
     /// A job may have started.
     Unknown(Error),
 }
 
-/// For whom the slot is taken.
+/// Which tables a busy slot affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyScope {
-    /// For all tables of the account and Region (402).
+    /// All tables of the account and Region (402).
     Account,
-    /// For this table. A 409 may be about the table's own state, or about the account's slot.
+    /// At least this table (409). The service may mean the table's own state, or the account's slot.
     Table,
 }
 
-/// AWS Clean Rooms.
+/// The client of AWS Clean Rooms that starts jobs.
 #[derive(Clone, Debug)]
 pub struct CleanRooms {
     client: Client,
 }
 
 impl CleanRooms {
-    /// With the configuration of [`crate::clients`].
+    /// Creates the client from a configuration of [`crate::aws::clients`].
     pub fn new(config: &aws_config::SdkConfig) -> Self {
         let config = aws_sdk_cleanrooms::config::Builder::from(config)
-            .retry_classifier(OnlyWhatDidNotStart)
+            .retry_classifier(RetryIfNotStarted)
             .build();
         Self {
             client: Client::from_conf(config),
         }
     }
 
-    /// Starts a job.
+    /// Calls `PopulateIdMappingTable`.
     pub async fn populate(
         &self,
         target: &Target,
@@ -93,7 +93,8 @@ impl CleanRooms {
             .set_job_type(job_type.map(wire))
             .customize()
             .config_override(config);
-        // Boxed, as the work of `call::within`. The SDK ends it in time itself, and so tells whether it was sent.
+        // Boxed like the futures in `call::within`. The SDK enforces the timeout, so that `maybe_sent` knows at which
+        // point the call ended.
         let result = Box::pin(request.send()).await;
         let failure = |error_type, cause: String| {
             Error::new(
@@ -108,20 +109,23 @@ impl CleanRooms {
             Ok(output) => Answer::Unknown(failure(
                 ErrorType::OutcomeUnknown,
                 format!(
-                    "the answer has no job id{}; {LOOK}",
+                    "the answer has no job id{}; {CHECK_JOBS}",
                     request_id(output.request_id())
                 ),
             )),
-            Err(error) => meaning(&error, maybe_sent.get(), failure),
+            Err(error) => classify(&error, maybe_sent.get(), failure),
         }
     }
 }
 
-const LOOK: &str =
+const CHECK_NETWORK: &str =
+    "no job was started: check the function's network and credentials, and repeat the request";
+
+const CHECK_JOBS: &str =
     "a job may run: look at the ID mapping table's jobs before you repeat the request";
 
-/// The API model says a UUID; what a rule or a person can use is enough. The SDK makes an empty
-/// string of an id that is not there.
+/// Returns whether a text can be a job's id. The API model specifies a UUID, but any id that a rule or a person can use
+/// is accepted. The SDK returns an empty string for a missing id.
 fn is_job_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -134,35 +138,32 @@ fn wire(job_type: JobType) -> WireJobType {
     }
 }
 
-/// What a failed call means: by the modelled exception where there is one, else by the status.
-fn meaning(
+/// Classifies a failed call by its modelled exception. If there is none, the HTTP status decides.
+fn classify(
     error: &SdkError<Refusal, HttpResponse>,
     maybe_sent: bool,
     failure: impl Fn(ErrorType, String) -> Error,
 ) -> Answer {
     let SdkError::ServiceError(answer) = error else {
         let cause = with_causes(error);
-        return if maybe_sent {
-            Answer::Unknown(failure(
+        return match maybe_sent {
+            true => Answer::Unknown(failure(
                 ErrorType::OutcomeUnknown,
-                format!("{cause}; {LOOK}"),
-            ))
-        } else {
-            Answer::Unavailable(failure(
+                format!("{cause}; {CHECK_JOBS}"),
+            )),
+            false => Answer::Unavailable(failure(
                 ErrorType::ServiceUnavailable,
-                format!(
-                    "{cause}; no job was started: check the function's network and credentials, and repeat the request"
-                ),
-            ))
+                format!("{cause}; {CHECK_NETWORK}"),
+            )),
         };
     };
     let refusal = answer.err();
     let status = answer.raw().status().as_u16();
-    let said = said(refusal, answer.raw());
-    let with = |error_type, remedy: &str| failure(error_type, format!("{said}; {remedy}"));
-    let unknown = || Answer::Unknown(with(ErrorType::OutcomeUnknown, LOOK));
+    let description = describe(refusal, answer.raw());
+    let with = |error_type, remedy: &str| failure(error_type, format!("{description}; {remedy}"));
+    let unknown = || Answer::Unknown(with(ErrorType::OutcomeUnknown, CHECK_JOBS));
     match (refusal, status) {
-        // Whatever a 5xx calls itself, and whoever ran out of time on the way.
+        // The status wins over the exception's name: after a 5xx, or a timeout on the way, a job may run.
         (_, ..=399 | 408 | 425 | 499 | 500..) => unknown(),
         _ if is_throttling(refusal, answer.raw()) => Answer::Unavailable(with(
             ErrorType::ServiceUnavailable,
@@ -179,32 +180,40 @@ fn meaning(
         )),
         (Refusal::ConflictException(_) | Refusal::ServiceQuotaExceededException(_), _)
         | (_, 402 | 409) => Answer::Busy {
-            scope: match refusal {
-                Refusal::ServiceQuotaExceededException(_) => BusyScope::Account,
-                _ if status == 402 => BusyScope::Account,
-                _ => BusyScope::Table,
-            },
+            scope: busy_scope(refusal, status),
             error: with(
                 ErrorType::SlotBusy,
-                "an account and Region run one ID mapping job at a time: repeat the request when it has ended",
+                "an account and Region run one ID mapping job at a time: repeat the request when the running job has \
+                 ended",
             ),
         },
-        (Refusal::ValidationException(refusal), _)
-            if refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay) =>
-        {
+        (Refusal::ValidationException(refusal), _) if is_role_new(refusal) => {
             Answer::Unavailable(with(
                 ErrorType::RequestRefused,
-                "a role was changed a moment ago: repeat the request in some minutes",
+                "a role was changed a moment ago: repeat the request in a few minutes",
             ))
         }
         _ => Answer::Refused(with(
             ErrorType::RequestRefused,
-            "it will be refused again as it is: check that the table's Entity Resolution workflow takes this job type",
+            "the service will refuse it again: check that the table's Entity Resolution workflow takes this job type",
         )),
     }
 }
 
-/// A 429, or a throttling code that AWS services send with a 400.
+/// Returns whether a role was changed a moment ago, and not all of AWS knows it yet.
+fn is_role_new(refusal: &ValidationException) -> bool {
+    refusal.reason() == Some(&ValidationExceptionReason::IamSynchronizationDelay)
+}
+
+fn busy_scope(refusal: &Refusal, status: u16) -> BusyScope {
+    match refusal {
+        Refusal::ServiceQuotaExceededException(_) => BusyScope::Account,
+        _ if status == 402 => BusyScope::Account,
+        _ => BusyScope::Table,
+    }
+}
+
+/// Returns whether an answer is a 429, or has a throttling code that AWS services send with a 400.
 fn is_throttling(refusal: &Refusal, response: &HttpResponse) -> bool {
     const CODES: [&str; 7] = [
         "RequestLimitExceeded",
@@ -222,7 +231,7 @@ fn is_throttling(refusal: &Refusal, response: &HttpResponse) -> bool {
     }
 }
 
-/// The exception's name. The SDK does not find it where the body is no JSON.
+/// Returns the exception's name. The SDK does not find it if the body is not JSON, so the header is read too.
 fn code<'a>(refusal: &'a Refusal, response: &'a HttpResponse) -> Option<&'a str> {
     let header = || {
         response
@@ -237,8 +246,8 @@ fn code<'a>(refusal: &'a Refusal, response: &'a HttpResponse) -> Option<&'a str>
         .filter(|code| !code.is_empty())
 }
 
-/// What the service said: exception, status, message, and the particulars of its kind.
-fn said(refusal: &Refusal, response: &HttpResponse) -> String {
+/// Describes the service's answer: exception, status, message, and the details of the exception.
+fn describe(refusal: &Refusal, response: &HttpResponse) -> String {
     let status = response.status().as_u16();
     let code = code(refusal, response).unwrap_or("unknown error");
     let message = match (refusal.message(), response.body().bytes()) {
@@ -246,7 +255,7 @@ fn said(refusal: &Refusal, response: &HttpResponse) -> String {
         (None, Some(body)) if !body.is_empty() => String::from_utf8_lossy(body).into_owned(),
         _ => "no message".to_owned(),
     };
-    let particulars = match refusal {
+    let details = match refusal {
         Refusal::ConflictException(refusal) => refusal
             .reason()
             .map(|reason| format!(" (reason {})", reason.as_str())),
@@ -268,25 +277,25 @@ fn said(refusal: &Refusal, response: &HttpResponse) -> String {
         }
         _ => None,
     };
-    let particulars = particulars.unwrap_or_default();
-    let said = format!(
+    let details = details.unwrap_or_default();
+    let description = format!(
         "{} ({status}): {}{}",
         shortened(code),
         shortened(message.trim()),
-        shortened(&particulars)
+        shortened(&details)
     );
-    said.replace(['\n', '\r'], " ") + &request_id(refusal.request_id())
+    description.replace(['\n', '\r'], " ") + &request_id(refusal.request_id())
 }
 
-/// AWS Support asks for it.
+/// Formats the service's request id, which AWS Support asks for.
 fn request_id(id: Option<&str>) -> String {
     id.map(|id| format!(" [request id {}]", shortened(id)))
         .unwrap_or_default()
 }
 
-/// How to try again after an attempt that surely started no job: throttled, or its connection never
-/// opened. None: it may have.
-fn surely_not_started(
+/// Returns how to retry after an attempt that certainly started no job: the service throttled it, or the connection was
+/// never opened. Returns `None` if a job may have started.
+fn retry_if_not_started(
     error: &OrchestratorError<ErasedError>,
     response: Option<&HttpResponse>,
 ) -> Option<RetryAction> {
@@ -303,50 +312,49 @@ fn surely_not_started(
         .then(RetryAction::transient_error)
 }
 
-/// Keeps the SDK's standard retry from everything else: it would repeat this call after a 500, a
-/// time-out or a broken connection.
+/// Allows a retry only if no job can have started. The SDK's standard retry would also repeat the call after a 500, a
+/// timeout or a broken connection.
 #[derive(Debug)]
-struct OnlyWhatDidNotStart;
+struct RetryIfNotStarted;
 
-impl ClassifyRetry for OnlyWhatDidNotStart {
+impl ClassifyRetry for RetryIfNotStarted {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         match context.output_or_error() {
-            Some(Err(error)) => {
-                surely_not_started(error, context.response()).unwrap_or(RetryAction::RetryForbidden)
-            }
+            Some(Err(error)) => retry_if_not_started(error, context.response())
+                .unwrap_or(RetryAction::RetryForbidden),
             _ => RetryAction::NoActionIndicated,
         }
     }
 
     fn name(&self) -> &'static str {
-        "OnlyWhatDidNotStart"
+        "RetryIfNotStarted"
     }
 }
 
-/// Whether a request may have reached the service without a word that it started nothing.
+/// Records whether a job may have started although no answer came.
 ///
-/// The operation's time-out may end an attempt that has its answer outstanding, one that still waits
-/// for its connection, or a pause between two attempts. Only the first may have started a job.
+/// The operation's timeout may end an attempt that waits for its answer, an attempt that waits for its connection, or a
+/// pause between two attempts. Only in the first case may a job have started.
 #[derive(Clone, Debug, Default)]
 struct MaybeSent(Arc<Mutex<Attempt>>);
 
 /// The last attempt of a call.
 #[derive(Clone, Debug, Default)]
 enum Attempt {
-    /// There was none, or the last one surely started nothing.
+    /// There was no attempt, or the last one certainly started no job.
     #[default]
     None,
-    /// It was handed to the HTTP client. What tells whether a connection was there; none: nothing
-    /// tells.
-    Handed(Option<CaptureSmithyConnection>),
+    /// The request was passed to the HTTP client. The capture tells whether there was a connection. `None` if there is
+    /// no capture, and so a job may have started.
+    Transmitted(Option<CaptureSmithyConnection>),
 }
 
 impl MaybeSent {
     fn get(&self) -> bool {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Attempt::None => false,
-            Attempt::Handed(None) => true,
-            Attempt::Handed(Some(connection)) => connection.get().is_some(),
+            Attempt::Transmitted(None) => true,
+            Attempt::Transmitted(Some(connection)) => connection.get().is_some(),
         }
     }
 
@@ -367,8 +375,8 @@ impl Intercept for MaybeSent {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Put there by the SDK's own interceptor for connections that must not be used again.
-        self.set(Attempt::Handed(
+        // An interceptor of the SDK adds the capture, to close connections that must not be used again.
+        self.set(Attempt::Transmitted(
             config.load::<CaptureSmithyConnection>().cloned(),
         ));
         Ok(())
@@ -381,7 +389,7 @@ impl Intercept for MaybeSent {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(Err(error)) = context.output_or_error()
-            && surely_not_started(error, context.response()).is_some()
+            && retry_if_not_started(error, context.response()).is_some()
         {
             self.set(Attempt::None);
         }

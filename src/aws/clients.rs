@@ -1,4 +1,4 @@
-//! How the AWS SDK's clients are set up: one HTTPS client for all, time-outs, retry.
+//! The configuration that all clients of the AWS SDK share: one HTTPS client, timeouts, retries.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -15,31 +15,32 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
-/// A Lambda is frozen between invocations, and a server closes idle connections meanwhile. A call
-/// on such a connection fails as if its answer were lost. So none is used that lay idle longer.
+/// The longest time that a connection may be idle and still be used. Lambda freezes the function between invocations,
+/// and a server may close an idle connection during that time. A call on such a connection fails as if its answer were
+/// lost.
 pub const MAX_IDLE: Duration = Duration::from_secs(5);
 
-/// For name resolution, TCP and TLS together: long enough for one lost SYN, which TCP repeats after
+/// The timeout for name resolution, TCP and TLS together. It is long enough for one lost SYN, which TCP repeats after
 /// one second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tries of one operation, the first included. What is tried again, an operation may restrict.
+/// The largest number of attempts of an operation, the first included. An operation may restrict what is retried.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// The loader of the configuration that all clients share. Credentials and the `AWS_ENDPOINT_URL*`
-/// variables come from the environment as the AWS SDKs read them.
+/// Creates the loader of the configuration that all clients share. The SDK reads the credentials and the
+/// `AWS_ENDPOINT_URL*` variables from the environment.
 pub fn config_loader(region: &str) -> ConfigLoader {
-    // One for all, made when it is first needed: each parses all of the system's certificates. The
-    // SDK's own client makes one more for each service, only to validate its configuration.
+    // One connector for all clients, created when it is first needed: each connector parses all of the system's
+    // certificates. The SDK's default client would create one for each service, to validate its configuration.
     let connector = OnceLock::new();
     let http_client = http_client_fn(move |_, _| connector.get_or_init(connector_to_aws).clone());
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region.to_owned()))
         .http_client(http_client)
-        // Every call has a time-out of its own.
+        // Every call has its own timeout.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
-    // Lambda sets both. The SDK's chain begins with them too, but makes an STS client first.
+    // Lambda sets both variables. The SDK's default chain also begins with them, but creates an STS client first.
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY") {
         loader.credentials_provider(EnvironmentVariableCredentialsProvider::new())
@@ -48,8 +49,8 @@ pub fn config_loader(region: &str) -> ConfigLoader {
     }
 }
 
-/// Loads a configuration for which an empty `AWS_ENDPOINT_URL*` is as if unset, as any other empty
-/// setting is (contract section 2). The SDK's own panics at the first call.
+/// Loads a configuration in which an empty `AWS_ENDPOINT_URL*` variable counts as unset, as contract section 2 says. With
+/// the SDK's own configuration an empty variable causes a panic at the first call.
 pub async fn load(loader: ConfigLoader) -> SdkConfig {
     #[derive(Debug)]
     struct NotEmpty(SdkConfig);
@@ -76,11 +77,11 @@ fn connector_to_aws() -> SharedHttpConnector {
     SharedHttpConnector::new(connector.build())
 }
 
-/// How an event or a message is sent.
+/// The options with which an event or a message is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct SendOptions<'a> {
-    /// How long it may take.
+    /// How long sending may take.
     pub timeout: Duration,
-    /// X-Ray's header of the invocation, if it has one.
+    /// X-Ray's header of the invocation. `None` if the invocation is not traced.
     pub trace_header: Option<&'a str>,
 }

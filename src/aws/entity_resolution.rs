@@ -1,7 +1,7 @@
 //! AWS Entity Resolution: what AWS knows of a table, its workflow and its jobs.
 //!
-//! `facts` reads what `AUTO` chooses by. `lost` looks for the job of a call whose answer was lost. `end` tells how a
-//! job ended.
+//! `facts` reads the facts by which `AUTO` chooses. `lost` looks for the job of a call whose answer was lost. `end` finds
+//! out how a job ended. `reads` has the API calls.
 
 mod end;
 mod facts;

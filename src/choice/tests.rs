@@ -31,7 +31,7 @@ fn workflow(mapping: Mapping, incremental: bool) -> Fact<Workflow> {
     })
 }
 
-/// Of a workflow that maps by rules and incrementally, behind a populated table.
+/// The facts of a populated table whose workflow maps by rules and incrementally.
 fn facts() -> Facts {
     Facts {
         workflow: workflow(Mapping::RuleBased, true),
@@ -58,7 +58,7 @@ fn chosen(choice: &Choice) -> (Option<JobType>, &'static str, &str) {
 }
 
 #[test]
-fn a_wish_that_is_no_auto_has_its_rule() {
+fn every_requested_type_other_than_auto_has_its_rule() {
     for (by, rule) in [
         (TypeSource::Request, "REQUESTED"),
         (TypeSource::Setting, "CONFIGURED"),
@@ -93,10 +93,10 @@ fn a_wish_that_is_no_auto_has_its_rule() {
     );
 }
 
-/// The rows of contract section 4 from PROVIDER_WORKFLOW on, each with its own condition; a missing
-/// fact is none that a condition holds for.
+/// Checks the rows of contract section 4 from PROVIDER_WORKFLOW on, each with its own condition. No condition holds for
+/// a missing fact.
 #[test]
-fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
+fn for_every_combination_of_facts_the_first_matching_row_is_chosen() {
     let workflows = [
         missing("GetIdMappingWorkflow"),
         workflow(Mapping::Provider, false),
@@ -184,7 +184,7 @@ fn of_every_combination_of_facts_the_first_row_that_holds_is_chosen() {
 }
 
 #[test]
-fn a_reason_carries_the_fact_and_its_value() {
+fn a_reason_has_the_fact_and_its_value() {
     let week = week();
     let reason = |facts: &Facts, every| by_facts(facts, every, NOW).decision.reason.to_string();
     let with = |change: &dyn Fn(&mut Facts)| {
@@ -240,7 +240,7 @@ fn a_reason_carries_the_fact_and_its_value() {
 }
 
 #[test]
-fn what_is_decided_on_old_facts_says_so() {
+fn a_reason_says_how_old_the_facts_are() {
     let mut facts = facts();
     let read_at = |fact: &mut Fact<bool>| fact.as_mut().unwrap().at -= Duration::minutes(12);
     read_at(&mut facts.populated);
@@ -261,7 +261,7 @@ fn what_is_decided_on_old_facts_says_so() {
         reason,
         "no BATCH is known (as read 30 seconds ago), FULL_REFRESH_EVERY is 7d (as read 12 minutes ago)"
     );
-    // The rows that did not hold rest on the workflow.
+    // The rows that did not match used the workflow too.
     facts.populated = read(false);
     facts.workflow.as_mut().unwrap().at -= Duration::minutes(14);
     let reason = by_facts(&facts, None, NOW).decision.reason;
@@ -272,7 +272,7 @@ fn what_is_decided_on_old_facts_says_so() {
 }
 
 #[test]
-fn time_spans_are_said_in_their_two_largest_units() {
+fn durations_are_written_in_their_two_largest_units() {
     for (seconds, words) in [
         (-5, "0 seconds"),
         (0, "0 seconds"),
@@ -299,7 +299,7 @@ fn a_full_refresh_is_due_when_the_last_batch_is_older_than_the_period() {
         chosen(&by_facts(&facts, Some(&week), NOW)).1,
         "FULL_REFRESH_DUE"
     );
-    // Another clock was ahead.
+    // The clock that recorded the start was ahead.
     at(&mut facts, -Duration::SECOND);
     assert!(
         chosen(&by_facts(&facts, Some(&week), NOW))
@@ -329,9 +329,9 @@ fn only_the_exact_values_are_job_types() {
     assert_eq!(RequestedType::parse("AUTO").unwrap().as_str(), "AUTO");
 }
 
-/// What covers a requested_type is not done again for it, so it goes first.
+/// A type that covers another one is processed first, so that the other one needs no job.
 #[test]
-fn a_wider_wish_is_never_covered_by_a_narrower_one() {
+fn a_wider_type_is_never_covered_by_a_narrower_one() {
     let requested_types = [
         "BATCH",
         "SERVICE_DEFAULT",

@@ -15,7 +15,7 @@ fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
 }
 
 #[test]
-fn nothing_set_gives_the_contracts_defaults() {
+fn without_variables_the_defaults_of_the_contract_hold() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.id_mapping_table_arns, []);
     assert_eq!(settings.default_job_type, RequestedType::ServiceDefault);
@@ -33,7 +33,7 @@ fn nothing_set_gives_the_contracts_defaults() {
 }
 
 #[test]
-fn empty_is_as_if_unset() {
+fn an_empty_variable_counts_as_unset() {
     let names = [
         "ID_MAPPING_TABLE_ARNS",
         "DEFAULT_JOB_TYPE",
@@ -51,7 +51,7 @@ fn empty_is_as_if_unset() {
 }
 
 #[test]
-fn blanks_around_items_are_trimmed() {
+fn whitespace_around_items_is_trimmed() {
     let settings = read(&[("ID_MAPPING_TABLE_ARNS", &format!(" {ARN} ,\n {ARN}"))]).unwrap();
     assert_eq!(
         settings.id_mapping_table_arns,
@@ -60,7 +60,7 @@ fn blanks_around_items_are_trimmed() {
 }
 
 #[test]
-fn what_is_set_is_taken() {
+fn a_variable_that_is_set_is_used() {
     let bus = "arn:aws:events:eu-west-1:123456789012:event-bus/data";
     let settings = read(&[
         ("DEFAULT_JOB_TYPE", "INCREMENTAL"),
@@ -100,7 +100,7 @@ fn what_is_set_is_taken() {
 }
 
 #[test]
-fn full_refreshes_without_a_ledger_are_warned_of() {
+fn full_refreshes_without_a_ledger_cause_a_warning() {
     let full_refresh = ("FULL_REFRESH_EVERY", "7d");
     let settings = read(&[full_refresh, ("DEFAULT_JOB_TYPE", "AUTO")]).unwrap();
     assert_eq!(settings.default_job_type, RequestedType::Auto);
@@ -116,13 +116,13 @@ fn full_refreshes_without_a_ledger_are_warned_of() {
 }
 
 #[test]
-fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
+fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
     let many = vec![ARN; 101].join(",");
-    for (name, value, fault) in [
+    for (name, value, reason) in [
         (
             "ID_MAPPING_TABLE_ARNS",
             "arn:aws:s3:::bucket",
-            "item 1 is no ARN of an ID mapping table",
+            "item 1 is not the ARN of an ID mapping table",
         ),
         (
             "ID_MAPPING_TABLE_ARNS",
@@ -135,13 +135,13 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
         (
             "FULL_REFRESH_EVERY",
             "weekly",
-            "is no duration: write a number",
+            "is not a duration: write a number",
         ),
         ("FULL_REFRESH_EVERY", "367d", "is longer than 366d"),
         (
             "WAITING_QUEUE_URL",
             "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting.fifo",
-            "is a FIFO queue's URL",
+            "is the URL of a FIFO queue",
         ),
         ("EVENT_BUS_NAME", "my bus", "name of an event bus"),
         (
@@ -159,16 +159,24 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
             "arn:aws:events:eu-west-1:999:event-bus/x",
             "name of an event bus",
         ),
-        ("EVENT_SOURCE", " ", "has a blank"),
-        ("EVENT_SOURCE", "a\nb", "has a blank"),
-        ("AWS_REGION", "eu west", "is no Region: write one"),
-        ("AWS_ENDPOINT_URL", "foo", "is no URL: write one"),
-        ("AWS_ENDPOINT_URL_CLEANROOMS", "localhost:4566", "is no URL"),
-        ("AWS_ENDPOINT_URL_EVENTBRIDGE", "foo", "is no URL"),
+        ("EVENT_SOURCE", " ", "contains whitespace"),
+        ("EVENT_SOURCE", "a\nb", "contains whitespace"),
+        ("AWS_REGION", "eu west", "is not a Region: write a Region"),
+        ("AWS_ENDPOINT_URL", "foo", "is not a URL: write one"),
+        (
+            "AWS_ENDPOINT_URL_CLEANROOMS",
+            "localhost:4566",
+            "is not a URL",
+        ),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", "foo", "is not a URL"),
         ("AWS_ENDPOINT_URL", "http://", "without a host"),
         ("AWS_ENDPOINT_URL_SQS", "https:///queue", "without a host"),
         ("AWS_ENDPOINT_URL_SQS", "http://:4566", "without a host"),
-        ("AWS_ENDPOINT_URL_SQS", "http://local host", "with a blank"),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "http://local host",
+            "contains whitespace",
+        ),
         ("EVENT_SOURCE", "aws.populator", "begins with `aws.`"),
         ("EVENT_SOURCE", &"x".repeat(257), "more than 256"),
         ("LEDGER_TABLE_NAME", "my ledger", "name of a DynamoDB table"),
@@ -178,33 +186,37 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
             "arn:aws:s3:eu-west-1:123456789012:table/ledger",
             "name of a DynamoDB table",
         ),
-        ("WAITING_QUEUE_URL", "waiting", "is no queue URL: write one"),
-        ("WAITING_QUEUE_URL", "https://sqs", "is no queue URL"),
+        (
+            "WAITING_QUEUE_URL",
+            "waiting",
+            "is not a queue URL: write one",
+        ),
+        ("WAITING_QUEUE_URL", "https://sqs", "is not a queue URL"),
         (
             "DEAD_LETTER_QUEUE_URL",
             "arn:aws:sqs:eu-west-1:123456789012:q",
-            "is no queue URL",
+            "is not a queue URL",
         ),
-        ("MAX_WAIT", "72", "is no duration: write a number"),
-        ("MAX_WAIT", "0h", "is no duration"),
-        ("MAX_WAIT", "1.5h", "is no duration"),
-        ("MAX_WAIT", " 1h", "is no duration"),
-        ("MAX_WAIT", "h", "is no duration"),
-        ("MAX_WAIT", "é", "is no duration"),
-        ("MAX_WAIT", "+1h", "is no duration"),
+        ("MAX_WAIT", "72", "is not a duration: write a number"),
+        ("MAX_WAIT", "0h", "is not a duration"),
+        ("MAX_WAIT", "1.5h", "is not a duration"),
+        ("MAX_WAIT", " 1h", "is not a duration"),
+        ("MAX_WAIT", "h", "is not a duration"),
+        ("MAX_WAIT", "é", "is not a duration"),
+        ("MAX_WAIT", "+1h", "is not a duration"),
         ("MAX_WAIT", "14d", "is longer than 13d"),
         ("MAX_WAIT", "99999999999999999999d", "is longer than 13d"),
         ("SETTLE_TIME", "901s", "is longer than 15m"),
         ("SETTLE_TIME", "5m", "WAITING_QUEUE_URL is not"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is no URL"),
-        ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is no URL"),
-        ("AWS_ENDPOINT_URL_SQS", "foo", "is no URL"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is not a URL"),
+        ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is not a URL"),
+        ("AWS_ENDPOINT_URL_SQS", "foo", "is not a URL"),
         (
             "TRACK_COMPLETION",
             "true",
             "is set and WAITING_QUEUE_URL is not",
         ),
-        ("TRACK_COMPLETION", "yes", "neither `true` nor `false`"),
+        ("TRACK_COMPLETION", "yes", "must be `true` or `false`"),
     ] {
         let error = read(&[(name, value)]).unwrap_err();
         assert_eq!(error.error_type, ErrorType::InvalidConfiguration);
@@ -214,7 +226,7 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
             error.message
         );
         assert!(
-            error.message.contains(fault),
+            error.message.contains(reason),
             "{name}={value}: {}",
             error.message
         );
@@ -222,7 +234,7 @@ fn a_bad_value_is_named_with_its_variable_and_what_to_write() {
 }
 
 #[test]
-fn a_region_must_be_known() {
+fn the_region_is_required() {
     let error = Settings::read(|_| None).unwrap_err();
     assert!(
         error.message.contains("AWS_REGION is not set"),
@@ -232,7 +244,7 @@ fn a_region_must_be_known() {
 }
 
 #[test]
-fn a_table_of_another_account_is_a_bad_setting() {
+fn a_table_of_another_account_is_refused() {
     let settings = read(&[("ID_MAPPING_TABLE_ARNS", ARN)]).unwrap();
     let location = |account: &str| {
         AwsLocation::of(
@@ -246,7 +258,7 @@ fn a_table_of_another_account_is_a_bad_setting() {
     assert!(
         error
             .message
-            .contains("ID_MAPPING_TABLE_ARNS item 1 is of account 123456789012"),
+            .contains("ID_MAPPING_TABLE_ARNS item 1 is in account 123456789012"),
         "{}",
         error.message
     );

@@ -98,7 +98,7 @@ fn learn(run: &mut Run<'_>, request: &Request, answer: &Answer) {
             // A table that was refused a moment ago was refused because of its own state.
             let alone = learned.slot.refused_alone();
             if let Some(table) = alone.filter(|table| **table != request.target) {
-                run.waiter_changes.refused_alone = Some(table.clone());
+                learned.refused_alone = Some(table.clone());
             }
         }
         Answer::Unknown(_) => run.metrics.count(Metric::OutcomesUnknown),
@@ -154,7 +154,8 @@ async fn record_start(run: &mut Run<'_>, item: &mut Item, call: &Call, id: JobId
         answered_at: run.deadline.now(),
     };
     let started = Box::new(StartedJob::new(call, job));
-    run.note_started(&started);
+    run.metrics.job_started(&started.request.target);
+    run.learned.note_started(&started);
     let (until, now) = (run.report_until(), run.deadline.now());
     let timeout = run.deadline.final_timeout();
     let transition = |record: &Record| record.job_started(call, &started.job, until, now);

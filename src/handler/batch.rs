@@ -8,7 +8,7 @@ use aws_lambda_events::event::sqs::SqsBatchResponse;
 use super::order::{Placed, processing_order, table_to_probe};
 use super::process::{process, resolve};
 use super::processed::{Processed, Resolution};
-use super::run::Run;
+use super::run::{Run, Source};
 use super::{report, track, waiters};
 use crate::choice;
 use crate::input::{Content, Message};
@@ -102,7 +102,8 @@ pub(super) async fn process_all(
         if let Some(result) = results.get_mut(message).and_then(|all| all.get_mut(place)) {
             *result = Some(processed);
         }
-        if !has_probed && run.learned.slot.refused_alone().is_some() {
+        let is_batch = run.source == Source::Queue;
+        if is_batch && !has_probed && run.learned.slot.refused_alone().is_some() {
             has_probed = true;
             probe(run, &mut pending, request_id).await;
         }
@@ -111,8 +112,8 @@ pub(super) async fn process_all(
     results.into_iter().map(flat).collect()
 }
 
-/// Asks for one more table after one was refused alone: a table of this invocation, which is put first, or one that waits
-/// in another message.
+/// Asks for one more table after one of a batch was refused alone: a table of the batch, which is put first, or one that
+/// waits in another message. In a direct invocation the next table takes its turn.
 async fn probe(run: &mut Run<'_>, pending: &mut VecDeque<Placed>, request_id: &str) {
     let elsewhere = waiters::elsewhere(run);
     let here = pending.iter().map(|placed| &placed.request.target);

@@ -6,8 +6,9 @@ use uuid::Uuid;
 use crate::aws::clean_rooms::BusyScope;
 use crate::aws::entity_resolution::NotFound;
 use crate::aws::ledger_table::Item;
-use crate::job::{Call, Job, JobId};
+use crate::job::{Call, Job, JobId, StartedJob};
 use crate::ledger::Waiters;
+use crate::request::Request;
 use crate::target::Target;
 
 /// What one invocation has learned.
@@ -21,6 +22,12 @@ pub(super) struct Learned {
     pub(super) lookups: Vec<Lookup>,
     /// The jobs that were started or found.
     pub(super) started: Vec<(Target, Job)>,
+    /// The requests that will not be tried again.
+    pub(super) left: Vec<Request>,
+    /// The requests that wait for the slot, from now on or still.
+    pub(super) joined: Vec<Request>,
+    /// The table that the service refused, before it took a job of another one.
+    pub(super) refused_alone: Option<Target>,
     /// The jobs whose start was reported, or tried to.
     pub(super) reported: Vec<JobId>,
     /// The requests that wait for the slot.
@@ -30,6 +37,20 @@ pub(super) struct Learned {
 }
 
 impl Learned {
+    /// Records that a job was started, or found.
+    pub(super) fn note_started(&mut self, started: &StartedJob) {
+        let (target, job) = (&started.request.target, &started.job);
+        self.waiters
+            .remove(|waiters| waiters.served(target, job.job_type));
+        self.started.push((target.clone(), job.clone()));
+    }
+
+    /// Records that a request will not be tried again.
+    pub(super) fn note_left(&mut self, request: &Request) {
+        self.waiters.remove(|waiters| waiters.left(request));
+        self.left.push(request.clone());
+    }
+
     /// What is learned where no request lets another one pass.
     pub(super) fn without_waiters() -> Self {
         Self {
@@ -59,8 +80,22 @@ pub(super) enum SlotWaiters {
     NotRead,
     /// There is no waiting queue, or they could not be read: no request lets another one pass.
     Unknown,
-    /// As they were read.
-    Read(Item<Waiters>),
+    /// They were read.
+    Read {
+        /// As they were read.
+        item: Item<Waiters>,
+        /// Without those that this invocation has served, or that will not be tried again.
+        current: Waiters,
+    },
+}
+
+impl SlotWaiters {
+    /// Removes waiters from those that are current.
+    fn remove(&mut self, change: impl Fn(&Waiters) -> Waiters) {
+        if let Self::Read { current, .. } = self {
+            *current = change(current);
+        }
+    }
 }
 
 /// A look for a call's job that found none. One look is for all requests of an invocation.

@@ -201,9 +201,9 @@ fn call_if_free(
         match &learned.waiters {
             SlotWaiters::NotRead => return Step::ReadWaiters,
             SlotWaiters::Unknown => {}
-            SlotWaiters::Read(waiters) => {
+            SlotWaiters::Read { current, .. } => {
                 let was_refused = |table: &_| learned.slot.has_refused(table);
-                if let Some(ahead) = waiters.record.ahead_of(request, now, was_refused) {
+                if let Some(ahead) = current.ahead_of(request, now, was_refused) {
                     let ahead = ahead.target();
                     return for_slot(&format!(
                         "a request for {ahead} has waited longer for the account's job slot"
@@ -244,3 +244,6 @@ pub(super) fn not_called(error_type: ErrorType, request: &Request, why: &str) ->
     );
     Error::new(error_type, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,32 +95,19 @@ mod tests {
 
     use super::*;
     use crate::aws::clean_rooms::BusyScope;
-    use crate::job_type::TypeSource;
-    use crate::target::Identifier;
 
     const NOW: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 
     fn placed(place: usize, table: usize, requested_type: &str, age: i64) -> Placed {
-        let identifier = |text: &str| Identifier::parse(text).unwrap();
+        // The time that a request claims does not matter.
+        let time = NOW - Duration::days(place as i64);
+        let request = Request::sample(table, requested_type, &place.to_string(), time);
         Placed {
             message: 0,
             place,
             request: Request {
-                target: Target {
-                    membership: identifier("11111111-2222-4333-8444-555555555555"),
-                    table: identifier(&format!("aaaaaaaa-{table:04}-4000-8000-000000000001")),
-                },
-                requested_type: RequestedType::parse(requested_type).unwrap(),
-                type_source: TypeSource::Request,
-                idempotency_key: place.to_string(),
-                key_is_given: true,
-                // What somebody claims does not matter.
-                time: NOW - Duration::days(place as i64),
-                dry_run: false,
-                trigger: None,
                 waiting_since: Some(NOW - Duration::seconds(age)),
-                sent_at: None,
-                retry_interval: None,
+                ..request
             },
         }
     }

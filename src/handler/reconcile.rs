@@ -41,7 +41,8 @@ pub(super) async fn left_behind(
             let report_until = run.report_until();
             let transition = |record: &Record| record.job_found(call, &job, report_until, now);
             ledger.update(item, timeout, transition).await?;
-            run.note_started(&StartedJob::new(call, job));
+            run.metrics.job_started(&call.request.target);
+            run.learned.note_started(&StartedJob::new(call, job));
         }
         Ok(Found::Failed(id)) => {
             let transition = |record: &Record| record.claim_released(call.attempt);
@@ -101,6 +102,7 @@ async fn known_of_others(run: &Run<'_>, target: &Target) -> Result<Vec<KnownJobs
         .map(|(target, job)| KnownJobs {
             target: target.clone(),
             jobs: vec![job.clone()],
+            ended: Vec::new(),
             calls: Vec::new(),
         })
         .collect();
@@ -111,7 +113,8 @@ async fn known_of_others(run: &Run<'_>, target: &Target) -> Result<Vec<KnownJobs
         let record = read.await.map_err(|error| error.to_string())?.record;
         known.push(KnownJobs {
             target: other.target.clone(),
-            jobs: record.recent().cloned().collect(),
+            jobs: record.running().cloned().collect(),
+            ended: record.ended().map(str::to_owned).collect(),
             calls: record.open_calls().cloned().collect(),
         });
     }

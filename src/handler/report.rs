@@ -70,7 +70,7 @@ async fn reject(
     error: Error,
 ) -> Disposition {
     if request.waiting_since.is_some() {
-        run.waiter_changes.left.push(request.clone());
+        run.learned.note_left(request);
     }
     let outcome = Outcome::rejected(request, choice, error.clone());
     let published = publish(run, &outcome, request).await;
@@ -81,7 +81,11 @@ async fn reject(
         (Err(unpublished), _) => Err(error.and(&unpublished)),
         (Ok(()), None) => Err(error),
         (Ok(()), Some(queue)) => {
-            let sent = queue.dead_letter_request(request, &error, run.send_options());
+            let rejected = Request {
+                rejections: request.rejections.saturating_add(1),
+                ..request.clone()
+            };
+            let sent = queue.dead_letter_request(&rejected, &error, run.send_options());
             sent.await.map_err(|unsent| error.and(&unsent))
         }
     };
@@ -127,24 +131,47 @@ async fn enqueue(
     choice: Option<&Choice>,
     wait: Wait,
 ) -> Disposition {
+    match send(run, queue, request, &wait).await {
+        Ok(()) => announce_wait(run, request, choice, wait).await,
+        Err(error) => Disposition::Failed(error, None),
+    }
+}
+
+/// Puts a request in a message of its own. It waits from now on.
+async fn send(
+    run: &Run<'_>,
+    queue: &Queue,
+    request: &mut Request,
+    wait: &Wait,
+) -> Result<(), Error> {
     let since = run.deadline.now();
     let sent = queue.enqueue_request(request, Some(since), wait.delay, run.send_options());
     if let Err(unsent) = sent.await {
         let message = format!("{}; it has to wait: {}", unsent.message, wait.error);
-        return Disposition::Failed(Error::new(unsent.error_type, message), None);
+        return Err(Error::new(unsent.error_type, message));
     }
+    request.waiting_since = Some(since);
+    Ok(())
+}
+
+/// Announces that a request waits in a message of its own.
+async fn announce_wait(
+    run: &mut Run<'_>,
+    request: &Request,
+    choice: Option<&Choice>,
+    wait: Wait,
+) -> Disposition {
     let outcome = Outcome::waiting(request, choice, wait.error.clone());
     if let Err(unpublished) = publish(run, &outcome, request).await {
         warn(&request.target, "it is in the waiting queue", &unpublished);
     }
-    request.waiting_since = Some(since);
     note_waiter(run, request, &wait);
     Disposition::with(outcome, Ok(()))
 }
 
 fn note_waiter(run: &mut Run<'_>, request: &Request, wait: &Wait) {
     if wait.wait_for == WaitFor::Slot {
-        run.waiter_changes.joined.push(request.clone());
+        run.learned.joined.push(request.clone());
     }
 }
 
@@ -152,34 +179,39 @@ fn note_waiter(run: &mut Run<'_>, request: &Request, wait: &Wait) {
 /// failed beside them. Otherwise the message, delivered again, would enqueue the others again. If there is no time
 /// for all of them, the message stays.
 pub(super) async fn message(run: &mut Run<'_>, all: &mut [Processed]) {
-    let has_to = |processed: &Processed| matches!(processed.disposition, Disposition::ToEnqueue(_));
-    let has_failed = |processed: &Processed| processed.disposition.failure().is_some();
     let Some(queue) = &run.services.waiting_queue else {
         return;
     };
-    if !all.iter().any(has_to) {
+    let waiting =
+        |processed: &&mut Processed| matches!(processed.disposition, Disposition::ToEnqueue(_));
+    let count = all.iter_mut().filter(waiting).count();
+    if count == 0 {
         return;
     }
-    let count = all
-        .iter()
-        .filter(|processed| has_to(processed) || has_failed(processed));
-    let has_time = run.deadline.has_time_to_enqueue(count.count());
-    let mut is_any_enqueued = false;
-    for processed in all.iter_mut() {
+    let failed = |processed: &Processed| processed.disposition.failure().is_some();
+    let failures = all.iter().filter(|processed| failed(processed)).count();
+    if !run.deadline.has_time_to_enqueue(count + failures) {
+        for processed in all.iter_mut().filter(waiting) {
+            stay(run, processed).await;
+        }
+        return;
+    }
+    // First all messages, then the events: an event that there is no time for is not worth a second message.
+    let mut enqueued = Vec::new();
+    for (place, processed) in all.iter_mut().enumerate() {
         let Disposition::ToEnqueue(wait) = processed.disposition.clone() else {
             continue;
         };
-        let Processed {
-            request, choice, ..
-        } = processed;
-        processed.disposition = match has_time {
-            true => enqueue(run, queue, request, choice.as_ref(), wait).await,
-            false => requeue(run, request, choice.as_ref(), wait).await,
-        };
-        is_any_enqueued |= processed.is(OutcomeKind::Waiting);
-        finish(run, processed).await;
+        match send(run, queue, &mut processed.request, &wait).await {
+            Ok(()) => enqueued.push((place, wait)),
+            Err(error) => {
+                processed.disposition = Disposition::Failed(error, None);
+                finish(run, processed).await;
+            }
+        }
     }
-    let failed = all.iter_mut().filter(|processed| has_failed(processed));
+    let is_any_enqueued = !enqueued.is_empty();
+    let failed = all.iter_mut().filter(|processed| failed(processed));
     for processed in failed.filter(|_| is_any_enqueued) {
         let request = &processed.request;
         // That it waits is announced when it is tried and has to.
@@ -189,6 +221,24 @@ pub(super) async fn message(run: &mut Run<'_>, all: &mut [Processed]) {
             Err(unsent) => warn(&request.target, "the message stays", &unsent),
         }
     }
+    for (place, wait) in enqueued {
+        let Some(processed) = all.get_mut(place) else {
+            continue;
+        };
+        let (request, choice) = (&processed.request, processed.choice.as_ref());
+        processed.disposition = announce_wait(run, request, choice, wait).await;
+        finish(run, processed).await;
+    }
+}
+
+/// A request stays in its message, although it should get one of its own.
+async fn stay(run: &mut Run<'_>, processed: &mut Processed) {
+    let Disposition::ToEnqueue(wait) = processed.disposition.clone() else {
+        return;
+    };
+    let (request, choice) = (&processed.request, processed.choice.as_ref());
+    processed.disposition = requeue(run, request, choice, wait).await;
+    finish(run, processed).await;
 }
 
 /// Moves a message that is not a valid request to the dead-letter queue. Returns whether it is there.

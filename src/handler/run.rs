@@ -9,7 +9,6 @@ use crate::aws::ledger_table::Item;
 use crate::aws::services::Services;
 use crate::config::Settings;
 use crate::error::Error;
-use crate::job::StartedJob;
 use crate::metrics::Metrics;
 use crate::period::Period;
 use crate::request::Request;
@@ -27,17 +26,6 @@ pub(super) enum Source {
     Queue,
 }
 
-/// What an invocation changes of the requests that wait for the slot.
-#[derive(Default)]
-pub(super) struct WaiterChanges {
-    /// These wait, from now on or still.
-    pub(super) joined: Vec<Request>,
-    /// These will not be tried again.
-    pub(super) left: Vec<Request>,
-    /// The service refused this table, and took a job of another one.
-    pub(super) refused_alone: Option<Target>,
-}
-
 /// One invocation.
 pub(super) struct Run<'a> {
     pub(super) services: &'a Services,
@@ -48,8 +36,6 @@ pub(super) struct Run<'a> {
     pub(super) source: Source,
     pub(super) deadline: Deadline,
     pub(super) learned: Learned,
-    /// What changes of the requests that wait for the slot.
-    pub(super) waiter_changes: WaiterChanges,
 }
 
 impl<'a> Run<'a> {
@@ -89,15 +75,6 @@ impl<'a> Run<'a> {
     pub(super) fn time_in_queue(&self, request: &Request) -> Option<time::Duration> {
         let since = request.waiting_since.or(request.sent_at)?;
         (self.source == Source::Queue).then(|| self.deadline.now() - since)
-    }
-
-    /// Records that a job was started, or found.
-    pub(super) fn note_started(&mut self, started: &StartedJob) {
-        let target = &started.request.target;
-        self.metrics.job_started(target);
-        self.learned
-            .started
-            .push((target.clone(), started.job.clone()));
     }
 }
 

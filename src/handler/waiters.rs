@@ -1,8 +1,8 @@
 //! Which request the account's job slot goes to. Requests that find it busy are recorded in the ledger, and a request
 //! that finds an older one there lets it pass.
 
-use super::context::SlotWaiters;
-use super::run::{Run, Source, WaiterChanges};
+use super::context::{Learned, SlotWaiters};
+use super::run::Run;
 use crate::ledger::{Waiter, Waiters};
 use crate::request::Request;
 
@@ -15,7 +15,16 @@ pub(super) async fn read(run: &mut Run<'_>) {
     }
     let timeout = run.deadline.io_timeout();
     match run.services.ledger.read_waiters(timeout).await {
-        Ok(item) => run.learned.waiters = SlotWaiters::Read(item),
+        Ok(item) => {
+            let mut current = item.record.clone();
+            for request in &run.learned.left {
+                current = current.left(request);
+            }
+            for (target, job) in &run.learned.started {
+                current = current.served(target, job.job_type);
+            }
+            run.learned.waiters = SlotWaiters::Read { item, current };
+        }
         Err(error) => tracing::warn!(
             errorType = error.error_type.as_str(),
             "it is unknown which requests wait for the slot: {}",
@@ -27,14 +36,12 @@ pub(super) async fn read(run: &mut Run<'_>) {
 /// The requests in other messages that wait for the slot too, where a table of this batch was refused alone, and not
 /// for the first time.
 pub(super) fn elsewhere(run: &Run<'_>) -> Vec<Request> {
-    let (Source::Queue, Some(refused), SlotWaiters::Read(waiters)) = (
-        run.source,
-        run.learned.slot.refused_alone(),
-        &run.learned.waiters,
-    ) else {
+    let (Some(refused), SlotWaiters::Read { current, .. }) =
+        (run.learned.slot.refused_alone(), &run.learned.waiters)
+    else {
         return Vec::new();
     };
-    let live = || waiters.record.live(run.deadline.now());
+    let live = || current.live(run.deadline.now());
     if !live().any(|waiter| waiter.target() == refused) {
         return Vec::new();
     }
@@ -43,34 +50,36 @@ pub(super) fn elsewhere(run: &Run<'_>) -> Vec<Request> {
 
 /// Records which requests wait for the slot now, if that has changed. If this fails, a request lets another one pass in
 /// vain, or does not.
-pub(super) async fn record(run: &mut Run<'_>) {
-    let WaiterChanges {
+pub(super) async fn record(run: &Run<'_>) {
+    let Learned {
         joined,
         left,
         refused_alone,
-    } = std::mem::take(&mut run.waiter_changes);
-    let read = match std::mem::take(&mut run.learned.waiters) {
-        SlotWaiters::Read(item) => Some(item),
+        started,
+        waiters,
+        ..
+    } = &run.learned;
+    let read = match waiters {
+        SlotWaiters::Read { item, .. } => Some(item.clone()),
         SlotWaiters::NotRead | SlotWaiters::Unknown => None,
     };
     if joined.is_empty() && left.is_empty() && read.is_none() {
         return;
     }
     let now = run.deadline.now();
-    let started = &run.learned.started;
     let transition = |waiters: &Waiters| {
         let mut waiters = waiters.expired(now);
-        for request in &left {
+        for request in left {
             waiters = waiters.left(request);
         }
         for (target, job) in started {
             waiters = waiters.served(target, job.job_type);
         }
-        for request in &joined {
+        for request in joined {
             waiters = waiters.joined(&Waiter::new(request, now));
         }
-        if let Some(target) = &refused_alone {
-            waiters = waiters.refused_alone(target);
+        if let Some(target) = refused_alone {
+            waiters = waiters.refused_alone(target, now);
         }
         waiters
     };

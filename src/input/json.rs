@@ -1,4 +1,4 @@
-//! JSON as it arrives: how deep it is, and where in it a fault lies.
+//! JSON text: how deeply it is nested, and the path of a value in it.
 
 use std::fmt;
 
@@ -8,14 +8,13 @@ use serde_json::{Map, Value};
 /// The deepest nesting of a payload (contract section 1).
 pub(super) const MAX_NESTING: usize = 128;
 
-/// Failure-destination records wrap a payload in one more level each; this many levels more may
-/// stand around a payload of the deepest nesting, so that what was accepted once is accepted again
-/// out of the dead-letter queue.
+/// How many levels may enclose a payload of the deepest nesting. Each failure-destination record adds one level. A
+/// payload that was accepted once must be accepted again when it comes from the dead-letter queue.
 const MAX_WRAPPING: usize = 8;
 
-/// Parses a text. Says in a half-sentence why it cannot: too deep for any payload, or no JSON.
+/// Parses a text. The error is the predicate of a sentence: the text is nested too deeply, or is not valid JSON.
 ///
-/// The nesting is measured on the text, before a parser or a destructor recurses into it.
+/// The nesting is measured on the text, before the parser or a destructor recurses into it.
 pub(super) fn read(text: &str) -> Result<Value, String> {
     if nesting_of_text(text) > MAX_NESTING + MAX_WRAPPING {
         return Err(too_deep());
@@ -24,10 +23,10 @@ pub(super) fn read(text: &str) -> Result<Value, String> {
     deserializer.disable_recursion_limit();
     Value::deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|fault| format!("is no JSON: {fault}"))
+        .map_err(|error| format!("is not valid JSON: {error}"))
 }
 
-/// Says in a half-sentence why a payload, taken out of what wraps it, is nested too deep.
+/// Checks the nesting of a payload without the records around it. The error is the predicate of a sentence.
 pub(super) fn check_nesting(members: &Map<String, Value>) -> Result<(), String> {
     if nesting_of_members(members) > MAX_NESTING {
         Err(too_deep())
@@ -40,8 +39,8 @@ fn too_deep() -> String {
     format!("is nested deeper than {MAX_NESTING} levels: send a flatter payload")
 }
 
-/// The deepest count of open brackets outside strings. Exact for JSON; for anything else the parser
-/// has the word.
+/// Returns the largest number of brackets outside strings that are open at once. For a text that is not JSON the number
+/// means nothing, and the parser refuses the text.
 fn nesting_of_text(text: &str) -> usize {
     let (mut open, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -68,7 +67,7 @@ fn nesting_of_text(text: &str) -> usize {
     deepest
 }
 
-/// The same of a parsed value, which [`read`] has bounded.
+/// Returns the nesting of a parsed value. [`read`] has limited it, so the recursion is safe.
 fn nesting_of_value(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(nesting_of_value).max().unwrap_or(0),
@@ -81,8 +80,8 @@ fn nesting_of_members(members: &Map<String, Value>) -> usize {
     1 + members.values().map(nesting_of_value).max().unwrap_or(0)
 }
 
-/// Where in a payload something stands, written as a JSONPath (RFC 9535) when it is displayed. A
-/// string that holds JSON (an SQS body, a string `detail`) is stepped into like an object.
+/// The place of a value in a payload. It is displayed as a JSONPath (RFC 9535). A string that contains JSON (an SQS
+/// body, a string `detail`) is treated like an object.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
     /// The payload.
@@ -110,7 +109,7 @@ impl fmt::Display for Path<'_> {
             Self::Item(parent, index) => write!(f, "{parent}[{index}]"),
             Self::Member(parent, name) if is_plain(name) => write!(f, "{parent}.{name}"),
             Self::Member(parent, name) => {
-                // A name that came in may be of any length and hold anything: shown in part, escaped.
+                // A name from a payload may have any length and any characters, so it is cut and escaped.
                 let shown: String = name.chars().take(64).collect();
                 let more = if shown.len() < name.len() { "…" } else { "" };
                 write!(f, "{parent}['{}{more}']", shown.escape_debug())
@@ -163,10 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_said_with_its_place() {
+    fn the_error_for_invalid_json_names_the_place() {
         for text in ["", "{", "{\"a\":}", "{} {}", "\"\\ud800\"", "1e999"] {
             assert!(
-                read(text).unwrap_err().starts_with("is no JSON: "),
+                read(text).unwrap_err().starts_with("is not valid JSON: "),
                 "{text}"
             );
         }

@@ -1,6 +1,6 @@
-//! Names of members: ours, and what was meant to be one of ours.
+//! The names of a request object's members, and near misses of them.
 
-/// Members of a request object that make a target.
+/// The members of a target.
 pub(super) const TARGET_MEMBERS: [&str; 4] = [
     "membershipIdentifier",
     "idMappingTableIdentifier",
@@ -20,22 +20,22 @@ pub(super) const REQUEST_MEMBERS: [&str; 8] = [
     "dryRun",
 ];
 
-/// The member that a name was most likely meant to be, if it is none but near to one.
+/// Returns the member that a name was most likely meant to be. Returns `None` if the name is not near to any member.
 ///
-/// Near is: the same letters in another case or with other separators (`job_type`), `Id` for
-/// `Identifier` (`membershipId`), or a slip (`dryRnu`, `memberhsipId`): see [`slips`]. Short names of
-/// other people's facts (`type`, `times`, `requested`) stay theirs.
+/// A name is near if it has the same letters in another case or with other separators (`job_type`), or `Id` for
+/// `Identifier` (`membershipId`), or a typing error (`dryRnu`, `memberhsipId`): see [`allowed_errors`]. Short names
+/// that senders use for their own data (`type`, `times`, `requested`) are not near.
 pub(super) fn near_miss(name: &str) -> Option<&'static str> {
     let name = letters(name);
     let name_short = shortened(&name);
-    REQUEST_MEMBERS.into_iter().find(|ours| {
-        let ours = letters(ours);
-        is_near(&name, &ours) || is_near(&name_short, &shortened(&ours))
+    REQUEST_MEMBERS.into_iter().find(|member| {
+        let member = letters(member);
+        is_near(&name, &member) || is_near(&name_short, &shortened(&member))
     })
 }
 
 fn letters(name: &str) -> String {
-    // The longest name of ours has 24 letters; what is much longer is near to none.
+    // The longest member has 24 letters. A name that is much longer is not near to any.
     name.chars()
         .take(64)
         .filter(|c| c.is_alphanumeric())
@@ -47,15 +47,17 @@ fn shortened(letters: &str) -> String {
     letters.replace("identifier", "id")
 }
 
-fn is_near(name: &str, ours: &str) -> bool {
-    let (most, wrong_letter) = slips(ours.len());
-    name.chars().count().abs_diff(ours.len()) <= most && distance(name, ours, wrong_letter) <= most
+fn is_near(name: &str, member: &str) -> bool {
+    let (max_errors, wrong_letter) = allowed_errors(member.len());
+    name.chars().count().abs_diff(member.len()) <= max_errors
+        && distance(name, member, wrong_letter) <= max_errors
 }
 
-/// How many slips a name of so many letters may have, and for how many a wrong letter counts: one
-/// slip is a missing, a surplus or two swapped letters; a wrong one makes of a short name another
-/// word, and counts double.
-fn slips(letters: usize) -> (usize, usize) {
+/// Returns how many typing errors a name of this length may have, and how many errors a wrong letter counts for.
+///
+/// A missing letter, a surplus letter, or two swapped letters count as one error. In a short name a wrong letter often
+/// makes another word, so it counts as two.
+fn allowed_errors(letters: usize) -> (usize, usize) {
     match letters {
         0..6 => (0, 2),
         6..12 => (1, 2),
@@ -64,7 +66,7 @@ fn slips(letters: usize) -> (usize, usize) {
     }
 }
 
-/// The distance of two words in slips (optimal string alignment).
+/// Returns the distance of two words in typing errors (optimal string alignment).
 fn distance(a: &str, b: &str, wrong_letter: usize) -> usize {
     let b: Vec<char> = b.chars().collect();
     let (mut above_two, mut above) = (Vec::new(), (0..=b.len()).collect::<Vec<usize>>());
@@ -91,8 +93,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_misses_have_the_right_name() {
-        for (name, ours) in [
+    fn a_near_miss_is_reported_with_the_right_name() {
+        for (name, member) in [
             ("membershipId", "membershipIdentifier"),
             ("membership_id", "membershipIdentifier"),
             ("membership", "membershipIdentifier"),
@@ -124,12 +126,12 @@ mod tests {
             ("membershipIdentifyer", "membershipIdentifier"),
             ("idMappingTableIdentifiers", "idMappingTableIdentifier"),
         ] {
-            assert_eq!(near_miss(name), Some(ours), "{name}");
+            assert_eq!(near_miss(name), Some(member), "{name}");
         }
     }
 
     #[test]
-    fn other_peoples_names_are_no_near_misses() {
+    fn other_names_are_not_near_misses() {
         for name in [
             "",
             "id",
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn distance_counts_slips() {
+    fn distance_counts_typing_errors() {
         for (a, b, with_wrong_double, with_wrong_single) in [
             ("", "", 0, 0),
             ("", "abc", 3, 3),

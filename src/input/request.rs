@@ -1,21 +1,30 @@
-//! The request object: the eight members that are ours.
+//! The request object with its eight members.
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::json::Path;
+use super::members::{MAX_ID, check_target_count, is_id, member, refused, rfc_3339, table_arn};
 use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, near_miss};
-use super::{MAX_NAME, Names, bounded, is_name, member, refused, rfc_3339, table_arn};
 use crate::error::Error;
 use crate::job_type::RequestedType;
 use crate::target::{AwsLocation, Identifier, Target};
 
-/// A request object, read.
+/// Which members a request object may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UnknownMembers {
+    /// Any unknown member is refused.
+    Refused,
+    /// Unknown members belong to the sender. Only near misses of the known ones are refused.
+    Ignored,
+}
+
+/// A parsed request object.
 #[derive(Default)]
 pub(super) struct RequestObject {
-    /// The targets that it names, each with its requested_type, if it has one.
+    /// The targets that the object names, each with its requested type if it has one.
     pub(super) targets: Vec<(Target, Option<RequestedType>)>,
-    /// The requested_type for targets that others name.
+    /// The requested type of targets that the event's resources or the settings name.
     pub(super) requested_type: Option<RequestedType>,
     pub(super) request_id: Option<String>,
     pub(super) time: Option<OffsetDateTime>,
@@ -25,13 +34,13 @@ pub(super) struct RequestObject {
 pub(super) fn read(
     object: &Map<String, Value>,
     path: Path<'_>,
-    names: Names,
+    unknown: UnknownMembers,
     location: &AwsLocation,
 ) -> Result<RequestObject, Error> {
-    check_names(object, path, names, &REQUEST_MEMBERS)?;
+    check_names(object, path, unknown, &REQUEST_MEMBERS)?;
     let requested_type = requested_type(object, path)?;
     Ok(RequestObject {
-        targets: targets(object, requested_type, path, names, location)?,
+        targets: targets(object, requested_type, path, unknown, location)?,
         requested_type,
         request_id: request_id(object, path)?,
         time: match member(object, "time") {
@@ -40,7 +49,7 @@ pub(super) fn read(
             Some(_) => {
                 return Err(refused(
                     path.member("time"),
-                    "is no string: write an RFC 3339 time such as 2026-11-23T02:00:00Z",
+                    "must be a string: write an RFC 3339 time such as 2026-11-23T02:00:00Z",
                 ));
             }
         },
@@ -50,49 +59,48 @@ pub(super) fn read(
             Some(_) => {
                 return Err(refused(
                     path.member("dryRun"),
-                    "is no boolean: write true or false",
+                    "must be a boolean: write true or false",
                 ));
             }
         },
     })
 }
 
-/// Refuses names that are not known here, or near misses alone where others' names may stand.
+/// Refuses members that are not in `known`. If unknown members are ignored, only near misses are refused.
 fn check_names(
     object: &Map<String, Value>,
     path: Path<'_>,
-    names: Names,
+    unknown: UnknownMembers,
     known: &[&str],
 ) -> Result<(), Error> {
     for (name, value) in object {
         let path = path.member(name);
-        let ours = REQUEST_MEMBERS.contains(&name.as_str());
-        if known.contains(&name.as_str()) || (ours && value.is_null()) {
+        let is_request_member = REQUEST_MEMBERS.contains(&name.as_str());
+        if known.contains(&name.as_str()) || (is_request_member && value.is_null()) {
             continue;
         }
-        if ours {
+        if is_request_member {
             return Err(refused(
                 path,
-                "stands in a target and belongs beside `targets`: move it there",
+                "is inside a target and belongs beside `targets`: move it there",
             ));
         }
-        if let Some(ours) = near_miss(name) {
-            return Err(refused(path, format!("is not known: write `{ours}`")));
+        if let Some(member) = near_miss(name) {
+            return Err(refused(path, format!("is not known: write `{member}`")));
         }
-        if names == Names::Ours {
-            return Err(refused(path, unknown(name, known)));
+        if unknown == UnknownMembers::Refused {
+            return Err(refused(path, unknown_member(name, known)));
         }
     }
     Ok(())
 }
 
-fn unknown(name: &str, known: &[&str]) -> String {
+fn unknown_member(name: &str, known: &[&str]) -> String {
     match name {
         "source" | "detail-type" => {
             "is not known in a bare request: an EventBridge event has both `source` and `detail-type`".to_owned()
         }
-        "Records" => "is not known: of records, only those of SQS are taken; send S3 and SNS events through \
-                      EventBridge or SQS"
+        "Records" => "is not known: only records of SQS are read; send S3 and SNS events through EventBridge or SQS"
             .to_owned(),
         _ => format!("is not known: remove it, or write one of {}", known.join(", ")),
     }
@@ -100,9 +108,9 @@ fn unknown(name: &str, known: &[&str]) -> String {
 
 fn targets(
     object: &Map<String, Value>,
-    wish_beside: Option<RequestedType>,
+    default_type: Option<RequestedType>,
     path: Path<'_>,
-    names: Names,
+    unknown: UnknownMembers,
     location: &AwsLocation,
 ) -> Result<Vec<(Target, Option<RequestedType>)>, Error> {
     let own = target(object, path, location)?;
@@ -111,16 +119,16 @@ fn targets(
         None => {
             return Ok(own
                 .into_iter()
-                .map(|target| (target, wish_beside))
+                .map(|target| (target, default_type))
                 .collect());
         }
         Some(Value::Array(items)) => items,
-        Some(_) => return Err(refused(path, "is no list: write a list of targets")),
+        Some(_) => return Err(refused(path, "must be a list: write a list of targets")),
     };
     if own.is_some() {
         return Err(refused(
             path,
-            "stands beside a target of the request itself: write one or the other",
+            "is combined with a target of the request itself: write one or the other",
         ));
     }
     if items.is_empty() {
@@ -129,25 +137,26 @@ fn targets(
             "is empty: name at least one target, or leave it out",
         ));
     }
-    bounded(items.len(), path)?;
+    check_target_count(items.len(), path)?;
     let item = |(index, item): (usize, &Value)| {
         let path = path.item(index);
         let Value::Object(item) = item else {
             return Err(refused(
                 path,
-                "is no object: write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, in one",
+                "must be an object: write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, in one",
             ));
         };
-        check_names(item, path, names, &TARGET_MEMBERS)?;
+        check_names(item, path, unknown, &TARGET_MEMBERS)?;
         let target = target(item, path, location)?.ok_or_else(|| {
             refused(path, "names no table: write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn")
         })?;
-        Ok((target, requested_type(item, path)?.or(wish_beside)))
+        Ok((target, requested_type(item, path)?.or(default_type)))
     };
     items.iter().enumerate().map(item).collect()
 }
 
-/// The target of an object: two identifiers, or one ARN, or both where they agree.
+/// Reads the target of an object: two identifiers, or one ARN, or both if they agree. Returns `None` if the object names
+/// no target.
 fn target(
     object: &Map<String, Value>,
     path: Path<'_>,
@@ -163,13 +172,13 @@ fn target(
         Some(_) => {
             return Err(refused(
                 path.member("idMappingTableArn"),
-                "is no string: write an ARN",
+                "must be a string: write an ARN",
             ));
         }
     };
     if let Some(by_arn) = by_arn {
-        let disagrees = |by_id: &Option<Identifier>, arns: &Identifier| {
-            by_id.as_ref().is_some_and(|id| id != arns)
+        let disagrees = |given: &Option<Identifier>, in_arn: &Identifier| {
+            given.as_ref().is_some_and(|given| given != in_arn)
         };
         for (name, differs) in [
             (
@@ -181,7 +190,7 @@ fn target(
             if differs {
                 return Err(refused(
                     path.member(name),
-                    "is another than idMappingTableArn names: write only one of them",
+                    "differs from the one in idMappingTableArn: write only one of them",
                 ));
             }
         }
@@ -190,12 +199,12 @@ fn target(
     match (membership, table) {
         (Some(membership), Some(table)) => Ok(Some(Target { membership, table })),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(half(
+        (Some(_), None) => Err(incomplete(
             path,
             "idMappingTableIdentifier",
             "membershipIdentifier",
         )),
-        (None, Some(_)) => Err(half(
+        (None, Some(_)) => Err(incomplete(
             path,
             "membershipIdentifier",
             "idMappingTableIdentifier",
@@ -203,10 +212,12 @@ fn target(
     }
 }
 
-fn half(path: Path<'_>, missing: &str, present: &str) -> Error {
+fn incomplete(path: Path<'_>, missing: &str, present: &str) -> Error {
     refused(
         path.member(missing),
-        format!("is missing beside {present}: a target needs both, or idMappingTableArn alone"),
+        format!(
+            "is missing, and {present} is given: a target needs both, or idMappingTableArn alone"
+        ),
     )
 }
 
@@ -219,10 +230,10 @@ fn identifier(
         None => Ok(None),
         Some(Value::String(text)) => Identifier::parse(text)
             .map(Some)
-            .map_err(|fault| refused(path.member(name), fault)),
+            .map_err(|reason| refused(path.member(name), reason)),
         Some(_) => Err(refused(
             path.member(name),
-            "is no string: write a lower-case UUID of 36 characters",
+            "must be a string: write a lower-case UUID of 36 characters",
         )),
     }
 }
@@ -235,10 +246,10 @@ fn requested_type(
         None => Ok(None),
         Some(Value::String(text)) => RequestedType::parse(text)
             .map(Some)
-            .map_err(|fault| refused(path.member("jobType"), fault)),
+            .map_err(|reason| refused(path.member("jobType"), reason)),
         Some(_) => Err(refused(
             path.member("jobType"),
-            "is no string: write a job type such as BATCH",
+            "must be a string: write a job type such as BATCH",
         )),
     }
 }
@@ -246,10 +257,12 @@ fn requested_type(
 fn request_id(object: &Map<String, Value>, path: Path<'_>) -> Result<Option<String>, Error> {
     match member(object, "requestId") {
         None => Ok(None),
-        Some(Value::String(text)) if is_name(text) => Ok(Some(text.clone())),
+        Some(Value::String(text)) if is_id(text) => Ok(Some(text.clone())),
         Some(_) => Err(refused(
             path.member("requestId"),
-            format!("must be a string of 1 to {MAX_NAME} characters: write the request's own name"),
+            format!(
+                "must be a string of 1 to {MAX_ID} characters: write an id of the request's own"
+            ),
         )),
     }
 }

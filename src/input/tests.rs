@@ -1,12 +1,17 @@
-//! What goes in, and what every payload of the contract becomes.
+//! Tests of the payloads of the contract, and of the requests that they become.
 
 mod anything;
 mod refused;
 
 use serde_json::json;
+use time::format_description::well_known::Rfc3339;
 
 use super::*;
-use crate::job_type::JobType;
+use crate::config::Settings;
+use crate::error::ErrorType;
+use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::request::{Request, Trigger};
+use crate::target::AwsLocation;
 
 const M: &str = "11111111-2222-4333-8444-555555555555";
 const T: &str = "aaaaaaaa-0001-4000-8000-000000000001";
@@ -76,7 +81,7 @@ fn refusal(payload: &Value) -> String {
     error.message
 }
 
-/// A bare request for one table, with these members besides or instead.
+/// A bare request for one table, with these members added or replaced.
 fn bare(members: Value) -> Value {
     let mut payload = json!({ "membershipIdentifier": M, "idMappingTableIdentifier": T });
     payload
@@ -124,7 +129,7 @@ fn rfc(text: &str) -> OffsetDateTime {
 }
 
 #[test]
-fn a_bare_request_has_its_own_fields_or_lambdas() {
+fn a_bare_request_has_its_own_fields_or_those_of_the_invocation() {
     let plain = request(&bare(json!({})));
     assert_eq!(plain.target.membership.as_str(), M);
     assert_eq!(plain.target.table.as_str(), T);
@@ -160,7 +165,7 @@ fn a_bare_request_has_its_own_fields_or_lambdas() {
 }
 
 #[test]
-fn null_is_as_if_absent() {
+fn null_counts_as_absent() {
     let payload = bare(json!({
         "idMappingTableArn": null, "jobType": null, "targets": null, "requestId": null, "time": null, "dryRun": null,
     }));
@@ -180,7 +185,7 @@ fn null_is_as_if_absent() {
 }
 
 #[test]
-fn null_in_a_target_is_as_if_absent_too() {
+fn null_in_a_target_counts_as_absent() {
     let target = bare(json!({
         "idMappingTableArn": null, "jobType": null, "targets": null, "requestId": null, "time": null, "dryRun": null,
     }));
@@ -191,7 +196,7 @@ fn null_in_a_target_is_as_if_absent_too() {
 }
 
 #[test]
-fn an_arn_stands_in_place_of_the_two_identifiers_or_beside_them() {
+fn an_arn_may_replace_the_two_identifiers_or_be_given_with_them() {
     for payload in [
         json!({ "idMappingTableArn": arn(T) }),
         bare(json!({ "idMappingTableArn": arn(T) })),
@@ -202,7 +207,7 @@ fn an_arn_stands_in_place_of_the_two_identifiers_or_beside_them() {
 }
 
 #[test]
-fn each_target_has_its_own_wish_or_the_one_beside() {
+fn each_target_has_its_own_requested_type_or_the_default_of_the_request() {
     let all = requests(&json!({
         "targets": [
             { "membershipIdentifier": M, "idMappingTableIdentifier": T },
@@ -237,7 +242,7 @@ fn each_target_has_its_own_wish_or_the_one_beside() {
 }
 
 #[test]
-fn the_same_target_with_the_same_wish_is_one_request_at_the_place_of_the_first() {
+fn the_same_target_with_the_same_requested_type_is_one_request_at_the_place_of_the_first() {
     let all = requests(&json!({ "targets": [
         { "idMappingTableArn": arn(T), "jobType": "BATCH" },
         { "idMappingTableArn": arn(T2) },
@@ -278,7 +283,7 @@ fn an_event_gives_its_id_time_and_trigger() {
 }
 
 #[test]
-fn a_requests_own_name_and_time_go_before_the_events() {
+fn a_requests_own_id_and_time_win_over_those_of_the_event() {
     let detail = bare(json!({ "requestId": "mine", "time": "2026-11-23T01:00:00Z" }));
     let request = request(&event("com.example", detail));
     assert_eq!(
@@ -308,7 +313,7 @@ fn a_time_after_the_arrival_counts_as_the_arrival() {
 }
 
 #[test]
-fn any_detail_type_is_taken_and_a_string_detail_is_parsed() {
+fn any_detail_type_is_accepted_and_a_string_detail_is_parsed() {
     let event = event(
         "com.example",
         json!(bare(json!({ "jobType": "BATCH" })).to_string()),
@@ -329,7 +334,7 @@ fn the_detail_of_an_aws_event_is_not_read() {
     for detail in [
         json!({ "request-id": "x", "requestID": "y", "membershipId": 1, "jobType": "nonsense", "targets": [] }),
         json!("{}"),
-        json!("no json"),
+        json!("not json"),
         bare(json!({ "jobType": "BATCH" })),
         json!(null),
     ] {
@@ -346,7 +351,7 @@ fn the_detail_of_an_aws_event_is_not_read() {
 }
 
 #[test]
-fn targets_come_from_the_request_else_the_resources_else_the_setting() {
+fn targets_come_from_the_request_or_the_resources_or_the_setting() {
     let variables = [
         ("ID_MAPPING_TABLE_ARNS", &*arn(T2)),
         ("DEFAULT_JOB_TYPE", "INCREMENTAL"),
@@ -396,12 +401,12 @@ fn targets_come_from_the_request_else_the_resources_else_the_setting() {
 }
 
 #[test]
-fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_stays_alone() {
+fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_does_not_affect_the_others() {
     let messages = messages(&sqs(&[
         bare(json!({})).to_string(),
         event("com.example", bare(json!({}))).to_string(),
         failure_record(bare(json!({}))).to_string(),
-        "no json".to_owned(),
+        "not json".to_owned(),
         json!({ "membershipId": M }).to_string(),
         sqs(&[bare(json!({})).to_string()]).to_string(),
         event("id-mapping-populator", json!({})).to_string(),
@@ -414,7 +419,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_stays_alone() {
         ),
         other => panic!("{other:?}"),
     };
-    let fault = |index: usize| {
+    let reason = |index: usize| {
         messages[index]
             .content
             .as_ref()
@@ -435,26 +440,26 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_stays_alone() {
     );
     assert_eq!(name(2), ("first-request".to_owned(), None, sent));
     assert!(
-        fault(3).contains("$.Records[3].body is no JSON"),
+        reason(3).contains("$.Records[3].body is not valid JSON"),
         "{}",
-        fault(3)
+        reason(3)
     );
     assert!(
-        fault(4)
+        reason(4)
             .contains("$.Records[4].body.membershipId is not known: write `membershipIdentifier`"),
         "{}",
-        fault(4)
+        reason(4)
     );
     assert!(
-        fault(5).contains("$.Records[5].body is a batch"),
+        reason(5).contains("$.Records[5].body is a batch"),
         "{}",
-        fault(5)
+        reason(5)
     );
     assert!(matches!(&messages[6].content, Ok(Content::Ignored(_))));
 }
 
 #[test]
-fn a_malformed_record_stays_alone_and_its_values_are_not_repeated() {
+fn a_malformed_record_does_not_affect_the_others_and_its_values_are_not_repeated() {
     for (name, value) in [
         ("attributes", json!("hunter2")),
         ("attributes", json!({ "hunter2": 5 })),
@@ -464,15 +469,15 @@ fn a_malformed_record_stays_alone_and_its_values_are_not_repeated() {
         let mut batch = sqs(&[bare(json!({})).to_string(), bare(json!({})).to_string()]);
         batch["Records"][0][name] = value;
         let messages = messages(&batch);
-        let fault = messages[0].content.as_ref().unwrap_err().message.as_str();
-        let said = "the payload is refused: $.Records[0] is no SQS message: send the record as SQS delivers it";
-        assert_eq!(fault, said);
+        let reason = messages[0].content.as_ref().unwrap_err().message.as_str();
+        let expected = "the payload is refused: $.Records[0] is not an SQS message: send the record as SQS delivers it";
+        assert_eq!(reason, expected);
         assert!(messages[1].content.is_ok());
     }
 }
 
 #[test]
-fn a_records_request_id_that_is_no_name_is_none() {
+fn an_invalid_request_id_of_a_record_is_ignored() {
     for id in [json!(""), json!("x".repeat(4_097)), json!(7), json!(null)] {
         let mut record = failure_record(bare(json!({})));
         record["requestContext"]["requestId"] = id;
@@ -481,7 +486,7 @@ fn a_records_request_id_that_is_no_name_is_none() {
 }
 
 #[test]
-fn a_failure_record_is_the_payload_that_failed_under_its_first_name() {
+fn a_failure_record_is_the_payload_that_failed_with_its_first_request_id() {
     let record = failure_record(bare(json!({ "jobType": "BATCH" })));
     assert_eq!(request(&record).idempotency_key, "first-request");
     assert_eq!(request(&record).request_id(), None);
@@ -554,10 +559,10 @@ fn own_outcomes_and_failed_calls_are_ignored() {
 }
 
 #[test]
-fn the_key_joins_name_target_and_requested_job_type() {
+fn the_scoped_key_joins_key_target_and_requested_job_type() {
     let key = |payload: Value| request(&payload).scoped_key();
     let one = key(bare(json!({ "requestId": "a" })));
-    // By what it asks for itself: the default may be another one when it is delivered again.
+    // The key has the type that the request itself asks for: the default may differ at the next delivery.
     let settings = [("DEFAULT_JOB_TYPE", "BATCH")];
     let later = read_with(&settings, &bare(json!({ "requestId": "a" })).to_string());
     let Ok(Delivery::Direct(Content::Requests(later))) = later else {

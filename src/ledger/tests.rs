@@ -3,8 +3,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::choice::by_request;
-use crate::job_type::{RequestedType, TypeSource};
-use crate::target::{Identifier, Target};
+use crate::job_type::TypeSource;
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 
@@ -13,22 +12,7 @@ fn seconds(count: i64) -> OffsetDateTime {
 }
 
 fn request(name: &str, requested_type: &str, time: OffsetDateTime) -> Request {
-    Request {
-        target: Target {
-            membership: Identifier::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-            table: Identifier::parse("aaaaaaaa-0001-4000-8000-000000000001").unwrap(),
-        },
-        requested_type: RequestedType::parse(requested_type).unwrap(),
-        type_source: TypeSource::Request,
-        idempotency_key: name.to_owned(),
-        key_is_given: true,
-        time,
-        dry_run: false,
-        trigger: None,
-        waiting_since: None,
-        sent_at: None,
-        retry_interval: None,
-    }
+    Request::sample(1, requested_type, name, time)
 }
 
 fn call(request: Request, called_at: OffsetDateTime) -> Call {
@@ -569,5 +553,24 @@ proptest! {
         let expected = starts.iter().any(|(start, sent)| *start >= news + 1_000 && covers(*sent));
         let verdict = record.verdict(&request("news", REQUESTED_TYPES[requested_type], at(news)), at(200_000));
         prop_assert_eq!(matches!(verdict, Verdict::Covered(_)), expected);
+    }
+}
+
+#[test]
+fn the_end_of_a_job_whose_start_was_not_recorded_reconciles_its_call() {
+    let lost = call(request("lost", "BATCH", T0), seconds(10));
+    let job = job("1", &lost);
+    let verdict = |record: &Record| record.verdict(&lost.request, seconds(400));
+    for record in [
+        claimed(&Record::default(), &lost),
+        with_unknown(&Record::default(), &lost),
+    ] {
+        let succeeded = record.job_ended(&job, "er-1", JobEnd::Succeeded, seconds(400));
+        assert_eq!(verdict(&succeeded), Verdict::Known(job.id.clone()));
+        assert!(succeeded.open_calls().next().is_none());
+        let failed = record.job_failed(&job, "er-1", seconds(400));
+        assert_eq!(verdict(&failed), Verdict::Free);
+        let failed = record.job_ended(&job, "er-1", JobEnd::Failed, seconds(400));
+        assert_eq!(verdict(&failed), Verdict::Free);
     }
 }

@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::CLOCK_DIFFERENCE;
+use crate::clock::CLOCK_DIFFERENCE;
 use crate::job_type::{JobType, RequestedType};
 use crate::request::Request;
 use crate::target::Target;
@@ -39,10 +39,14 @@ pub struct Waiter {
     /// After how many seconds the message is delivered again, as far as its receives tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_interval: Option<i64>,
-    /// Whether the service refused this table while it took another one's job. Then the table itself is not
-    /// ready, and no request lets it pass.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    refused_alone: bool,
+    /// When the service refused this table and then took another one's job, the last time. The table itself may not be
+    /// ready, or the slot became free in between: for two retry intervals no request lets it pass.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::timestamp::milliseconds::option"
+    )]
+    refused_alone_at: Option<OffsetDateTime>,
     /// One of these requests, to be tried in an invocation of another one. `None` if it is too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
@@ -66,7 +70,7 @@ impl Waiter {
             since: request.waits_since(now),
             seen_at: now,
             retry_interval: request.retry_interval.map(Duration::whole_seconds),
-            refused_alone: false,
+            refused_alone_at: None,
             request: (size <= MAX_REQUEST).then(|| request.clone()),
         }
     }
@@ -91,10 +95,20 @@ impl Waiter {
 
     /// Returns whether one of its requests was tried within two retry intervals.
     fn is_live(&self, now: OffsetDateTime) -> bool {
+        self.is_recent(self.seen_at, now)
+    }
+
+    /// Returns whether its table was refused alone within two retry intervals.
+    fn is_refused_alone(&self, now: OffsetDateTime) -> bool {
+        self.refused_alone_at
+            .is_some_and(|refused_at| self.is_recent(refused_at, now))
+    }
+
+    fn is_recent(&self, time: OffsetDateTime, now: OffsetDateTime) -> bool {
         let interval = self.retry_interval.map(Duration::seconds);
         let interval = interval.unwrap_or(DEFAULT_RETRY_INTERVAL);
         let longest = interval.saturating_add(interval);
-        let age = now - self.seen_at;
+        let age = now - time;
         -CLOCK_DIFFERENCE <= age && age <= longest.saturating_add(CLOCK_DIFFERENCE)
     }
 
@@ -124,7 +138,7 @@ impl Waiters {
             .map(|waiter| waiter.since)
             .fold(request.waits_since(now), OffsetDateTime::min);
         live()
-            .filter(|waiter| !served(waiter) && !waiter.refused_alone)
+            .filter(|waiter| !served(waiter) && !waiter.is_refused_alone(now))
             .filter(|waiter| !was_refused(&waiter.target))
             .find(|waiter| waiter.since < since)
     }
@@ -185,10 +199,12 @@ impl Waiters {
     }
 
     /// Transition: the service refused this table, and took a job of another one.
-    pub fn refused_alone(&self, target: &Target) -> Self {
+    pub fn refused_alone(&self, target: &Target, now: OffsetDateTime) -> Self {
         let mut waiters = self.clone();
         for waiter in &mut waiters.waiting {
-            waiter.refused_alone |= waiter.target == *target;
+            if waiter.target == *target {
+                waiter.refused_alone_at = Some(now);
+            }
         }
         waiters
     }

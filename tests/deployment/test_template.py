@@ -91,9 +91,9 @@ STATEMENTS = [
         allow("ReadWorkflows", [f"entityresolution:{name}" for name in READ_JOBS], {"Ref": "IdMappingWorkflowArns"}),
     ),
     only_if("HasCollaborations", allow("ReadSchemas", "cleanrooms:GetSchema", {"Ref": "CollaborationArns"})),
-    only_if("Remembers", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
+    only_if("HasLedger", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
     only_if(
-        "Remembers",
+        "HasLedger",
         allow(
             "WaitInLine",
             ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
@@ -195,7 +195,7 @@ def test_the_resources_are_these_and_no_others(resources):
     }
     conditions = {name: resource["Condition"] for name, resource in resources.items() if "Condition" in resource}
     assert conditions == {
-        **{name: "Remembers" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]},
+        **{name: "HasLedger" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]},
         **{name: condition for name, (condition, *_) in ALARMS.items()},
         "PopulatorDashboard": "HasDashboard",
         **{name: "HasSchemas" for name in ["Schemas", *SCHEMAS]},
@@ -354,7 +354,7 @@ def test_conditions_are_what_their_names_say():
 
     assert TEMPLATE["Conditions"] == {
         "HasAlarms": on("Alarms"),
-        "AlarmsOnWaiting": both("HasAlarms", {"Condition": "Remembers"}),
+        "AlarmsOnWaiting": both("HasAlarms", {"Condition": "HasLedger"}),
         "AlarmsOnJobs": both("HasAlarms", on("TrackCompletion")),
         "AlarmsForTable1": both("HasAlarms", {"Fn::Not": [{"Fn::Equals": [{"Ref": "NothingStartedHours"}, 0]}]}),
         **{f"AlarmsForTable{number}": both("AlarmsForTable1", filled(table(number))) for number in range(2, 6)},
@@ -369,7 +369,7 @@ def test_conditions_are_what_their_names_say():
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
         "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
         "Publishes": filled({"Ref": "OutcomeEventBusName"}),
-        "Remembers": {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
+        "HasLedger": {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
     }
     assert PARAMETERS["WaitingLine"]["AllowedValues"] == ["true", "false"]
     assert PARAMETERS["WaitingLine"]["Default"] == "true"
@@ -386,7 +386,7 @@ def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs():
 def test_the_environment_is_what_the_code_reads(resources):
     config = (ROOT / "src/config.rs").read_text().split("#[cfg(test)]")[0]
     read = set(re.findall(r'get\(\s*"([A-Z_]+)"', config))
-    read |= set(re.findall(r'(?:queue_url|span|period)\(\s*"([A-Z_]+)"', config))
+    read |= set(re.findall(r'(?:queue_url|duration|period)\(\s*"([A-Z_]+)"', config))
     assert len(read) > 10
     set_by_lambda = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
@@ -397,12 +397,12 @@ def test_the_environment_is_what_the_code_reads(resources):
         "FULL_REFRESH_EVERY": {"Ref": "FullRefreshEvery"},
         "EVENT_BUS_NAME": {"Ref": "OutcomeEventBusName"},
         "EVENT_SOURCE": {"Ref": "OutcomeEventSource"},
-        "LEDGER_TABLE_NAME": {"Fn::If": ["Remembers", {"Ref": "LedgerTable"}, ""]},
-        "WAITING_QUEUE_URL": {"Fn::If": ["Remembers", {"Ref": "WaitingQueue"}, ""]},
+        "LEDGER_TABLE_NAME": {"Fn::If": ["HasLedger", {"Ref": "LedgerTable"}, ""]},
+        "WAITING_QUEUE_URL": {"Fn::If": ["HasLedger", {"Ref": "WaitingQueue"}, ""]},
         "DEAD_LETTER_QUEUE_URL": {"Ref": "DeadLetterQueue"},
         "MAX_WAIT": {"Ref": "MaxWait"},
-        "SETTLE_TIME": {"Fn::If": ["Remembers", {"Ref": "SettleTime"}, ""]},
-        "TRACK_COMPLETION": {"Fn::If": ["Remembers", {"Ref": "TrackCompletion"}, ""]},
+        "SETTLE_TIME": {"Fn::If": ["HasLedger", {"Ref": "SettleTime"}, ""]},
+        "TRACK_COMPLETION": {"Fn::If": ["HasLedger", {"Ref": "TrackCompletion"}, ""]},
     }
     assert PARAMETERS["OutcomeEventBusName"]["Default"] == "default"
     source = re.search(r'"EVENT_SOURCE"\).*?None => "([^"]+)"', config, re.S)
@@ -453,8 +453,6 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         "entityresolution:GetIdMappingWorkflow",
         "entityresolution:ListIdMappingJobs",
         "events:PutEvents",
-        # Without a signature, to open a connection: the role has it for Lambda's poller.
-        "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     }
     dependent = set()
@@ -642,7 +640,7 @@ def test_what_fails_is_kept(resources):
         "FunctionName": {"Ref": "Populator"},
         "Qualifier": "$LATEST",
         # Without a ledger a repeat starts a second job.
-        "MaximumRetryAttempts": {"Fn::If": ["Remembers", 2, 0]},
+        "MaximumRetryAttempts": {"Fn::If": ["HasLedger", 2, 0]},
         "MaximumEventAgeInSeconds": 6 * 60 * 60,
         "DestinationConfig": {"OnFailure": {"Destination": queue}},
     }
@@ -664,7 +662,7 @@ def test_what_fails_is_kept(resources):
 def test_the_ledger_outlives_the_stack(resources):
     table = resources["LedgerTable"]
     assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
-    store = (ROOT / "src/ledger/store.rs").read_text()
+    store = (ROOT / "src/aws/ledger_table.rs").read_text()
     key = re.search(r'const KEY: &str = "([A-Za-z]+)"', store)[1]
     assert table["Properties"] == {
         "BillingMode": "PAY_PER_REQUEST",
@@ -738,9 +736,9 @@ def test_consumers_find_every_arn():
         "DeadLetterQueueArn": value(get("DeadLetterQueue")),
         "DeadLetterQueueUrl": value({"Ref": "DeadLetterQueue"}),
         "LogGroupArn": value(get("LogGroup")),
-        "WaitingQueueArn": {"Condition": "Remembers", **value(get("WaitingQueue"))},
-        "WaitingQueueUrl": {"Condition": "Remembers", **value({"Ref": "WaitingQueue"})},
-        "LedgerTableName": {"Condition": "Remembers", **value({"Ref": "LedgerTable"})},
+        "WaitingQueueArn": {"Condition": "HasLedger", **value(get("WaitingQueue"))},
+        "WaitingQueueUrl": {"Condition": "HasLedger", **value({"Ref": "WaitingQueue"})},
+        "LedgerTableName": {"Condition": "HasLedger", **value({"Ref": "LedgerTable"})},
         "RequestRuleArn": value(get("PopulatorRequested")),
         "RequestEventBusArn": value(bus_arn("RequestEventBusName")),
         "OutcomeEventBusArn": {"Condition": "Publishes", **value(bus_arn("OutcomeEventBusName"))},

@@ -33,7 +33,15 @@ TREE = WORK / "tree"
 CARGO_MUTANTS = os.environ.get("CARGO_MUTANTS", TARGET / "tools/bin/cargo-mutants")
 
 # The modules whose score counts.
-MODULES = ["handler", "ledger", "workflow", "waiting", "clean_rooms"]
+MODULES = [
+    "handler",
+    "ledger",
+    "message",
+    "aws/clean_rooms",
+    "aws/entity_resolution",
+    "aws/ledger_table",
+    "aws/queue",
+]
 # At least so many of a hundred.
 ENOUGH = 95.0
 WORKERS = 2
@@ -375,8 +383,8 @@ def try_one(mutant, tests, order, listed):
 
 
 def module_of(mutant):
-    path = Path(mutant.file)
-    return path.parts[1].removesuffix(".rs")
+    parts = Path(mutant.file).with_suffix("").parts[1:]
+    return "/".join(parts[:2] if parts[0] == "aws" else parts[:1])
 
 
 def report(trials, unviable, listed):
@@ -385,11 +393,11 @@ def report(trials, unviable, listed):
     by_module = defaultdict(list)
     for trial in trials:
         by_module[module_of(trial.mutant)].append(trial)
-    print(f"{'module':<14}{'viable':>8}{'killed':>8}{'survived':>10}{'score':>9}")
+    print(f"{'module':<22}{'viable':>8}{'killed':>8}{'survived':>10}{'score':>9}")
     for module, of_module in [*sorted(by_module.items()), ("all", trials)]:
         killed = sum(trial.by is not None for trial in of_module)
         score = 100 * killed / len(of_module)
-        print(f"{module:<14}{len(of_module):>8}{killed:>8}{len(of_module) - killed:>10}{score:>8.1f} %")
+        print(f"{module:<22}{len(of_module):>8}{killed:>8}{len(of_module) - killed:>10}{score:>8.1f} %")
         if score < ENOUGH and module in MODULES:
             wrong.append(f"{module}: fewer than {ENOUGH:.0f} % are killed")
     keys = {entry_key(entry): entry["reason"] for entry in listed}

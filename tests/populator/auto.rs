@@ -317,19 +317,15 @@ async fn a_read_that_fails_otherwise_is_retried_and_does_not_stop_the_job() {
         (
             Operation::GetIdMappingTable,
             "{}",
-            "GetIdMappingTable names no ID mapping workflow",
+            "GetIdMappingTable returns no ID mapping workflow",
         ),
         (
             Operation::GetIdMappingWorkflow,
             r#"{"workflowName":"w","workflowArn":"a","inputSourceConfig":[],"createdAt":1.0,"updatedAt":1.0,
                 "idMappingTechniques":{"idMappingType":"MAGIC"}}"#,
-            "names no idMappingType that this function knows",
+            "returns no idMappingType that this function knows",
         ),
-        (
-            Operation::GetSchema,
-            "{}",
-            "GetSchema answers without a schema",
-        ),
+        (Operation::GetSchema, "{}", "GetSchema returns no schema"),
     ] {
         let mut sim = simulator_with(TABLE, &[]).await;
         sim.aws

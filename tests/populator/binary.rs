@@ -193,7 +193,7 @@ async fn a_payload_must_be_json_to_its_last_byte() {
         let (error_type, message) = error(function.invoke(format!("{good}{tail}")).await);
         assert_eq!(error_type, "InvalidRequest");
         assert!(
-            message.contains("$ is no JSON: trailing characters"),
+            message.contains("$ is not valid JSON: trailing characters"),
             "{message}"
         );
     }
@@ -205,7 +205,7 @@ async fn a_payload_must_be_json_to_its_last_byte() {
     ] {
         let (error_type, message) = error(function.invoke(payload).await);
         assert_eq!(error_type, "InvalidRequest");
-        assert!(message.contains("$ is no JSON: "), "{message}");
+        assert!(message.contains("$ is not valid JSON: "), "{message}");
     }
     assert_eq!(function.aws.jobs().len(), 2);
 }

@@ -205,7 +205,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("job-type.json", "$.jobType is no job type: write BATCH"),
     (
         "half-target.json",
-        "$.idMappingTableIdentifier is missing beside membershipIdentifier",
+        "$.idMappingTableIdentifier is missing, and membershipIdentifier is given",
     ),
     (
         "upper-case-identifier.json",
@@ -213,7 +213,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "other-region.json",
-        "$.idMappingTableArn is of Region us-east-1 and the function runs in eu-west-1",
+        "$.idMappingTableArn is in Region us-east-1 and the function runs in eu-west-1",
     ),
     (
         "empty-targets.json",

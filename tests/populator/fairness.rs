@@ -16,6 +16,10 @@ fn jobs_of(sim: &Simulator, table: &str, job_type: &str) -> usize {
         .count()
 }
 
+fn all_jobs_of(sim: &Simulator, table: &str) -> usize {
+    tables(sim).iter().filter(|other| *other == table).count()
+}
+
 fn tables(sim: &Simulator) -> Vec<String> {
     sim.aws.jobs().into_iter().map(|job| job.table).collect()
 }
@@ -422,4 +426,157 @@ async fn without_a_waiting_queue_no_request_waits_for_an_older_one() {
     assert_eq!(sim.failure(&event("b", T2, &sim)).await.0, "SlotBusy");
     assert!(!sim.aws.state().items.contains_key("slot"));
     assert_eq!(sim.aws.calls_of(Operation::GetItem).len(), 2);
+}
+
+/// The first call of the batch finds the slot busy, and the job ends before the call for the second table.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_ends_between_two_calls_of_a_batch_starves_no_table() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("quiet", T1, &sim)).await;
+    sim.pass(Duration::from_secs(5));
+    sim.deliver(0, &event("busy", T2, &sim)).await;
+    sim.pass(Duration::from_secs(60));
+    // The first call of the batch finds the slot busy, and just then the job ends.
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::conflict()),
+    );
+    assert!(sim.poll(0).await);
+    assert_eq!(all_jobs_of(&sim, T2), 1, "the second call took the slot");
+    let mut ends = 0;
+    while ends < 8 && all_jobs_of(&sim, T1) == 0 {
+        for _ in 0..4 {
+            sim.pass(VISIBILITY);
+            while sim.poll(0).await {}
+        }
+        sim.pass(Duration::from_secs(60));
+        sim.aws.end_job(Status::Succeeded);
+        ends += 1;
+        // The next change comes before any message is visible again.
+        let change = event(&format!("change-{ends}"), T2, &sim);
+        sim.deliver(0, &change).await;
+    }
+    assert!(
+        all_jobs_of(&sim, T1) > 0 && ends <= 4,
+        "after {ends} job ends {T1} had {} jobs",
+        all_jobs_of(&sim, T1)
+    );
+}
+
+/// Of two tables that each event names, the first is never ready itself.
+#[tokio::test(start_paused = true)]
+async fn a_table_next_to_one_that_is_not_ready_does_not_take_every_slot() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws.set_table(T1, refusing());
+    let both = |id: &str, sim: &Simulator| {
+        let targets = [T1.to_owned(), T2.to_owned()];
+        let time = sim.now() - time::Duration::seconds(2);
+        Change::of_tables(id, &targets, "INCREMENTAL", time)
+            .remove(0)
+            .event
+    };
+    sim.deliver(0, &both("first", &sim)).await;
+    sim.pass(Duration::from_secs(20));
+    sim.deliver(0, &event("quiet", T3, &sim)).await;
+    let mut ends = 0;
+    while ends < 8 && all_jobs_of(&sim, T3) == 0 {
+        for _ in 0..4 {
+            sim.pass(VISIBILITY);
+            while sim.poll(0).await {}
+        }
+        sim.pass(Duration::from_secs(60));
+        sim.aws.end_job(Status::Succeeded);
+        ends += 1;
+        let change = both(&format!("change-{ends}"), &sim);
+        sim.deliver(0, &change).await;
+    }
+    assert!(
+        all_jobs_of(&sim, T3) > 0 && ends <= 6,
+        "after {ends} job ends {T3} had {} jobs, {T2} {}",
+        all_jobs_of(&sim, T3),
+        all_jobs_of(&sim, T2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_does_not_wait_for_a_rejected_one_in_the_same_batch() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("rejected", T2, &sim)).await;
+    sim.pass(Duration::from_secs(5));
+    sim.deliver(0, &event("other", T1, &sim)).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    assert!(sim.poll(0).await);
+    assert_eq!(all_jobs_of(&sim, T1), 1, "{:?}", sim.announced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_waits_too_long_for_one_that_was_rejected_in_the_same_batch() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("rejected", T2, &sim)).await;
+    sim.pass(Duration::from_secs(5));
+    sim.deliver(0, &event("other", T1, &sim)).await;
+    for _ in 0..72 * 4 - 1 {
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
+    }
+    sim.pass(VISIBILITY + Duration::from_secs(60));
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    while sim.poll(0).await {}
+    assert_eq!(all_jobs_of(&sim, T1), 1, "{:?}", sim.announced());
+}
+
+/// A table is refused while another one's job is accepted, and a third one has a change every minute.
+async fn refused_alone_beside_a_change_every_minute(is_ready_again: bool) -> Simulator {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws.set_table(T1, refusing());
+    sim.deliver(0, &event("old", T1, &sim)).await;
+    sim.pass(Duration::from_secs(5));
+    sim.outcomes(&event("next", T2, &sim)).await;
+    sim.pass(VISIBILITY);
+    poll_one_by_one(&mut sim).await;
+    assert_eq!(tables(&sim), [T2], "the first one was refused alone");
+    if is_ready_again {
+        sim.aws.set_table(T1, Table::default());
+    }
+    let begin = sim.now();
+    for minute in 1..160 {
+        sim.set_now(begin + time::Duration::seconds(minute * 60 + 7));
+        if minute % 40 == 0 {
+            sim.aws.end_job(Status::Succeeded);
+        }
+        sim.deliver(0, &event(&format!("change-{minute}"), T3, &sim))
+            .await;
+        while sim.poll(0).await {}
+    }
+    sim
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_ready_again_gets_the_slot_in_its_turn() {
+    let sim = refused_alone_beside_a_change_every_minute(true).await;
+    let served = tables(&sim);
+    assert!(served[..3].contains(&T1.to_owned()), "{served:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_never_ready_leaves_the_slot_idle_for_one_retry_interval_at_most() {
+    let sim = refused_alone_beside_a_change_every_minute(false).await;
+    let jobs = sim.aws.jobs();
+    assert_eq!(tables(&sim), [T2, T3, T3, T3]);
+    for pair in jobs.windows(2) {
+        let idle = pair[1].started_at - pair[0].ended_at.unwrap();
+        assert!(idle <= VISIBILITY + time::Duration::minutes(1), "{idle}");
+    }
 }

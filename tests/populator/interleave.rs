@@ -27,6 +27,7 @@
 //! on, with `INTERLEAVE_RANDOM_FAULTS`. A violation is printed with its schedule, and the same test finds it
 //! again.
 
+mod newer;
 mod process;
 mod search;
 mod setups;
@@ -67,7 +68,7 @@ async fn search(way: Way, variants: &[usize]) {
     let mut broken = Vec::new();
     for (slot, track) in variants.iter().map(|variant| VARIANTS[*variant]) {
         let begun = Begun::new(way, slot, track).await;
-        let mut processes = Processes::new(&begun.sim);
+        let mut processes = Processes::new(&begun.sim, begun.newer);
         for acts in way.acts() {
             let name = format!("{way:?} {acts:?} {slot:?}, tracked: {track}");
             let began = Instant::now();
@@ -118,6 +119,17 @@ async fn two_tables_of_one_workflow_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_twice_and_a_batch_beside_a_delivery() {
     search(Way::Waiting, &[0]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_default_job_type_in_the_other_environment() {
+    search(Way::WaitingOtherDefault, &[0]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_version_in_the_other_environment() {
+    search(Way::WaitingOtherVersion, &[0]).await;
+    search(Way::SucceededOtherVersion, &[2]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,6 +109,12 @@ impl Change {
         job.table == self.table && defaults.all(|requested_type| serves(job, requested_type))
     }
 
+    /// Whether this job covers it in every environment and by any clock.
+    pub fn is_covered_by(&self, job: &Job) -> bool {
+        let ours = !job.foreign && !job.by_hand;
+        ours && self.is_surely_served_by(job) && job.started_at >= self.time + Duration::seconds(1)
+    }
+
     /// Whether an outcome's `detail` is of this change.
     fn has(&self, detail: &Value) -> bool {
         detail["idMappingTableIdentifier"] == json!(self.table)

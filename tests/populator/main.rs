@@ -21,6 +21,7 @@ mod fairness;
 mod fault_search;
 mod function;
 mod harness;
+mod house_rules;
 #[path = "../in_process/mod.rs"]
 mod in_process;
 mod interleave;

@@ -46,7 +46,7 @@ async fn a_configured_table_of_another_account_fails_each_invocation_before_anyt
         let (error_type, message) = harness.failure(&payload).await;
         assert_eq!(error_type, "InvalidConfiguration");
         assert!(
-            message.contains("ID_MAPPING_TABLE_ARNS item 1 is of account 999999999999"),
+            message.contains("ID_MAPPING_TABLE_ARNS item 1 is in account 999999999999"),
             "{message}"
         );
     }

@@ -5,6 +5,7 @@
 //! that causes it. `SIMULATION_SEED` replays a seed, and `SIMULATION_RUNS` sets the number of runs (300). The
 //! invariants are checked after each step. Nothing is delivered again before a check.
 
+mod fairness;
 mod run;
 mod scenario;
 
@@ -104,7 +105,7 @@ async fn the_invariants_hold_in_random_scenarios() {
     }
     if let Some((seed, _)) = broken.first() {
         let explained = explained(scenario(*seed)).await;
-        panic!("broken by these seeds: {broken:#?}\nCHANCE_SEED={seed}: {explained}");
+        panic!("broken by these seeds: {broken:#?}\nSIMULATION_SEED={seed}: {explained}");
     }
     println!("{runs} runs with {steps} steps, {calls} calls and {injected} faults");
 }

@@ -35,6 +35,7 @@ fn request(name: &str) -> Request {
         trigger: None,
         waiting_since: None,
         sent_at: None,
+        rejections: 0,
         retry_interval: None,
     }
 }
@@ -247,7 +248,7 @@ async fn a_waiter_is_added_to_those_that_were_added_meanwhile() {
         let stored = ledger.read_waiters(WITHIN).await.unwrap();
         assert_eq!(stored.record.live(BEGIN).count(), 2);
         // The item of the slot does not belong to a table.
-        let other = ledger.read("slot-of-nobody", WITHIN).await.unwrap();
+        let other = ledger.read("slot-of-another-table", WITHIN).await.unwrap();
         assert_eq!(other.record, Record::default());
     }
 }

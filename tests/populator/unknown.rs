@@ -5,7 +5,7 @@ use std::time::Duration;
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
-use crate::harness::{M, T1, T2, event_file, request_for, request_for_all, table_arn};
+use crate::harness::{M, T1, T2, T3, event_file, request_for, request_for_all, table_arn};
 use crate::invariants::Change;
 use crate::simulator::{BEGIN, Simulator, TIMEOUT, VISIBILITY};
 
@@ -15,6 +15,15 @@ fn change(id: &str, seconds: i64) -> Value {
 
 fn calls(sim: &Simulator) -> usize {
     sim.aws.calls_of(Operation::PopulateIdMappingTable).len()
+}
+
+fn event(id: &str, table: &str, sim: &Simulator) -> Value {
+    Change::new(id, table, sim.now() - time::Duration::seconds(2)).event
+}
+
+fn jobs_of(sim: &Simulator, table: &str) -> usize {
+    let jobs = sim.aws.jobs();
+    jobs.iter().filter(|job| job.table == table).count()
 }
 
 /// A call whose job runs and is not found: it is unknown, and its request waits.
@@ -101,7 +110,7 @@ async fn a_job_that_was_not_found_is_looked_up_once_more_before_a_call() {
         .unwrap()
         .to_owned();
     assert!(
-        said.contains("Entity Resolution has no job that began then"),
+        said.contains("Entity Resolution has no job that began at that time"),
         "{said}"
     );
     sim.aws.hide_jobs(0);
@@ -241,7 +250,7 @@ async fn only_a_job_that_can_be_the_calls_own_reconciles_it() {
         .unwrap()
         .to_owned();
     assert!(
-        said.contains("Entity Resolution has 2 jobs that began then"),
+        said.contains("Entity Resolution has 2 jobs that began at that time"),
         "{said}"
     );
 
@@ -591,7 +600,7 @@ async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_no
     );
     let said = sim.details()[0]["error"]["message"].to_string();
     assert!(
-        said.contains("Entity Resolution has 2 jobs that are queued or began then"),
+        said.contains("Entity Resolution has 2 jobs that are queued or began at that time"),
         "{said}"
     );
     for _ in 0..3 {
@@ -698,7 +707,7 @@ async fn a_job_that_may_belong_to_another_tables_lost_call_reconciles_neither() 
         ["WAITING OutcomeUnknown"]
     );
     let said = sim.details().last().unwrap()["error"]["message"].to_string();
-    let shared = format!("may be of a call for membership/{M}/idmappingtable/{T2}");
+    let shared = format!("may belong to a call for membership/{M}/idmappingtable/{T2}");
     assert!(said.contains(&shared), "{said}");
 }
 
@@ -881,4 +890,71 @@ async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
         sim.outcomes(&change("b", 30)).await,
         ["WAITING OutcomeUnknown"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_job_that_began_late_is_not_taken_for_the_job_of_a_lost_call() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    // It was queued for 42 seconds.
+    sim.aws.state().jobs[0].started_at += time::Duration::seconds(42);
+    sim.set_now(BEGIN + time::Duration::seconds(46));
+    let change = BEGIN + time::Duration::seconds(44);
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
+    let outcomes = sim.outcomes(&Change::new("b", T1, change).event).await;
+    assert_eq!(
+        outcomes,
+        ["WAITING OutcomeUnknown"],
+        "the only job began before the change: {:?}",
+        sim.details().last()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_job_that_has_ended_does_not_hide_the_queued_job_of_a_lost_call() {
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws.state().queued_have_no_start = true;
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    sim.aws.state().jobs[0].started_at += time::Duration::seconds(30);
+    sim.pass(Duration::from_secs(10 * 60));
+    sim.aws.end_job(Status::Succeeded);
+    sim.pass(Duration::from_secs(60 * 60));
+    // Another account's jobs are ahead of it in Entity Resolution's queue.
+    sim.aws.start_foreign_job(T3);
+    sim.aws.set_slot(Slot::Queue);
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    sim.outcomes(&event("b", T1, &sim)).await;
+    for _ in 0..3 {
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
+    }
+    assert_eq!(jobs_of(&sim, T1), 2, "{:?}", sim.announced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_failure_is_announced_is_not_taken_for_the_job_of_a_lost_call() {
+    let variables: &[(&str, &str)] = &[("TRACK_COMPLETION", "true")];
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, variables).await;
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws.end_job(Status::Failed);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["STARTED", "FAILED JobFailed"]);
+    sim.pass(Duration::from_secs(2));
+    // The answer to the next call is lost, and its job shows a little later.
+    sim.aws.state().shown_after = time::Duration::milliseconds(2_500);
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    sim.outcomes(&event("b", T1, &sim)).await;
+    sim.pass(Duration::from_secs(10));
+    while sim.poll(0).await {}
+    sim.aws.end_job(Status::Succeeded);
+    for _ in 0..3 {
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
+    }
+    let tries = (jobs_of(&sim, T1), sim.announced());
+    assert_eq!(tries.0, 2, "{tries:?}");
 }

@@ -1,5 +1,6 @@
 //! The waiting queue: which requests wait, for how long, and with which outcome.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status, Table};
@@ -11,6 +12,33 @@ use crate::simulator::{BEGIN, Simulator, VISIBILITY};
 
 fn table(number: usize) -> String {
     format!("aaaaaaaa-{number:04}-4000-8000-000000000001")
+}
+
+/// The event ids of a table's outcomes of this kind, each once.
+fn event_ids(sim: &Simulator, outcome: &str, table: &str) -> BTreeSet<String> {
+    sim.details()
+        .iter()
+        .filter(|detail| {
+            detail["outcome"] == outcome && detail["idMappingTableIdentifier"] == table
+        })
+        .map(|detail| detail["eventId"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn refusing() -> Table {
+    Table {
+        refuses: true,
+        ..Table::default()
+    }
+}
+
+fn event(id: &str, table: &str, sim: &Simulator) -> Value {
+    Change::new(id, table, sim.now() - time::Duration::seconds(2)).event
+}
+
+fn jobs_of(sim: &Simulator, table: &str) -> usize {
+    let jobs = sim.aws.jobs();
+    jobs.iter().filter(|job| job.table == table).count()
 }
 
 fn bodies(sim: &Simulator, queue: &str) -> Vec<Value> {
@@ -91,8 +119,7 @@ async fn five_tables_in_one_event_become_five_jobs_one_after_another() {
             assert_eq!(sim.aws.jobs().len(), done);
         }
         assert!(sim.aws.messages("waiting").is_empty());
-        let populated: std::collections::BTreeSet<String> =
-            sim.aws.jobs().into_iter().map(|job| job.table).collect();
+        let populated: BTreeSet<String> = sim.aws.jobs().into_iter().map(|job| job.table).collect();
         assert_eq!(populated.len(), 5);
     }
 }
@@ -320,6 +347,31 @@ async fn a_message_that_is_not_a_request_is_dead_lettered_unchanged() {
     );
     assert!(sim.poll(0).await);
     assert_eq!(sim.aws.messages("waiting").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_a_newer_version_is_read() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    let message = |added: &str| {
+        let mut request = request_for(T1);
+        request["requestId"] = json!("from-newer");
+        request[added] = json!(true);
+        json!({
+            "version": 1, "request": request, "trigger": null, "waitingSince": null, "watch": null,
+            "added": {},
+        })
+    };
+    // A near miss of a known member was written by hand.
+    sim.aws.send("waiting", &message("job_type").to_string());
+    sim.aws.send("waiting", &message("added").to_string());
+    assert!(sim.poll(0).await);
+    assert!(sim.aws.messages("waiting").is_empty());
+    assert_eq!(sim.announced(), ["STARTED"]);
+    assert_eq!(sim.details()[0]["requestId"], "from-newer");
+    let dead = sim.aws.messages("dead");
+    assert_eq!(dead.len(), 1);
+    let said = dead[0].attributes["errorMessage"].to_string();
+    assert!(said.contains("write `jobType`"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1070,4 +1122,102 @@ async fn a_call_that_ends_between_two_throttled_tries_has_started_no_job() {
         ["WAITING ServiceUnavailable"]
     );
     assert_eq!(calls(&sim), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_request_is_not_started_in_the_same_invocation() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.deliver(0, &event("rejected", T2, &sim)).await;
+    sim.pass(Duration::from_secs(5));
+    sim.deliver(0, &event("other", T1, &sim)).await;
+    sim.aws.end_job(Status::Succeeded);
+    // It is refused while the other table's job is accepted.
+    sim.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::conflict()),
+    );
+    assert!(sim.poll(0).await);
+    assert_eq!(jobs_of(&sim, T1), 1);
+    sim.pass(Duration::from_secs(60));
+    sim.deliver(0, &event("next", T1, &sim)).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.set_table(T1, refusing());
+    sim.pass(VISIBILITY);
+    sim.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.aws.messages("dead").len(), 1);
+    let announced = sim.announced();
+    assert_eq!(jobs_of(&sim, T2), 0, "{announced:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_that_was_delivered_twice_is_rejected_under_one_event_id() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&request_for(T3)).await;
+    let change = event("a", T1, &sim);
+    sim.deliver(0, &change).await;
+    sim.pass(Duration::from_secs(5));
+    sim.deliver(0, &change).await;
+    sim.pass(Duration::from_secs(73 * 60 * 60));
+    assert!(sim.poll(0).await);
+    let ids = event_ids(&sim, "REJECTED", T1);
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_in_a_message_whose_other_target_waits_has_one_event_id() {
+    for dead_letter_queue in [true, false] {
+        let unset: &[(&str, &str)] = &[("DEAD_LETTER_QUEUE_URL", "")];
+        let variables = if dead_letter_queue { &[] } else { unset };
+        let mut sim = Simulator::with(FakeAws::in_process(), Slot::QuotaExceeded, variables).await;
+        sim.outcomes(&request_for(T3)).await;
+        let targets: Vec<Value> = [T1, T2].iter().map(|table| request_for(table)).collect();
+        let body = json!({ "targets": targets, "requestId": "both" });
+        sim.aws.send("waiting", &body.to_string());
+        sim.pass(Duration::from_secs(1));
+        let refused = Fault::Refuse(Exception::access_denied());
+        sim.aws
+            .fail_next(Operation::PopulateIdMappingTable, refused.clone());
+        if dead_letter_queue {
+            // The first message that is sent is the dead letter.
+            sim.aws.fail_next(
+                Operation::SendMessage,
+                Fault::Refuse(Exception::access_denied()),
+            );
+        }
+        assert!(sim.poll(0).await);
+        sim.aws
+            .fail_always(Operation::PopulateIdMappingTable, refused);
+        for _ in 0..3 {
+            sim.pass(VISIBILITY);
+            while sim.poll(0).await {}
+        }
+        let ids = event_ids(&sim, "REJECTED", T1);
+        assert_eq!(ids.len(), 1, "{dead_letter_queue} {ids:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_not_multiplied_in_the_queue() {
+    let mut sim = Simulator::new(Slot::QuotaExceeded).await;
+    sim.outcomes(&request_for(T3)).await;
+    sim.timeout = Duration::from_secs(16);
+    for operation in [Operation::SendMessage, Operation::PutEvents] {
+        let slow = Fault::Slow(Duration::from_millis(90));
+        sim.aws.fail_always(operation, slow);
+    }
+    let table = |number: usize| format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
+    let targets: Vec<Value> = (0..100).map(|number| request_for(&table(number))).collect();
+    let body = json!({ "targets": targets, "requestId": "all" });
+    sim.aws.send("waiting", &body.to_string());
+    for _ in 0..5 {
+        while sim.poll(0).await {}
+        sim.pass(VISIBILITY);
+    }
+    let count = sim.aws.messages("waiting").len();
+    assert!(count <= 101, "{count} messages for 100 requests");
 }

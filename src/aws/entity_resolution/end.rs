@@ -1,22 +1,23 @@
-//! How a job ended.
+//! Finds out how a job ended.
 //!
-//! AWS does not document under which id Entity Resolution knows a job that Clean Rooms started. So the job is looked
-//! for by Clean Rooms' id without its hyphens, and if there is none, by its start. `identifiedBy` tells which.
+//! AWS does not document which id a job that Clean Rooms started has at Entity Resolution. So the job is looked up by
+//! Clean Rooms' id without its hyphens. If there is no such job, it is identified by its start time. `identifiedBy` tells
+//! which of the two it was.
 
 use std::collections::BTreeMap;
 
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 
-use super::lost::{NotFound, candidates, moments, only_one};
-use super::reads::{Listed, ReadError, Workflows, moment};
+use super::lost::{NotFound, candidates, only_one, start_range};
+use super::reads::{Listed, ReadError, Workflows, to_offset_date_time};
 use crate::aws::call::within;
 use crate::job::{EndedJob, IdentifiedBy, Job, JobId};
 use crate::ledger::Record;
 use crate::target::Target;
 
 impl Workflows {
-    /// How a job ended. Returns `None` if it has not ended yet.
+    /// Looks up how a job ended. Returns `None` if it has not ended yet.
     pub async fn end_of(
         &self,
         target: &Target,
@@ -24,10 +25,10 @@ impl Workflows {
         record: &Record,
         timeout: std::time::Duration,
     ) -> Result<Option<EndedJob>, NotFound> {
-        within(timeout, self.look_at(target, job, record)).await
+        within(timeout, self.find_end(target, job, record)).await
     }
 
-    async fn look_at(
+    async fn find_end(
         &self,
         target: &Target,
         job: &Job,
@@ -40,32 +41,32 @@ impl Workflows {
         };
         match self.get_job(&table.workflow, &id).await {
             Ok(found) => return end(&found, IdentifiedBy::JobId),
-            Err(why) if why.is_absent => {}
-            Err(why) => return Err(why.into()),
+            Err(error) if error.is_absent => {}
+            Err(error) => return Err(error.into()),
         }
-        // A known job of the same call is this one, perhaps under its other id.
+        // A known job with the same start is this job, perhaps under its other id.
         let known = record
             .recent()
             .filter(|known| known.started_at != job.started_at);
         let listed = self.list_jobs(&table.workflow).await?;
-        let mut began = candidates(listed, job.started_at, known);
-        // A job that began during the call is likelier than one that was queued. A job whose end is announced is
-        // this one, under its other id, only if there is no other.
-        let (first, last) = moments(job);
-        let during = first..=last;
-        let is_during = |listed: &Listed| listed.began.is_some_and(|began| during.contains(&began));
-        if began.iter().any(is_during) {
-            began.retain(is_during);
+        let mut candidates = candidates(listed, job.started_at, known);
+        // A job that began during the call is more likely than one that was queued. A job whose end is announced can
+        // be this job, under its other id, but only if there is no other candidate.
+        let (earliest, latest) = start_range(job);
+        let range = earliest..=latest;
+        let is_during = |listed: &Listed| listed.began.is_some_and(|began| range.contains(&began));
+        if candidates.iter().any(is_during) {
+            candidates.retain(is_during);
         } else {
-            began.retain(|listed| !record.is_ended(&listed.id));
+            candidates.retain(|listed| !record.is_ended(&listed.id));
         }
-        if began.iter().any(|listed| !record.is_ended(&listed.id)) {
-            began.retain(|listed| !record.is_ended(&listed.id));
+        if candidates.iter().any(|listed| !record.is_ended(&listed.id)) {
+            candidates.retain(|listed| !record.is_ended(&listed.id));
         }
-        let ours = self
-            .may_be_ours(&table.workflow, began, job.job_type)
+        let matching = self
+            .matching_jobs(&table.workflow, candidates, job.job_type)
             .await?;
-        end(&only_one(ours)?, IdentifiedBy::StartTime)
+        end(&only_one(matching)?, IdentifiedBy::StartTime)
     }
 }
 
@@ -79,20 +80,20 @@ fn end(
             let message = job
                 .error_details()
                 .and_then(|details| details.error_message());
-            let message = message.unwrap_or("Entity Resolution does not tell why");
+            let message = message.unwrap_or("Entity Resolution gives no reason");
             Some(message.to_owned())
         }
         _ => return Ok(None),
     };
-    let started_at = moment(job.start_time()).ok_or_else(|| {
-        ReadError::unclear("GetIdMappingJob names no start of a job that has ended")
+    let started_at = to_offset_date_time(job.start_time()).ok_or_else(|| {
+        ReadError::unclear("GetIdMappingJob returns no start time of a job that has ended")
     })?;
     Ok(Some(EndedJob {
         entity_resolution_job_id: job.job_id().to_owned(),
         failure,
         metrics: job.metrics().map(metrics).unwrap_or_default(),
         started_at,
-        ended_at: job.end_time().and_then(moment),
+        ended_at: job.end_time().and_then(to_offset_date_time),
         identified_by,
     }))
 }

@@ -1,7 +1,7 @@
-//! The facts that `AUTO` chooses by, and which of them are cached for the life of the execution environment.
+//! Reads the facts by which `AUTO` chooses, and caches them.
 //!
-//! What rarely changes is cached for a while, so that a warm invocation reads nothing. That a table was never
-//! populated is not cached: the next job changes it.
+//! Facts that rarely change are cached for a while, so that a warm invocation reads nothing. The fact that a table was
+//! never populated is not cached, because the next job changes it.
 
 use std::cmp::Reverse;
 use std::sync::PoisonError;
@@ -19,13 +19,14 @@ use crate::target::Target;
 /// How long a fact is cached.
 const MAX_AGE: Duration = Duration::minutes(15);
 
-/// The most tables whose facts are cached. With one more, the cache begins empty again.
+/// The largest number of tables whose facts are cached. With one more table, the cache is cleared first.
 const MAX_TABLES: usize = 1_000;
 
-/// The most jobs of a workflow whose type is read, one by one, if the ledger knows no `BATCH`. The newest are read.
+/// The largest number of jobs of a workflow whose type is read, one by one, if the ledger knows no `BATCH`. The newest
+/// jobs are read.
 const MAX_RECENT_JOBS: usize = 25;
 
-/// How long all reads together may take.
+/// The time that all reads together may take.
 #[derive(Clone, Copy)]
 struct Budget {
     began: Instant,
@@ -56,7 +57,7 @@ impl Budget {
 }
 
 impl Workflows {
-    /// Reads what `AUTO` chooses by, as far as it is not cached. The workflow's jobs are read only where a full
+    /// Reads the facts by which `AUTO` chooses, unless they are cached. The workflow's jobs are read only if a full
     /// refresh may be due and the ledger knows no `BATCH`.
     pub async fn facts(
         &self,
@@ -86,11 +87,11 @@ impl Workflows {
             budget.limit("GetIdMappingWorkflow", self.workflow(target, &table, now)),
             budget.limit("GetSchema", self.populated(target, &table.value, now)),
         );
-        let chooses_by_batch = workflow.as_ref().is_ok_and(|workflow| {
+        let last_batch_matters = workflow.as_ref().is_ok_and(|workflow| {
             workflow.value.mapping == Mapping::RuleBased && workflow.value.incremental
         }) && !populated.as_ref().is_ok_and(|populated| !populated.value);
         let last_batch = match full_refresh_every {
-            Some(every) if last_batch.is_none() && chooses_by_batch => {
+            Some(every) if last_batch.is_none() && last_batch_matters => {
                 let since = now - every.duration;
                 let read = self.recent_batch(target, &table.value.workflow, since, now);
                 fact(
@@ -162,7 +163,7 @@ impl Workflows {
         }
         let read = Read {
             value: self.get_workflow(&table.value.workflow).await?,
-            // It is as old as the name of the workflow.
+            // The fact is as old as the name of the workflow.
             at: table.at,
         };
         self.store(target, |cached| cached.workflow = Some(read.clone()));
@@ -188,7 +189,8 @@ impl Workflows {
         Ok(read)
     }
 
-    /// When the newest `BATCH` of the workflow started that did not fail. Older ones than `since` do not matter.
+    /// Returns when the newest `BATCH` of the workflow started that did not fail. Jobs that began before `since` are left
+    /// out.
     async fn recent_batch(
         &self,
         target: &Target,
@@ -200,7 +202,7 @@ impl Workflows {
             return Ok(cached);
         }
         let mut jobs = self.list_jobs(workflow).await?;
-        // A queued job without a start begins later.
+        // A queued job without a start time begins later.
         let began = |job: &Listed| job.began.unwrap_or(now);
         jobs.retain(|job| began(job) >= since && job.status != JobStatus::Failed);
         jobs.sort_by_key(|job| Reverse(began(job)));

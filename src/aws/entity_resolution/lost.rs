@@ -1,111 +1,114 @@
-//! Whether a call whose outcome is unknown started a job.
+//! Finds out whether a call whose outcome is unknown started a job.
 //!
-//! AWS does not document that a job has the same id at Entity Resolution as `PopulateIdMappingTable` answers, so a
-//! job is recognised by its start.
+//! AWS does not document that a job has the same id at Entity Resolution as in the answer of `PopulateIdMappingTable`. So
+//! a job is recognised by its start time.
 
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::reads::{Listed, ReadError, Workflows, may_be_ours, moment};
+use super::reads::{Listed, ReadError, Workflows, may_be_ours, to_offset_date_time};
 use crate::aws::call::{TimedOut, within};
 use crate::job::{Call, Job, JobId};
 use crate::job_type::JobType;
 use crate::ledger::Record;
 use crate::target::Target;
 
-/// How far the clocks of Entity Resolution and of the function may differ, and whole seconds.
+/// How far the clocks of Entity Resolution and of the function may differ. It includes the rounding to whole seconds.
 const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
 
-/// How long ago a job may have started that the list shows as queued, without a start.
+/// How long ago a job may have been started that the list shows as queued, without a start time.
 const LONGEST_QUEUED: Duration = Duration::days(1);
 
-/// A call's job starts while the call is under way, or is queued a little later. One that starts
-/// later than this was started by somebody else, perhaps for another table with the same workflow.
+/// How long after a call its job may start. A job that starts later belongs to another call, perhaps for another table
+/// with the same workflow.
 const LATEST_START: Duration = Duration::minutes(5);
 
-/// How long reads may fail until a call is given up. A job runs for hours and holds the slot: while it
-/// does, calling again starts nothing.
+/// How long reads may fail until the function stops looking for the call's job. A job runs for hours, and while it holds
+/// the slot, another call starts nothing.
 const LONGEST_FAILURE: Duration = Duration::hours(1);
 
-/// Jobs that may be the call's and are looked at one by one at most.
+/// The largest number of jobs that are read one by one because they may be the call's job.
 const MAX_CANDIDATES: usize = 5;
 
-/// A call's job.
+/// The job of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It runs, or ran well.
+    /// The job runs, or succeeded.
     Started(JobId),
-    /// It ran and failed, under this name at Entity Resolution.
+    /// The job failed. This is its id at Entity Resolution.
     Failed(String),
 }
 
-/// The jobs that the ledger, or this invocation, knows of another table.
+/// The jobs and calls of another table that the ledger, or this invocation, knows.
 #[derive(Clone, Debug)]
 pub struct KnownJobs {
     /// The table.
     pub target: Target,
-    /// Its jobs.
+    /// The table's jobs whose end is not announced.
     pub jobs: Vec<Job>,
-    /// Its calls whose outcome is not known, or not yet.
+    /// The ids at Entity Resolution of the table's jobs whose end is announced.
+    pub ended: Vec<String>,
+    /// The table's calls whose outcome is not known, or not known yet.
     pub calls: Vec<Call>,
 }
 
 impl KnownJobs {
-    /// Whether a job that began when this call was made may be one of theirs.
+    /// Returns whether a job that began when a call was made may belong to this table.
     fn are_near(&self, call: &Call) -> bool {
-        let (first, last) = window(call.called_at);
+        let (earliest, latest) = call_range(call.called_at);
         let near = |job: &Job| {
-            let (began, answered) = moments(job);
-            began <= last && first <= answered
+            let (job_earliest, job_latest) = start_range(job);
+            job_earliest <= latest && earliest <= job_latest
         };
         self.jobs.iter().any(near) || self.has_call_near(call)
     }
 
     fn has_call_near(&self, call: &Call) -> bool {
-        let (first, last) = window(call.called_at);
+        let (earliest, latest) = call_range(call.called_at);
         let near = |other: &Call| {
-            let (other_first, other_last) = window(other.called_at);
-            other_first <= last && first <= other_last
+            let (other_earliest, other_latest) = call_range(other.called_at);
+            other_earliest <= latest && earliest <= other_latest
         };
         self.calls.iter().any(near)
     }
 }
 
-/// Between which moments Entity Resolution says that a job began whose start is known.
-pub(super) fn moments(job: &Job) -> (OffsetDateTime, OffsetDateTime) {
+/// Returns the earliest and the latest start time that Entity Resolution may show for a known job.
+pub(super) fn start_range(job: &Job) -> (OffsetDateTime, OffsetDateTime) {
     (
         job.started_at.saturating_sub(CLOCK_DIFFERENCE),
         job.answered_at.saturating_add(CLOCK_DIFFERENCE),
     )
 }
 
-/// Between which moments the job of a call of that moment begins.
-fn window(called_at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
+/// Returns the earliest and the latest start time of the job of a call.
+fn call_range(called_at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
     (
         called_at.saturating_sub(CLOCK_DIFFERENCE),
         called_at.saturating_add(LATEST_START),
     )
 }
 
-/// Why no job was found for a call.
+/// The reason why no job was found for a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFound {
     /// No job of the workflow began when the call was made.
     None,
-    /// So many jobs did.
+    /// This many jobs began when the call was made.
     Several(usize),
-    /// So many are queued, or began then; which is the call's may show when they have begun.
+    /// This many jobs are queued, or began when the call was made. When they have begun, it may become clear which one
+    /// is the call's job.
     Queued(usize),
-    /// One did, and it may be of a call for this table, which has the same workflow.
+    /// One job began when the call was made, but it may belong to a call for this table, which has the same workflow.
     Shared(Target),
-    /// It could not be looked for.
+    /// The jobs could not be read.
     Unreadable(ReadError),
 }
 
 impl NotFound {
-    /// Whether a call that was made so long ago is given up: its job should show by now, or cannot be
-    /// seen. While reads fail by themselves it is hoped for longer.
+    /// Returns whether the function stops looking for the job of a call that was made this long ago. It stops when the
+    /// job should be visible, or cannot be seen. While reads fail, it looks for longer.
     pub fn is_given_up(&self, age: Duration) -> bool {
         age > if self.is_lasting() {
             LATEST_START
@@ -114,7 +117,7 @@ impl NotFound {
         }
     }
 
-    /// Whether it will be the same the next time: no read failed by itself.
+    /// Returns whether another search would have the same result. It would not if a read failed or a job is queued.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::None | Self::Several(_) | Self::Shared(_) => true,
@@ -123,7 +126,7 @@ impl NotFound {
         }
     }
 
-    /// Whether it is in vain to look again at once: a permission is missing.
+    /// Returns whether another search in this invocation is useless because a permission is missing.
     pub fn is_final(&self) -> bool {
         matches!(
             self,
@@ -150,30 +153,35 @@ impl From<TimedOut> for NotFound {
 impl std::fmt::Display for NotFound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::None => f.write_str("Entity Resolution has no job that began then"),
+            Self::None => f.write_str("Entity Resolution has no job that began at that time"),
             Self::Several(count) => {
-                write!(f, "Entity Resolution has {count} jobs that began then")
+                write!(
+                    f,
+                    "Entity Resolution has {count} jobs that began at that time"
+                )
             }
             Self::Queued(count) => write!(
                 f,
-                "Entity Resolution has {count} jobs that are queued or began then"
+                "Entity Resolution has {count} jobs that are queued or began at that time"
             ),
             Self::Shared(target) => write!(
                 f,
-                "the job that began then may be of a call for {target}, which has the same workflow"
+                "the job that began at that time may belong to a call for {target}, which has the same workflow"
             ),
-            Self::Unreadable(error) => write!(f, "its job could not be looked for: {error}"),
+            Self::Unreadable(error) => write!(f, "its job could not be looked up: {error}"),
         }
     }
 }
 
 impl Workflows {
-    /// Looks for the job that a call started: one of the table's workflow that began when the call
-    /// was made, that no other call started of which the ledger or this invocation knows, for whichever
-    /// table, that has the type that was sent, and no output of its own, as jobs have that were started
-    /// at Entity Resolution itself.
+    /// Looks for the job that a call started. It is the one job of the table's workflow for which all of this holds:
     ///
-    /// `others` tells what is known of other tables. It is asked only where a job may be the call's.
+    /// - It began when the call was made.
+    /// - It is not a job of another call, for any table, that the ledger or this invocation knows.
+    /// - It has the type that was sent.
+    /// - It has no output of its own. A job that was started at Entity Resolution itself has one.
+    ///
+    /// `others` reads what is known of other tables. It is called only if some job may be the call's job.
     pub async fn find_job(
         &self,
         call: &Call,
@@ -182,10 +190,10 @@ impl Workflows {
         now: OffsetDateTime,
         timeout: std::time::Duration,
     ) -> Result<Found, NotFound> {
-        within(timeout, self.look(call, record, others, now)).await
+        within(timeout, self.search(call, record, others, now)).await
     }
 
-    async fn look(
+    async fn search(
         &self,
         call: &Call,
         record: &Record,
@@ -194,42 +202,64 @@ impl Workflows {
     ) -> Result<Found, NotFound> {
         let target = &call.request.target;
         let workflow = &self.get_table(target).await?.workflow;
-        let listed = self.list_jobs(workflow).await?;
-        let mut began = candidates(listed, call.called_at, record.recent());
+        let mut listed = self.list_jobs(workflow).await?;
+        // A job whose end is announced is known, even if it failed and is not one of the recent jobs any more.
+        listed.retain(|job| !record.is_ended(&job.id));
+        let mut found = candidates(listed, call.called_at, record.running());
         let mut shared = None;
-        if !began.is_empty() {
+        if !found.is_empty() {
             let mut others = others().await.map_err(ReadError::unclear)?;
+            let has_ended = |job: &Listed| others.iter().any(|other| other.ended.contains(&job.id));
+            found.retain(|job| !has_ended(job));
             others.retain(|other| other.target != *target && other.are_near(call));
             for other in &others {
-                if self.table(&other.target, now).await?.value.workflow == *workflow {
-                    began = candidates(began, call.called_at, other.jobs.iter());
+                if self.has_workflow(&other.target, workflow, now).await? {
+                    found = candidates(found, call.called_at, other.jobs.iter());
                     shared = shared.or(other.has_call_near(call).then_some(&other.target).cloned());
                 }
             }
         }
-        let mut ours = self
-            .may_be_ours(workflow, began, call.choice.job_type)
+        let mut matching = self
+            .matching_jobs(workflow, found, call.choice.job_type)
             .await?;
-        if let (Some(target), false) = (shared, ours.is_empty()) {
+        if let (Some(target), false) = (shared, matching.is_empty()) {
             return Err(NotFound::Shared(target));
         }
-        ours.sort_by_key(|job| {
-            let began = moment(job.start_time());
+        matching.sort_by_key(|job| {
+            let began = to_offset_date_time(job.start_time());
             began.map_or(Duration::MAX, |began| (began - call.called_at).abs())
         });
-        // A job that failed and began nearer to the call than any other is the call's: it ran.
-        if let Some(nearest) = ours.first()
+        // If the job that began nearest to the call failed, it is the call's job.
+        if let Some(nearest) = matching.first()
             && *nearest.status() == JobStatus::Failed
         {
             return Ok(Found::Failed(nearest.job_id.clone()));
         }
-        ours.retain(|job| *job.status() != JobStatus::Failed);
-        let found = only_one(ours)?;
-        Ok(Found::Started(JobId::EntityResolutionJobId(found.job_id)))
+        matching.retain(|job| *job.status() != JobStatus::Failed);
+        let job = only_one(matching)?;
+        Ok(Found::Started(JobId::EntityResolutionJobId(job.job_id)))
     }
 
-    /// Those of these jobs that may be one that was sent with this type, or none.
-    pub(super) async fn may_be_ours(
+    /// Returns whether another table has this workflow. A table that does not exist has none.
+    async fn has_workflow(
+        &self,
+        other: &Target,
+        workflow: &str,
+        now: OffsetDateTime,
+    ) -> Result<bool, ReadError> {
+        match self.table(other, now).await {
+            Ok(table) => Ok(table.value.workflow == workflow),
+            Err(error) if error.is_absent => Ok(false),
+            // The error tells nothing about the call's own job, which is looked for longer.
+            Err(error) => Err(ReadError {
+                permission: None,
+                ..error
+            }),
+        }
+    }
+
+    /// Reads the candidates, and returns those that may be a job that was started with this type, or with none.
+    pub(super) async fn matching_jobs(
         &self,
         workflow: &str,
         candidates: Vec<Listed>,
@@ -238,65 +268,52 @@ impl Workflows {
         if candidates.len() > MAX_CANDIDATES {
             return Err(NotFound::Several(candidates.len()));
         }
-        let mut ours = Vec::new();
+        let mut matching = Vec::new();
         for Listed { id, .. } in candidates {
-            let found = self
+            let job = self
                 .get_job(workflow, &id)
                 .await
-                // The list has it: it is there, and will be found another time.
+                // The list has the job, so it exists, and another read will find it.
                 .map_err(|error| ReadError {
                     is_absent: false,
                     ..error
                 })?;
-            if may_be_ours(&found, sent) {
-                ours.push(found);
+            if may_be_ours(&job, sent) {
+                matching.push(job);
             }
         }
-        Ok(ours)
+        Ok(matching)
     }
 }
 
-/// The only one of these jobs.
+/// Returns the only job of a list. Returns an error if there is none, or more than one.
 pub(super) fn only_one(
-    mut ours: Vec<GetIdMappingJobOutput>,
+    mut jobs: Vec<GetIdMappingJobOutput>,
 ) -> Result<GetIdMappingJobOutput, NotFound> {
-    let queued = ours.iter().any(|job| *job.status() == JobStatus::Queued);
-    match (ours.pop(), ours.len()) {
+    let queued = jobs.iter().any(|job| *job.status() == JobStatus::Queued);
+    match (jobs.pop(), jobs.len()) {
         (None, _) => Err(NotFound::None),
-        (Some(found), 0) => Ok(found),
+        (Some(job), 0) => Ok(job),
         (Some(_), others) if queued => Err(NotFound::Queued(others + 1)),
         (Some(_), others) => Err(NotFound::Several(others + 1)),
     }
 }
 
-/// The jobs that a call of that moment may have started: they began then, or are queued without a start,
-/// and are none of those that are known. Each known job is one of the list: the one that bears its id,
-/// or began about when it was started, or one that is queued.
+/// Returns the listed jobs that a call may have started. They began when the call was made, or are queued without a start
+/// time, and are not known jobs.
+///
+/// Each known job corresponds to one listed job: the job that has its id, or the job that began about when the known job
+/// was started, or a queued job.
 pub(super) fn candidates<'a>(
     mut listed: Vec<Listed>,
     called_at: OffsetDateTime,
     known: impl Iterator<Item = &'a Job>,
 ) -> Vec<Listed> {
-    // The known jobs that may be queued.
+    // How many known jobs may be queued.
     let mut queued = 0;
     for known in known {
-        let (first, last) = moments(known);
-        let same = listed.iter().position(|job| bears(&job.id, &known.id));
-        let before = known.started_at <= called_at;
-        let likeliest = || {
-            let near = listed.iter().enumerate().filter_map(|(index, job)| {
-                let began = job
-                    .began
-                    .filter(|began| first <= *began && *began <= last)?;
-                // A job begins between its call and the answer. Where Entity Resolution's clock says
-                // otherwise, jobs begin in the order of their calls.
-                let outside = began < known.started_at || known.answered_at < began;
-                let order = (began - called_at) * if before { 1 } else { -1 };
-                Some((outside, order, index))
-            });
-            near.min().map(|(.., index)| index)
-        };
-        match same.or_else(likeliest) {
+        let same = listed.iter().position(|job| has_id(&job.id, &known.id));
+        match same.or_else(|| likeliest(&listed, known, called_at)) {
             Some(index) => {
                 listed.remove(index);
             }
@@ -307,19 +324,47 @@ pub(super) fn candidates<'a>(
     let is_queued = |job: &Listed| {
         job.began.is_none() && matches!(job.status, JobStatus::Queued | JobStatus::Running)
     };
-    // Which of the queued jobs are the known ones, the list does not tell.
-    let unknown = listed.iter().filter(|job| is_queued(job)).count() > queued;
-    let (first, last) = window(called_at);
+    // The list does not tell which of the queued jobs are the known ones.
+    let has_unknown = listed.iter().filter(|job| is_queued(job)).count() > queued;
+    let (earliest, latest) = call_range(called_at);
     listed.retain(|job| match job.began {
-        Some(began) => first <= began && began <= last,
-        None => unknown && is_queued(job),
+        Some(began) => earliest <= began && began <= latest,
+        None => has_unknown && is_queued(job),
     });
     listed
 }
 
-/// Whether Entity Resolution's id is this one's: it may be Clean Rooms' without dashes, which AWS does
-/// not document.
-fn bears(job_id: &str, known: &JobId) -> bool {
+/// The listed job that is most likely a known one, by its start. Returns `None` if the known job may still be queued.
+fn likeliest(listed: &[Listed], known: &Job, called_at: OffsetDateTime) -> Option<usize> {
+    let (earliest, latest) = start_range(known);
+    let longest_queued = known.started_at.saturating_add(LONGEST_QUEUED);
+    let (_, latest_of_call) = call_range(called_at);
+    let may_be_of_call = |began: OffsetDateTime| (called_at..=latest_of_call).contains(&began);
+    let is_before = known.started_at <= called_at;
+    let ranked = listed.iter().enumerate().filter_map(|(index, job)| {
+        let began = job.began.filter(|began| earliest <= *began)?;
+        let rank = if known.started_at <= began && began <= known.answered_at {
+            // A job begins between its call and the answer,
+            0
+        } else if began <= latest {
+            // unless the clock of Entity Resolution differs,
+            1
+        } else if began <= longest_queued && !may_be_of_call(began) {
+            // or the job was queued. Then it is not one that the call is likelier to have started.
+            2
+        } else {
+            return None;
+        };
+        // Jobs begin in the order of their calls.
+        let order = (began - called_at) * if is_before { 1 } else { -1 };
+        Some((rank, order, index))
+    });
+    ranked.min().map(|(.., index)| index)
+}
+
+/// Returns whether an id at Entity Resolution is that of a known job. It may be Clean Rooms' id without its hyphens, which
+/// AWS does not document.
+fn has_id(job_id: &str, known: &JobId) -> bool {
     job_id == known.as_str() || job_id == known.as_str().replace('-', "")
 }
 

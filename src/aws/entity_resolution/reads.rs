@@ -1,4 +1,4 @@
-//! Reads of a table, its workflow, and the workflow's jobs.
+//! Reads a table, its workflow, and the workflow's jobs.
 //!
 //! `GetIdMappingTable` names the table's workflow, and `ListIdMappingJobs` lists that workflow's jobs.
 
@@ -17,11 +17,11 @@ use crate::choice::{Mapping, Read, Workflow};
 use crate::job_type::JobType as SentType;
 use crate::target::Target;
 
-/// The most pages of `ListIdMappingJobs`, of 25 jobs each. AWS documents no order, so a list that was not read to
-/// its end does not tell that a job is missing.
+/// The largest number of pages of `ListIdMappingJobs` that are read, of 25 jobs each. AWS documents no order, so only the
+/// whole list tells that a job is missing.
 const MAX_PAGES: usize = 1_000;
 
-/// Clean Rooms and Entity Resolution, to read from.
+/// The clients with which tables, workflows and jobs are read.
 #[derive(Clone, Debug)]
 pub struct Workflows {
     clean_rooms: aws_sdk_cleanrooms::Client,
@@ -40,19 +40,19 @@ pub(super) struct CachedFacts {
     pub(super) recent_batch: Option<Read<Option<OffsetDateTime>>>,
 }
 
-/// Why something could not be read.
+/// The reason why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError {
     /// The operation, and what the service answered.
     pub(super) message: String,
-    /// The permission that is missing, if that is the reason.
+    /// The permission that is missing. `None` if the read failed for another reason.
     pub(super) permission: Option<&'static str>,
-    /// Whether the thing does not exist (404).
+    /// Whether the table, workflow or job does not exist (404).
     pub(super) is_absent: bool,
 }
 
 impl ReadError {
-    /// There is no answer, or one that cannot be used.
+    /// Creates an error for an answer that is missing or cannot be used.
     pub(super) fn unclear(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -92,13 +92,14 @@ impl std::fmt::Display for ReadError {
     }
 }
 
-/// What `GetIdMappingTable` tells of a table.
+/// A table as `GetIdMappingTable` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
-    /// The name of its workflow.
+    /// The name of the table's workflow.
     pub(super) workflow: String,
-    /// Its collaboration, and the name of its schema there.
+    /// The id of the collaboration that has the table's schema.
     pub(super) collaboration: String,
+    /// The table's name, which is also the name of its schema.
     pub(super) name: String,
 }
 
@@ -106,13 +107,13 @@ pub(super) struct Table {
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
     pub(super) id: String,
-    /// When it began. `None` if it is queued and the list does not tell.
+    /// When the job began. `None` if it is queued and has no start time.
     pub(super) began: Option<OffsetDateTime>,
     pub(super) status: JobStatus,
 }
 
 impl Workflows {
-    /// With the configuration of [`crate::clients`].
+    /// Creates the clients from a configuration of [`crate::aws::clients`].
     pub fn new(config: &aws_config::SdkConfig) -> Self {
         Self {
             clean_rooms: aws_sdk_cleanrooms::Client::new(config),
@@ -146,7 +147,7 @@ impl Workflows {
                     name: table.name().to_owned(),
                 })
             })
-            .ok_or_else(|| ReadError::unclear("GetIdMappingTable names no ID mapping workflow"))
+            .ok_or_else(|| ReadError::unclear("GetIdMappingTable returns no ID mapping workflow"))
     }
 
     pub(super) async fn get_workflow(&self, name: &str) -> Result<Workflow, ReadError> {
@@ -169,7 +170,7 @@ impl Workflows {
             Some(IdMappingType::RuleBased) => Mapping::RuleBased,
             _ => {
                 return Err(ReadError::unclear(
-                    "GetIdMappingWorkflow names no idMappingType that this function knows",
+                    "GetIdMappingWorkflow returns no idMappingType that this function knows",
                 ));
             }
         };
@@ -190,11 +191,11 @@ impl Workflows {
             .send()
             .await
             .map_err(|error| ReadError::of("GetSchema", "cleanrooms:GetSchema", &error))?;
-        // Of an answer without a schema the SDK makes an empty one.
+        // If the answer has no schema, the SDK returns an empty one.
         let schema = answer
             .schema()
             .filter(|schema| !schema.name().is_empty())
-            .ok_or_else(|| ReadError::unclear("GetSchema answers without a schema"))?;
+            .ok_or_else(|| ReadError::unclear("GetSchema returns no schema"))?;
         let never = schema.schema_status_details().iter().any(|detail| {
             *detail.status() == SchemaStatus::NotReady
                 && detail.reasons().iter().any(|reason| {
@@ -223,11 +224,14 @@ impl Workflows {
                         &error,
                     )
                 })?;
-            listed.extend(page.jobs().iter().map(|job| Listed {
-                id: job.job_id().to_owned(),
-                // The SDK makes 1970 of a start that is missing.
-                began: moment(job.start_time()).filter(|began| *began > OffsetDateTime::UNIX_EPOCH),
-                status: job.status().clone(),
+            listed.extend(page.jobs().iter().map(|job| {
+                Listed {
+                    id: job.job_id().to_owned(),
+                    // The SDK returns 1970 for a missing start time.
+                    began: to_offset_date_time(job.start_time())
+                        .filter(|began| *began > OffsetDateTime::UNIX_EPOCH),
+                    status: job.status().clone(),
+                }
             }));
             next = page
                 .next_token()
@@ -270,13 +274,13 @@ pub(super) fn is_batch(job: &GetIdMappingJobOutput) -> bool {
     job.job_type() == Some(&JobType::Batch)
 }
 
-/// Returns whether a job may be one that was sent with this type, or with none.
+/// Returns whether a job may be one that the function started with this type, or with none.
 pub(super) fn may_be_ours(job: &GetIdMappingJobOutput, sent: Option<SentType>) -> bool {
-    let other = match (job.job_type(), sent) {
+    let has_other_type = match (job.job_type(), sent) {
         (Some(job_type), Some(sent)) => job_type.as_str() != sent.as_str(),
         _ => false,
     };
-    !other && !is_foreign(job)
+    !has_other_type && !is_foreign(job)
 }
 
 /// Returns whether a job was started at Entity Resolution itself. Such a job has an output of its own.
@@ -284,7 +288,7 @@ pub(super) fn is_foreign(job: &GetIdMappingJobOutput) -> bool {
     !job.output_source_config().is_empty()
 }
 
-pub(super) fn moment(
+pub(super) fn to_offset_date_time(
     time: &aws_sdk_entityresolution::primitives::DateTime,
 ) -> Option<OffsetDateTime> {
     let nanoseconds = i128::from(time.secs()) * 1_000_000_000 + i128::from(time.subsec_nanos());

@@ -1,4 +1,4 @@
-//! Anything at all is understood or refused.
+//! Property tests: any payload is parsed or refused.
 
 use proptest::prelude::*;
 
@@ -55,7 +55,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Payloads of every shape that are taken as they are.
+/// Valid payloads of every shape.
 fn valid() -> Vec<Value> {
     let full = bare(
         json!({ "jobType": "BATCH", "requestId": "mine", "time": "2026-11-23T01:00:00Z", "dryRun": false }),
@@ -74,7 +74,7 @@ fn valid() -> Vec<Value> {
     ]
 }
 
-/// All places in a value, as JSON pointers.
+/// Collects the JSON pointers of all places in a value.
 fn places(value: &Value, at: &str, all: &mut Vec<String>) {
     all.push(at.to_owned());
     match value {
@@ -93,7 +93,7 @@ fn places(value: &Value, at: &str, all: &mut Vec<String>) {
     }
 }
 
-/// What every understood payload keeps.
+/// Checks what holds for every parsed payload.
 fn check(result: Result<Delivery, Error>) {
     let contents = match result {
         Err(error) => {
@@ -134,13 +134,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_json_is_understood_or_refused(payload in any_json()) {
+    fn any_json_is_parsed_or_refused(payload in any_json()) {
         check(read(&payload));
         check(read_with(&[("ID_MAPPING_TABLE_ARNS", &arn(T))], &payload.to_string()));
     }
 
     #[test]
-    fn a_valid_payload_with_one_value_replaced_is_understood_or_refused(
+    fn a_valid_payload_with_one_value_replaced_is_parsed_or_refused(
         index in any::<prop::sample::Index>(), place in any::<prop::sample::Index>(), value in any_json()
     ) {
         let mut payload = valid().swap_remove(index.index(valid().len()));
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_refused_or_understood(text in "[\\[\\]{}\",:a-z0-9 \\\\]{0,64}") {
+    fn any_text_is_parsed_or_refused(text in "[\\[\\]{}\",:a-z0-9 \\\\]{0,64}") {
         check(read_with(&[], &text));
     }
 }

@@ -1,49 +1,49 @@
-//! What is refused, and how it is said.
+//! Tests of what is refused, and of the messages.
 
 use super::*;
 
 #[rustfmt::skip] // one row, one line
 #[test]
-fn every_refusal_names_path_fault_and_remedy() {
+fn every_refusal_names_the_path_the_reason_and_the_remedy() {
     let long = "x".repeat(4_097);
     let upper = M.replace("1111-", "11AA-");
     let many: Vec<Value> = (0..101)
         .map(|_| json!({ "idMappingTableArn": arn(T) }))
         .collect();
     let other = |from: &str, to: &str| json!({ "idMappingTableArn": arn(T).replace(from, to) });
-    for (payload, path, fault) in [
+    for (payload, path, reason) in [
         // a jobType outside the list
         (bare(json!({ "jobType": "batch" })), "$.jobType ", "is no job type: write BATCH"),
         (bare(json!({ "jobType": "" })), "$.jobType ", "is no job type: write BATCH"),
-        (bare(json!({ "jobType": 7 })), "$.jobType ", "is no string: write a job type"),
+        (bare(json!({ "jobType": 7 })), "$.jobType ", "must be a string: write a job type"),
         (json!({ "targets": [{ "idMappingTableArn": arn(T), "jobType": "x" }] }), "$.targets[0].jobType ", "write BATCH"),
-        // an identifier that is none
+        // a malformed identifier
         (bare(json!({ "membershipIdentifier": upper })), "$.membershipIdentifier ", "upper-case letters and must be"),
         (bare(json!({ "membershipIdentifier": "x" })), "$.membershipIdentifier ", "has 1 characters and must be a UUID"),
         (bare(json!({ "idMappingTableIdentifier": "" })), "$.idMappingTableIdentifier ", "must be a UUID of 36"),
-        (bare(json!({ "idMappingTableIdentifier": [T] })), "$.idMappingTableIdentifier ", "is no string: write a lower-case UUID"),
+        (bare(json!({ "idMappingTableIdentifier": [T] })), "$.idMappingTableIdentifier ", "must be a string: write a lower-case UUID"),
         // an ARN of another kind, partition, Region, account
-        (json!({ "idMappingTableArn": "arn:aws:s3:::b" }), "$.idMappingTableArn ", "is no ARN of an ID mapping table (arn:PARTITION"),
-        (json!({ "idMappingTableArn": 1 }), "$.idMappingTableArn ", "is no string: write an ARN"),
+        (json!({ "idMappingTableArn": "arn:aws:s3:::b" }), "$.idMappingTableArn ", "is not the ARN of an ID mapping table (arn:PARTITION"),
+        (json!({ "idMappingTableArn": 1 }), "$.idMappingTableArn ", "must be a string: write an ARN"),
         (other(T, "x"), "$.idMappingTableArn ", "has a table that has 1 characters"),
-        (other("arn:aws:", "arn:aws-cn:"), "$.idMappingTableArn ", "is of partition aws-cn and the function runs in aws:"),
-        (other("eu-west-1", "us-east-1"), "$.idMappingTableArn ", "is of Region us-east-1 and the function runs in eu-west-1:"),
-        (other("123456789012", "999999999999"), "$.idMappingTableArn ", "is of account 999999999999"),
-        (with(event("x", json!({})), "resources", json!(["arn:aws:s3:::b", arn(T).replace("eu-west-1", "us-east-1")])), "$.resources[1] ", "is of Region us-east-1"),
+        (other("arn:aws:", "arn:aws-cn:"), "$.idMappingTableArn ", "is in partition aws-cn and the function runs in aws:"),
+        (other("eu-west-1", "us-east-1"), "$.idMappingTableArn ", "is in Region us-east-1 and the function runs in eu-west-1:"),
+        (other("123456789012", "999999999999"), "$.idMappingTableArn ", "is in account 999999999999"),
+        (with(event("x", json!({})), "resources", json!(["arn:aws:s3:::b", arn(T).replace("eu-west-1", "us-east-1")])), "$.resources[1] ", "is in Region us-east-1"),
         (with(event("aws.x", json!({})), "resources", json!([arn("x")])), "$.resources[0] ", "has a table that"),
-        (with(event("x", bare(json!({}))), "resources", json!([arn(T2).replace("eu-west-1", "us-east-1")])), "$.resources[0] ", "is of Region us-east-1"),
-        (with(event("x", bare(json!({}))), "resources", json!([arn(T2).replace("/idmappingtable/", "/idMappingTables/")])), "$.resources[0] ", "is no ARN of an ID mapping table"),
-        // halves and doubles
-        (json!({ "membershipIdentifier": M }), "$.idMappingTableIdentifier ", "is missing beside membershipIdentifier"),
-        (json!({ "idMappingTableIdentifier": T }), "$.membershipIdentifier ", "is missing beside idMappingTableIdentifier"),
-        (json!({ "targets": [{ "membershipIdentifier": M }] }), "$.targets[0].idMappingTableIdentifier ", "is missing beside"),
-        (bare(json!({ "idMappingTableArn": arn(T2) })), "$.idMappingTableIdentifier ", "is another than idMappingTableArn names"),
-        (json!({ "idMappingTableArn": arn(T), "membershipIdentifier": T }), "$.membershipIdentifier ", "is another than"),
-        (bare(json!({ "targets": [{ "idMappingTableArn": arn(T) }] })), "$.targets ", "stands beside a target of the request itself"),
+        (with(event("x", bare(json!({}))), "resources", json!([arn(T2).replace("eu-west-1", "us-east-1")])), "$.resources[0] ", "is in Region us-east-1"),
+        (with(event("x", bare(json!({}))), "resources", json!([arn(T2).replace("/idmappingtable/", "/idMappingTables/")])), "$.resources[0] ", "is not the ARN of an ID mapping table"),
+        // half a target, and two forms of a target
+        (json!({ "membershipIdentifier": M }), "$.idMappingTableIdentifier ", "is missing, and membershipIdentifier is given"),
+        (json!({ "idMappingTableIdentifier": T }), "$.membershipIdentifier ", "is missing, and idMappingTableIdentifier is given"),
+        (json!({ "targets": [{ "membershipIdentifier": M }] }), "$.targets[0].idMappingTableIdentifier ", "is missing, and membershipIdentifier is given"),
+        (bare(json!({ "idMappingTableArn": arn(T2) })), "$.idMappingTableIdentifier ", "differs from the one in idMappingTableArn"),
+        (json!({ "idMappingTableArn": arn(T), "membershipIdentifier": T }), "$.membershipIdentifier ", "differs from the one in idMappingTableArn"),
+        (bare(json!({ "targets": [{ "idMappingTableArn": arn(T) }] })), "$.targets ", "is combined with a target of the request itself"),
         // targets
         (json!({ "targets": [] }), "$.targets ", "is empty: name at least one"),
-        (json!({ "targets": {} }), "$.targets ", "is no list: write a list"),
-        (json!({ "targets": [null] }), "$.targets[0] ", "is no object: write membershipIdentifier"),
+        (json!({ "targets": {} }), "$.targets ", "must be a list: write a list"),
+        (json!({ "targets": [null] }), "$.targets[0] ", "must be an object: write membershipIdentifier"),
         (json!({ "targets": [{}] }), "$.targets[0] ", "names no table: write membershipIdentifier"),
         (json!({ "targets": [{ "idMappingTableArn": arn(T), "dryRun": true }] }), "$.targets[0].dryRun ", "belongs beside `targets`"),
         (json!({ "targets": many }), "$.targets ", "names 101 ID mapping tables and may name 100: split"),
@@ -52,30 +52,30 @@ fn every_refusal_names_path_fault_and_remedy() {
         (bare(json!({ "requestId": "" })), "$.requestId ", "must be a string of 1 to 4096 characters: write"),
         (bare(json!({ "requestId": long })), "$.requestId ", "must be a string of 1 to 4096 characters"),
         (bare(json!({ "requestId": 7 })), "$.requestId ", "must be a string of 1 to 4096 characters"),
-        (bare(json!({ "dryRun": "true" })), "$.dryRun ", "is no boolean: write true or false"),
-        (bare(json!({ "dryRun": 0 })), "$.dryRun ", "is no boolean"),
-        (bare(json!({ "time": "2026-11-23" })), "$.time ", "is no RFC 3339 time: write one such as"),
-        (bare(json!({ "time": "yesterday" })), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": "0000-01-01T00:00:00+01:00" })), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": "9999-12-31T23:59:59-00:01" })), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": "2026-02-30T00:00:00Z" })), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": "2026-11-23X02:00:00Z" })), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": "" })), "$.time ", "is no RFC 3339 time"),
-        (with(event("x", bare(json!({}))), "time", json!("")), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": "2026-11-23T02:00:00" })), "$.time ", "is no RFC 3339 time"),
-        (bare(json!({ "time": 1_795_399_200 })), "$.time ", "is no string: write an RFC 3339 time"),
-        // payloads that are no object
+        (bare(json!({ "dryRun": "true" })), "$.dryRun ", "must be a boolean: write true or false"),
+        (bare(json!({ "dryRun": 0 })), "$.dryRun ", "must be a boolean"),
+        (bare(json!({ "time": "2026-11-23" })), "$.time ", "is not an RFC 3339 time: write one such as"),
+        (bare(json!({ "time": "yesterday" })), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": "0000-01-01T00:00:00+01:00" })), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": "9999-12-31T23:59:59-00:01" })), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": "2026-02-30T00:00:00Z" })), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": "2026-11-23X02:00:00Z" })), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": "" })), "$.time ", "is not an RFC 3339 time"),
+        (with(event("x", bare(json!({}))), "time", json!("")), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": "2026-11-23T02:00:00" })), "$.time ", "is not an RFC 3339 time"),
+        (bare(json!({ "time": 1_795_399_200 })), "$.time ", "must be a string: write an RFC 3339 time"),
+        // payloads that are not an object
         (json!(null), "$ ", "is null: send a JSON object"),
         (json!(true), "$ ", "is a boolean: send a JSON object"),
         (json!(7), "$ ", "is a number: send a JSON object"),
         (json!("{}"), "$ ", "is a string: send a JSON object"),
         (json!([{}]), "$ ", "is a list: send a JSON object"),
         (failure_record(json!(null)), "$.requestPayload ", "is null: send a JSON object"),
-        // names
+        // unknown members
         (bare(json!({ "priority": "high" })), "$.priority ", "is not known: remove it, or write one of membershipIdentifier"),
         (bare(json!({ "priority": null })), "$.priority ", "is not known"),
         (bare(json!({ "source": "x" })), "$.source ", "has both `source` and `detail-type`"),
-        (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "$.Records ", "only those of SQS are taken"),
+        (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "$.Records ", "only records of SQS are read"),
         (json!({ "membershipId": M, "idMappingTableIdentifier": T }), "$.membershipId ", "write `membershipIdentifier`"),
         (bare(json!({ "job_type": "BATCH" })), "$.job_type ", "write `jobType`"),
         (json!({ "membershipIdentifier": M, "idMappingTableID": T }), "$.idMappingTableID ", "write `idMappingTableIdentifier`"),
@@ -88,18 +88,18 @@ fn every_refusal_names_path_fault_and_remedy() {
         (event("x", json!({})), "$.detail ", "names no ID mapping table"),
         (event("aws.s3", bare(json!({}))), "$.detail ", "names no ID mapping table"),
         // the envelope
-        (event("x", json!([])), "$.detail ", "is no object: write"),
-        (event("x", json!("no json")), "$.detail ", "is no JSON: "),
+        (event("x", json!([])), "$.detail ", "must be an object: write"),
+        (event("x", json!("not json")), "$.detail ", "is not valid JSON: "),
         (event("x", json!("[]")), "$.detail ", "is a list: send a JSON object"),
-        (event("x", json!("")), "$.detail ", "is no JSON: "),
-        (with(event("x", bare(json!({}))), "time", json!("noon")), "$.time ", "is no RFC 3339 time"),
-        (with(event("x", bare(json!({}))), "id", json!(7)), "$.id ", "is no string of at most 4096"),
-        (with(event("x", bare(json!({}))), "id", json!(long)), "$.id ", "is no string of at most 4096"),
-        (with(event("x", bare(json!({}))), "source", json!(7)), "$.source ", "is no string of at most 256"),
+        (event("x", json!("")), "$.detail ", "is not valid JSON: "),
+        (with(event("x", bare(json!({}))), "time", json!("noon")), "$.time ", "is not an RFC 3339 time"),
+        (with(event("x", bare(json!({}))), "id", json!(7)), "$.id ", "must be a string of at most 4096"),
+        (with(event("x", bare(json!({}))), "id", json!(long)), "$.id ", "must be a string of at most 4096"),
+        (with(event("x", bare(json!({}))), "source", json!(7)), "$.source ", "must be a string of at most 256"),
         (with(event("x", bare(json!({}))), "source", json!("")), "$.source ", "is empty"),
-        (with(event("x", bare(json!({}))), "detail-type", json!([])), "$['detail-type'] ", "is no string of at most"),
-        (with(event("x", bare(json!({}))), "resources", json!("x")), "$.resources ", "is no list: write a list of ARNs"),
-        // SQS records without what SQS gives them
+        (with(event("x", bare(json!({}))), "detail-type", json!([])), "$['detail-type'] ", "must be a string of at most"),
+        (with(event("x", bare(json!({}))), "resources", json!("x")), "$.resources ", "must be a list: write a list of ARNs"),
+        // SQS records without the members that SQS writes
         (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs" }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters: send the record as SQS delivers it"),
         (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": "" }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters"),
         (with(sqs(&["{}".to_owned()]), "Records", json!([{ "eventSource": "aws:sqs", "messageId": long }])), "$.Records[0].messageId ", "must be a string of 1 to 4096 characters"),
@@ -110,7 +110,7 @@ fn every_refusal_names_path_fault_and_remedy() {
             message.starts_with(&format!("the payload is refused: {path}")),
             "{payload}\n{message}"
         );
-        assert!(message.contains(fault), "{payload}\n{message}");
+        assert!(message.contains(reason), "{payload}\n{message}");
     }
 }
 
@@ -144,7 +144,7 @@ fn bounds_are_met_exactly() {
         "{}",
         error.message
     );
-    // What was accepted once is accepted out of the dead-letter queue, where the record is one more.
+    // A payload that was accepted once is accepted from the dead-letter queue, where a record encloses it.
     let record = |payload: &str| {
         format!(r#"{{"requestContext":{{"requestId":"r"}},"requestPayload":{payload}}}"#)
     };

@@ -1,8 +1,6 @@
 use time::macros::datetime;
 
 use super::*;
-use crate::job_type::TypeSource;
-use crate::target::Identifier;
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 
@@ -10,27 +8,16 @@ fn seconds(count: i64) -> OffsetDateTime {
     T0 + Duration::seconds(count)
 }
 
-fn target(number: usize) -> Target {
-    Target {
-        membership: Identifier::parse("11111111-2222-4333-8444-555555555555").unwrap(),
-        table: Identifier::parse(&format!("aaaaaaaa-{number:04}-4000-8000-000000000001")).unwrap(),
-    }
+fn target(table: usize) -> Target {
+    Request::sample(table, "BATCH", "name", T0).target
 }
 
-/// A request for a table that waits since a moment.
+/// A request for a table that waits since a time.
 fn request(table: usize, requested_type: &str, since: i64) -> Request {
     Request {
-        target: target(table),
-        requested_type: RequestedType::parse(requested_type).unwrap(),
-        type_source: TypeSource::Request,
-        idempotency_key: "name".to_owned(),
-        key_is_given: true,
-        time: T0,
-        dry_run: false,
-        trigger: None,
         waiting_since: Some(seconds(since)),
-        sent_at: None,
         retry_interval: Some(Duration::minutes(10)),
+        ..Request::sample(table, requested_type, "name", T0)
     }
 }
 
@@ -76,7 +63,9 @@ fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
     let later = request(3, "BATCH", 30);
     let found = waiters.ahead_of(&later, seconds(60), |table| *table == target(1));
     assert_eq!(found.map(Waiter::target), Some(&target(2)));
-    let refused = waiters.refused_alone(&target(1)).refused_alone(&target(2));
+    let refused = waiters
+        .refused_alone(&target(1), seconds(60))
+        .refused_alone(&target(2), seconds(60));
     assert_eq!(refused.ahead_of(&later, seconds(60), NOBODY), None);
 }
 
@@ -181,10 +170,19 @@ fn a_table_that_was_refused_alone_is_passed_over_and_the_others_keep_their_turn(
         &[request(1, "BATCH", 10), request(2, "BATCH", 20)],
         seconds(60),
     );
-    let waiters = waiters.refused_alone(&target(1));
+    let waiters = waiters.refused_alone(&target(1), seconds(60));
     let later = request(3, "BATCH", 30);
     let ahead = waiters.ahead_of(&later, seconds(60), NOBODY);
     assert_eq!(ahead.map(Waiter::target), Some(&target(2)));
+    // It may have been refused because the slot was busy: after two retry intervals it is let pass again.
+    let renewed = [request(1, "BATCH", 10)];
+    let waiters = renewed.iter().fold(waiters, |waiters, request| {
+        waiters.joined(&Waiter::new(request, seconds(1_200)))
+    });
+    for (now, table) in [(1_261, 2), (1_262, 1)] {
+        let ahead = waiters.ahead_of(&later, seconds(now), NOBODY);
+        assert_eq!(ahead.map(Waiter::target), Some(&target(table)), "{now}");
+    }
 }
 
 /// A message that stays where somebody sent it has no moment since when it waits.

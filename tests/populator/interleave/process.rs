@@ -15,6 +15,7 @@ use fake_aws::{Answer, Bytes, FakeAws, Operation, Reply, Request, State};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::newer::as_newer;
 use crate::harness::{M, T1, T2};
 use crate::simulator::{Ended, Simulator, Time};
 
@@ -71,6 +72,8 @@ struct Known {
 /// The invocations that were executed so far.
 pub struct Processes {
     sim: Simulator,
+    /// The environment that runs a newer version.
+    newer: Option<usize>,
     pub services: Services,
     known: Vec<Known>,
     roots: HashMap<String, Point>,
@@ -78,9 +81,10 @@ pub struct Processes {
 }
 
 impl Processes {
-    pub fn new(sim: &Simulator) -> Self {
+    pub fn new(sim: &Simulator, newer: Option<usize>) -> Self {
         Self {
             sim: sim.clone(),
+            newer,
             services: Services::new(),
             known: Vec::new(),
             roots: HashMap::new(),
@@ -146,6 +150,7 @@ impl Processes {
             answers,
             calls: Vec::new(),
             names: Names::new(&start),
+            newer: self.newer == Some(start.environment),
         };
         let execution = Arc::new(Mutex::new(execution));
         let script = Arc::clone(&execution);
@@ -301,6 +306,8 @@ struct Execution {
     answers: Vec<Answered>,
     calls: Vec<Pending>,
     names: Names,
+    /// Whether a newer version is executed.
+    newer: bool,
 }
 
 impl Execution {
@@ -311,8 +318,12 @@ impl Execution {
         request
             .headers
             .retain(|name, _| name == "authorization" || name == "x-amz-target");
+        let operation = Operation::of(&request).unwrap();
+        if self.newer {
+            request.body = as_newer(operation, &request.body);
+        }
         let pending = Pending {
-            operation: Operation::of(&request).unwrap(),
+            operation,
             request,
             at: self.time.now(),
         };

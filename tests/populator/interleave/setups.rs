@@ -5,6 +5,7 @@ use std::time::Duration;
 use fake_aws::{FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
 
+use super::newer::write_as_newer_version;
 use super::search::{Act, Setup};
 use crate::harness::{T1, T2, table_arn};
 use crate::invariants::Change;
@@ -19,6 +20,12 @@ pub enum Way {
     SharedWorkflow,
     /// Two changes, of two tables: one's job has ended, the other waits.
     Waiting,
+    /// The same, and one environment has another default job type; the changes name none.
+    WaitingOtherDefault,
+    /// The same, and one environment runs a newer version, which has written the ledger and the queues.
+    WaitingOtherVersion,
+    /// A tracked job has succeeded, and one environment runs a newer version, as above.
+    SucceededOtherVersion,
     /// The process died in its call, which had started a job.
     Expired,
     /// The process died before its call.
@@ -58,6 +65,9 @@ impl Way {
             Self::Waiting | Self::Failed | Self::Succeeded => {
                 vec![[Poll, Poll], [Poll, Deliver(0)], [Poll, Deliver(1)]]
             }
+            Self::WaitingOtherDefault => vec![[Poll, Deliver(0)], [Deliver(0), Poll]],
+            Self::WaitingOtherVersion => vec![[Poll, Deliver(0)]],
+            Self::SucceededOtherVersion => vec![[Poll, Poll]],
             Self::Expired | Self::ExpiredBeforeCall | Self::Unannounced => {
                 vec![[Deliver(0), Deliver(0)], [Deliver(0), Deliver(1)]]
             }
@@ -75,6 +85,8 @@ impl Way {
 pub struct Begun {
     pub sim: Simulator,
     track: bool,
+    /// The environment that runs a newer version.
+    pub newer: Option<usize>,
     changes: Vec<Change>,
     accepted: Vec<usize>,
 }
@@ -83,16 +95,28 @@ impl Begun {
     pub async fn new(way: Way, slot: Slot, track: bool) -> Self {
         let tables = [T1, T2].map(table_arn).join(",");
         let shared = way == Way::SharedWorkflow;
-        let settings = [
-            ("TRACK_COMPLETION", if track { "true" } else { "" }),
-            ("ID_MAPPING_TABLE_ARNS", if shared { &tables } else { "" }),
-        ];
-        let mut sim = Simulator::with(FakeAws::in_process(), slot, &settings).await;
+        let other_default = way == Way::WaitingOtherDefault;
+        let defaults = match other_default {
+            true => ["INCREMENTAL", "BATCH"],
+            false => ["SERVICE_DEFAULT"; 2],
+        };
+        let [one, other] = defaults.map(|default| {
+            [
+                ("TRACK_COMPLETION", if track { "true" } else { "" }),
+                ("ID_MAPPING_TABLE_ARNS", if shared { &tables } else { "" }),
+                ("DEFAULT_JOB_TYPE", default),
+            ]
+        });
+        let mut sim = Simulator::of(FakeAws::in_process(), slot, [&one, &other]).await;
         sim.aws.state().shared_workflow = shared;
         let second = time::Duration::seconds(1);
+        let change = |id, time| match other_default {
+            true => Change::by_default(id, T1, defaults, time),
+            false => Change::new(id, T1, time),
+        };
         let changes = vec![
-            Change::new("change-a", T1, BEGIN - 10 * second),
-            Change::new("change-b", T1, BEGIN + 30 * second),
+            change("change-a", BEGIN - 10 * second),
+            change("change-b", BEGIN + 30 * second),
             Change::new("change-c", T2, BEGIN - 5 * second),
             Change::of_type("change-d", T1, "BATCH", BEGIN - 8 * second),
             Change::new("other", T2, BEGIN - 20 * second),
@@ -110,10 +134,14 @@ impl Begun {
                     Fault::FailEntries("MalformedDetail".to_owned()),
                 );
             }
-            Way::Empty | Way::SharedWorkflow | Way::Waiting | Way::Failed | Way::Succeeded => {}
+            _ => {}
         }
         let mut accepted = Vec::new();
-        if way == Way::Waiting {
+        let waiting = matches!(
+            way,
+            Way::Waiting | Way::WaitingOtherDefault | Way::WaitingOtherVersion
+        );
+        if waiting {
             sim.deliver(0, &changes[4].event).await;
             accepted.push(4);
         }
@@ -123,7 +151,7 @@ impl Begun {
         }
         match way {
             Way::Empty | Way::SharedWorkflow => {}
-            Way::Waiting => {
+            Way::Waiting | Way::WaitingOtherDefault | Way::WaitingOtherVersion => {
                 if slot != Slot::Unlimited {
                     sim.aws.end_job(Status::Succeeded);
                 }
@@ -140,7 +168,7 @@ impl Begun {
                 sim.pass(VISIBILITY);
             }
             Way::Unannounced => sim.pass(Duration::from_secs(60)),
-            Way::Failed | Way::Succeeded => {
+            Way::Failed | Way::Succeeded | Way::SucceededOtherVersion => {
                 sim.pass(Duration::from_secs(60 * 60));
                 sim.aws.end_job(match way {
                     Way::Failed => Status::Failed,
@@ -153,9 +181,15 @@ impl Begun {
             sim.set_now(BEGIN + 32 * second);
         }
         sim.aws.state().calls.clear();
+        let versions = matches!(way, Way::WaitingOtherVersion | Way::SucceededOtherVersion);
+        let newer = versions.then_some(1);
+        if newer.is_some() {
+            write_as_newer_version(&mut sim.aws.state());
+        }
         Self {
             sim,
             track,
+            newer,
             changes,
             accepted,
         }

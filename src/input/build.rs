@@ -1,0 +1,154 @@
+//! Makes requests of a request object and of what is around it: the event, the message, the invocation, the settings.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+use time::{Duration, OffsetDateTime};
+
+use super::delivery::Arrival;
+use super::json::Path;
+use super::members::refused;
+use super::request::{self, RequestObject, UnknownMembers};
+use crate::config::Settings;
+use crate::error::Error;
+use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::request::{Request, Trigger};
+use crate::target::Target;
+
+/// What is around a payload, or around a message's body.
+#[derive(Clone)]
+pub(super) struct Surroundings<'a> {
+    pub(super) arrival: &'a Arrival<'a>,
+    /// The request id of the invocation that failed, if the payload came inside a failure-destination record. It stays
+    /// the idempotency key, however often the record is moved.
+    pub(super) failed_request_id: Option<String>,
+    /// The SQS message around the payload, if there is one.
+    pub(super) message: Option<EnclosingMessage>,
+}
+
+/// What is known of the SQS message around a payload.
+#[derive(Clone)]
+pub(super) struct EnclosingMessage {
+    pub(super) id: String,
+    pub(super) sent_at: Option<OffsetDateTime>,
+    /// How long the message was invisible after each receive, on average.
+    pub(super) retry_interval: Option<Duration>,
+}
+
+/// What an EventBridge event has besides its detail. For a bare request it is empty.
+#[derive(Default)]
+pub(super) struct Envelope {
+    /// The ID mapping tables among its `resources`.
+    pub(super) resources: Vec<Target>,
+    pub(super) time: Option<OffsetDateTime>,
+    pub(super) trigger: Option<Trigger>,
+    /// Whether the event records deletion requests.
+    pub(super) deletes: bool,
+}
+
+const NO_TARGET: &str = "names no ID mapping table, and neither do the event's resources or ID_MAPPING_TABLE_ARNS: write \
+                         membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, or targets, or set \
+                         ID_MAPPING_TABLE_ARNS";
+
+/// Makes the requests, one per target. `object` is `None` for an event without a request object.
+pub(super) fn requests(
+    object: Option<&Map<String, Value>>,
+    path: Path<'_>,
+    unknown: UnknownMembers,
+    envelope: Envelope,
+    around: &Surroundings<'_>,
+) -> Result<Vec<Request>, Error> {
+    let Arrival {
+        at,
+        location,
+        settings,
+        ..
+    } = around.arrival;
+    let mut parsed = match object {
+        Some(object) => request::read(object, path, unknown, location)?,
+        None => RequestObject::default(),
+    };
+    let targets = targets(&mut parsed, &envelope, settings);
+    if targets.is_empty() {
+        return Err(refused(path, NO_TARGET));
+    }
+    let message = around.message.as_ref();
+    let sent_at = message.and_then(|message| message.sent_at);
+    let event_id = envelope.trigger.as_ref();
+    let event_id = event_id.and_then(|trigger| trigger.id.clone());
+    let given_key = parsed.request_id.or(event_id);
+    let key_is_given = given_key.is_some();
+    let idempotency_key = given_key.unwrap_or_else(|| key_of_delivery(around));
+    let time = parsed.time.or(envelope.time).or(sent_at);
+    let time = time.unwrap_or(*at).min(*at);
+    let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
+    let mut seen = HashSet::new();
+    for (target, named_type) in targets {
+        let (requested_type, type_source) =
+            requested_type(named_type, envelope.deletes, settings.default_job_type);
+        // The same target twice with the same requested type is one request.
+        if !seen.insert((target.clone(), requested_type)) {
+            continue;
+        }
+        requests.push(Request {
+            target,
+            requested_type,
+            type_source,
+            idempotency_key: idempotency_key.clone(),
+            key_is_given,
+            time,
+            dry_run: parsed.dry_run,
+            trigger: envelope.trigger.clone(),
+            waiting_since: None,
+            sent_at,
+            rejections: 0,
+            retry_interval: message.and_then(|message| message.retry_interval),
+        });
+    }
+    Ok(requests)
+}
+
+/// The idempotency key of a request that has no id of its own: it is the same when the request is delivered again.
+fn key_of_delivery(around: &Surroundings<'_>) -> String {
+    let failed = around.failed_request_id.as_deref();
+    let message = around.message.as_ref().map(|message| message.id.as_str());
+    failed
+        .or(message)
+        .unwrap_or(around.arrival.request_id)
+        .to_owned()
+}
+
+/// The targets, each with the job type that it names: those of the request, otherwise the event's, otherwise the
+/// configured ones.
+fn targets(
+    parsed: &mut RequestObject,
+    envelope: &Envelope,
+    settings: &Settings,
+) -> Vec<(Target, Option<RequestedType>)> {
+    if !parsed.targets.is_empty() {
+        return std::mem::take(&mut parsed.targets);
+    }
+    let configured = settings.id_mapping_table_arns.iter();
+    let configured = configured.map(|arn| &arn.target);
+    let others: Vec<&Target> = match envelope.resources.is_empty() {
+        false => envelope.resources.iter().collect(),
+        true => configured.collect(),
+    };
+    let with_type = |target: &Target| (target.clone(), parsed.requested_type);
+    others.into_iter().map(with_type).collect()
+}
+
+fn requested_type(
+    named: Option<RequestedType>,
+    deletes: bool,
+    default: RequestedType,
+) -> (RequestedType, TypeSource) {
+    match (named, default) {
+        (Some(named), _) => (named, TypeSource::Request),
+        (None, RequestedType::Auto) if deletes => (
+            RequestedType::Exactly(JobType::DeleteOnly),
+            TypeSource::DeleteRequest,
+        ),
+        (None, default) => (default, TypeSource::Setting),
+    }
+}

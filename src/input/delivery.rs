@@ -1,0 +1,76 @@
+//! What comes in, and what it is read into.
+
+use lambda_runtime::LambdaInvocation;
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::config::Settings;
+use crate::error::Error;
+use crate::job::StartedJob;
+use crate::request::Request;
+use crate::target::AwsLocation;
+
+/// An invocation's payload as text, or the reason why it is not UTF-8.
+///
+/// lambda_runtime parses a payload before the handler gets it. It reports invalid JSON with an error type of its own,
+/// and reads `{} {}` as `{}`. So [`Payload::wrap`] passes the text on inside a JSON string, and this module parses it.
+#[derive(Clone, Deserialize)]
+pub struct Payload(pub(super) Result<String, String>);
+
+impl Payload {
+    /// Creates a payload from its text.
+    pub fn from_text(text: &str) -> Self {
+        Self(Ok(text.to_owned()))
+    }
+
+    /// Replaces an invocation's body, which may be anything, by the JSON document that a `Payload` is deserialized from.
+    pub fn wrap(mut invocation: LambdaInvocation) -> LambdaInvocation {
+        let text = std::str::from_utf8(&invocation.body).map_err(|error| error.to_string());
+        // Serializing a string cannot fail. If it did, the empty document would be refused.
+        invocation.body = serde_json::to_vec(&text).unwrap_or_default().into();
+        invocation
+    }
+}
+
+/// What is known of an invocation besides its payload.
+pub struct Arrival<'a> {
+    /// Lambda's request id.
+    pub request_id: &'a str,
+    /// The time of arrival.
+    pub at: OffsetDateTime,
+    /// Where the function runs.
+    pub location: &'a AwsLocation,
+    /// The settings.
+    pub settings: &'a Settings,
+}
+
+/// A parsed payload.
+#[derive(Debug)]
+pub enum Delivery {
+    /// A payload that is not a batch.
+    Direct(Content),
+    /// A batch of SQS messages, in the order in which they came.
+    Batch(Vec<Message>),
+}
+
+/// One SQS message of a batch.
+#[derive(Debug)]
+pub struct Message {
+    /// The message's id, by which a partial batch response names it.
+    pub id: String,
+    /// The body as it came.
+    pub body: String,
+    /// The parsed body, or the reason why it is refused.
+    pub content: Result<Content, Error>,
+}
+
+/// The content of a payload, or of a message's body.
+#[derive(Debug)]
+pub enum Content {
+    /// One request per target, and at least one.
+    Requests(Vec<Request>),
+    /// A job that is tracked to its end. Its request has the time since which it is tracked.
+    Track(Box<StartedJob>),
+    /// Nothing that the function acts on. The sentence says why.
+    Ignored(&'static str),
+}
