@@ -10,11 +10,11 @@ use std::error::Error;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fake_aws::{Answered, FakeAws, LambdaRuntimeApi, Used};
+use fake_aws::{Answered, Environment, FakeAws, LambdaRuntimeApi, Process};
 use serde_json::{Value, json};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,7 +40,7 @@ const TABLE: &str = "aaaaaaaa-0001-4000-8000-000000000001";
 struct Side {
     name: &'static str,
     command: Vec<PathBuf>,
-    variables: &'static [(&'static str, &'static str)],
+    environment: Environment,
     job_type: &'static str,
 }
 
@@ -62,18 +62,10 @@ struct Run {
 
 /// A started process, and the Runtime API that invokes it.
 struct Started {
-    process: Running,
+    process: Process,
     lambda: LambdaRuntimeApi,
     start: Cost,
 }
-
-const EVERYTHING: &[(&str, &str)] = &[
-    ("DEFAULT_JOB_TYPE", "AUTO"),
-    ("FULL_REFRESH_EVERY", "7d"),
-    ("EVENT_BUS_NAME", "default"),
-    ("LEDGER_TABLE_NAME", fake_aws::LEDGER_TABLE),
-    ("MAX_WAIT", "72h"),
-];
 
 fn main() -> Fallible<()> {
     tokio::runtime::Builder::new_current_thread()
@@ -95,7 +87,7 @@ async fn measure() -> Fallible<()> {
     fs::create_dir_all(&folder)?;
     let aws = FakeAws::start().await?;
     let services = Services::over_tls(&aws, &folder).await?;
-    let sides = sides()?;
+    let sides = sides(&aws, &services)?;
     on_one_cpu()?;
     let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
     for round in 0..=rounds {
@@ -162,8 +154,8 @@ fn on_one_cpu() -> Fallible<()> {
     Ok(())
 }
 
-/// Returns the functions that can be measured.
-fn sides() -> Fallible<Vec<Side>> {
+/// Those that are there.
+fn sides(aws: &FakeAws, services: &Services) -> Fallible<Vec<Side>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = PathBuf::from(env!("CARGO_BIN_EXE_id-mapping-populator"));
     // Each is built by itself. If it were built with this benchmark, it would get the benchmark's crate features.
@@ -173,10 +165,19 @@ fn sides() -> Fallible<Vec<Side>> {
     let peers = root.join("benches/peers");
     let python = root.join("target/peers/bin/python");
     let node = root.join("target/peers-node");
-    let side = |name, command, variables, job_type| Side {
+    let main_job = Environment::builder().on(aws);
+    let everything = Environment::builder()
+        .ledger()
+        .event_bus()
+        .setting("DEFAULT_JOB_TYPE", "AUTO")
+        .setting("FULL_REFRESH_EVERY", "7d")
+        .setting("MAX_WAIT", "72h")
+        .setting("WAITING_QUEUE_URL", &services.queue)
+        .on(aws);
+    let side = |name, command, environment: &Environment, job_type| Side {
         name,
         command,
-        variables,
+        environment: environment.clone(),
         job_type,
     };
     let in_python = |function: &str| {
@@ -188,24 +189,34 @@ fn sides() -> Fallible<Vec<Side>> {
         ]
     };
     let mut sides = vec![
-        side("ours, main job", vec![ours.clone()], &[], "INCREMENTAL"),
-        side("floor", vec![floor], &[], "INCREMENTAL"),
-        side("ours, everything", vec![ours], EVERYTHING, "AUTO"),
+        side(
+            "ours, main job",
+            vec![ours.clone()],
+            &main_job,
+            "INCREMENTAL",
+        ),
+        side("floor", vec![floor], &main_job, "INCREMENTAL"),
+        side("ours, everything", vec![ours], &everything, "AUTO"),
     ];
     if let Some(path) = std::env::var_os("COLD_START_OTHER") {
-        sides.push(side("another build", vec![path.into()], &[], "INCREMENTAL"));
+        sides.push(side(
+            "another build",
+            vec![path.into()],
+            &main_job,
+            "INCREMENTAL",
+        ));
     }
     if works(&python, &["-c", "import aws_lambda_powertools, boto3"]) {
         sides.push(side(
             "boto3",
             in_python("boto3_function"),
-            &[],
+            &main_job,
             "INCREMENTAL",
         ));
         sides.push(side(
             "boto3 + Powertools",
             in_python("powertools_function"),
-            EVERYTHING,
+            &everything,
             "AUTO",
         ));
     } else {
@@ -221,7 +232,7 @@ fn sides() -> Fallible<Vec<Side>> {
         sides.push(side(
             "AWS SDK for JavaScript v3",
             command,
-            &[],
+            &main_job,
             "INCREMENTAL",
         ));
     } else {
@@ -262,37 +273,24 @@ impl Side {
             .split_first()
             .ok_or("a side without a program")?;
         let began = Instant::now();
-        let process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs([
-                ("AWS_LAMBDA_RUNTIME_API", lambda.host().as_str()),
-                ("AWS_LAMBDA_FUNCTION_NAME", "populator"),
-                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-                ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
-                ("AWS_REGION", fake_aws::REGION),
-                ("AWS_DEFAULT_REGION", fake_aws::REGION),
-                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-                ("AWS_SECRET_ACCESS_KEY", "secret"),
-                ("AWS_SESSION_TOKEN", "token"),
-            ])
+            .envs(lambda.variables())
             .envs(
                 ["SSL_CERT_FILE", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
                     .map(|name| (name, &services.bundle)),
             )
             .envs(services.urls.iter().map(|(name, url)| (name, url)))
-            .envs(self.variables.iter().copied())
-            .envs((!self.variables.is_empty()).then_some(("WAITING_QUEUE_URL", &services.queue)))
-            .stdin(Stdio::null())
+            .envs(self.environment.settings().iter().cloned())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let process = Running(process);
+            .stderr(Stdio::null());
+        let process = Process::start(&mut command)?;
         lambda.polled().await;
         Ok(Started {
-            start: process.since(began, Duration::ZERO)?,
+            start: cost(&process, began, Duration::ZERO)?,
             process,
             lambda,
         })
@@ -323,7 +321,7 @@ impl Side {
             }
             lambda.polled().await;
         }
-        let cost = process.since(began, before)?;
+        let cost = cost(process, began, before)?;
         let each = |sum: f64| sum / f64::from(count);
         Ok(Cost {
             cpu: each(cost.cpu),
@@ -338,30 +336,14 @@ fn names_job(answer: &Value) -> bool {
         .any(|job| answer.pointer(job).is_some_and(Value::is_string))
 }
 
-/// A process that is ended when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    fn used(&self) -> Fallible<Used> {
-        Ok(Used::by(self.0.id())?)
-    }
-
-    fn since(&self, began: Instant, before: Duration) -> Fallible<Cost> {
-        let wall = began.elapsed();
-        let cpu = self.used()?.cpu.checked_sub(before);
-        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
-        Ok(Cost {
-            cpu: milliseconds(cpu.ok_or("a thread ended, and its CPU time with it")?),
-            wall: milliseconds(wall),
-        })
-    }
+fn cost(process: &Process, began: Instant, before: Duration) -> Fallible<Cost> {
+    let wall = began.elapsed();
+    let cpu = process.used()?.cpu.checked_sub(before);
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    Ok(Cost {
+        cpu: milliseconds(cpu.ok_or("a thread ended, and its CPU time with it")?),
+        wall: milliseconds(wall),
+    })
 }
 
 /// The services over HTTPS, each with its own address as in AWS.

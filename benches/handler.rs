@@ -9,15 +9,13 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use aws_sdk_cleanrooms::config::Credentials;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use fake_aws::{FakeAws, Slot};
-use id_mapping_populator::aws::clients;
+use fake_aws::{Environment, FUNCTION_ARN, FakeAws, REGION, Slot};
 use id_mapping_populator::choice::{Choice, Facts, Mapping, Read, Workflow};
 use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
-use id_mapping_populator::handler::{Invocation, Populator};
+use id_mapping_populator::handler::Populator;
 use id_mapping_populator::input::{Arrival, Content, Delivery, Message, Payload};
 use id_mapping_populator::job::{Job, JobId};
 use id_mapping_populator::job_type::{RequestedType, TypeSource};
@@ -31,8 +29,10 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::runtime::Runtime;
 
+#[path = "../tests/in_process/mod.rs"]
+mod in_process;
+
 const MEMBERSHIP: &str = "11111111-2222-4333-8444-555555555555";
-const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
 const NOW: OffsetDateTime = datetime!(2026-11-23 02:00:03 UTC);
 
 /// The largest number of targets that a payload may name.
@@ -64,9 +64,7 @@ fn got<T, E: Debug>(result: Result<T, E>) -> T {
 }
 
 fn settings() -> Settings {
-    got(Settings::read(|name| {
-        (name == "AWS_REGION").then(|| "eu-west-1".to_owned())
-    }))
+    got(in_process::settings(&Environment::builder().in_process()))
 }
 
 fn target(number: usize) -> Value {
@@ -122,7 +120,7 @@ fn parsed(payload: &Payload) -> Delivery {
     let arrival = Arrival {
         request_id: "benchmark",
         at: NOW,
-        location: &AwsLocation::of(FUNCTION, "eu-west-1"),
+        location: &AwsLocation::of(FUNCTION_ARN, REGION),
         settings: &settings,
     };
     got(input::parse(payload, &arrival))
@@ -257,7 +255,7 @@ mod handle {
             .counter(ItemsCount::new(count))
             // New services each time, because they search the jobs of earlier invocations.
             .with_inputs(|| runtime.block_on(free()))
-            .bench_refs(|world| runtime.block_on(starting(world, &payload, count)));
+            .bench_refs(|function| runtime.block_on(starting(function, &payload, count)));
     }
 
     /// Measures a batch for a busy slot. The first message makes the call that finds it busy.
@@ -267,60 +265,60 @@ mod handle {
         bencher
             .counter(ItemsCount::new(count))
             .with_inputs(|| runtime.block_on(busy()))
-            .bench_refs(|world| runtime.block_on(staying(world, &payload, count)));
+            .bench_refs(|function| runtime.block_on(still_waiting(function, &payload, count)));
     }
 
     pub fn each_target(count: usize) -> Duration {
         let payload = naming(count);
-        each(count, free, async |world| {
-            starting(world, &payload, count).await
+        each(count, free, async |function| {
+            starting(function, &payload, count).await
         })
     }
 
     pub fn each_message(count: usize) -> Duration {
         let payload = waiting(count);
-        each(count, busy, async |world| {
-            staying(world, &payload, count).await
+        each(count, busy, async |function| {
+            still_waiting(function, &payload, count).await
         })
     }
 
     const RUNS: usize = 9;
 
-    type World = (Populator, FakeAws);
+    type Function = (Populator, FakeAws);
 
     /// Returns the time for each item in the fastest run. The time for the preparation does not count.
     fn each(
         count: usize,
-        world: impl AsyncFn() -> World,
-        handle: impl AsyncFn(&World),
+        function: impl AsyncFn() -> Function,
+        handle: impl AsyncFn(&Function),
     ) -> Duration {
         let runtime = runtime();
         let took = (0..RUNS).map(|_| {
-            let world = runtime.block_on(world());
+            let function = runtime.block_on(function());
             let began = Instant::now();
-            runtime.block_on(handle(&world));
+            runtime.block_on(handle(&function));
             began.elapsed()
         });
         took.min().unwrap_or_default() / count as u32
     }
 
-    async fn free() -> World {
+    async fn free() -> Function {
         populator(Slot::Unlimited).await
     }
 
-    async fn busy() -> World {
+    async fn busy() -> Function {
         let (populator, aws) = populator(Slot::QuotaExceeded).await;
         aws.start_foreign_job("aaaaaaaa-0000-4000-8000-999999999999");
         (populator, aws)
     }
 
-    async fn starting((populator, aws): &World, payload: &Payload, count: usize) {
+    async fn starting((populator, aws): &Function, payload: &Payload, count: usize) {
         let answer = handled(populator, payload).await;
         assert_eq!(aws.call_count(), count);
         assert_eq!(answer.matches("\"STARTED\"").count(), count);
     }
 
-    async fn staying((populator, aws): &World, payload: &Payload, count: usize) {
+    async fn still_waiting((populator, aws): &Function, payload: &Payload, count: usize) {
         let answer = handled(populator, payload).await;
         assert_eq!(aws.call_count(), 1);
         assert_eq!(answer.matches("itemIdentifier").count(), count);
@@ -333,32 +331,13 @@ mod handle {
     }
 
     async fn populator(slot: Slot) -> (Populator, FakeAws) {
-        let aws = FakeAws::in_process();
-        aws.set_slot(slot);
-        let settings = settings();
-        let config = clients::config_loader(&settings.region)
-            .http_client(aws.http_client(0))
-            .endpoint_url("http://services")
-            .credentials_provider(Credentials::new(
-                "AKIDEXAMPLE",
-                "secret",
-                None,
-                None,
-                "bench",
-            ))
-            .load()
-            .await;
-        let populator = Populator::new(settings, &config, Clock::new(|| NOW));
-        (populator, aws)
+        let environment = Environment::builder().slot(slot).in_process();
+        let populator = in_process::populator(&environment, Clock::new(|| NOW));
+        (got(populator.await), environment.aws)
     }
 
     async fn handled(populator: &Populator, payload: &Payload) -> String {
-        let invocation = Invocation {
-            request_id: "benchmark".to_owned(),
-            function_arn: FUNCTION.to_owned(),
-            deadline: NOW + Duration::from_secs(60),
-            trace_header: None,
-        };
+        let invocation = in_process::invocation("benchmark", NOW + Duration::from_secs(60));
         let response = got(populator.handle(payload, &invocation).await);
         got(serde_json::to_string(&response))
     }

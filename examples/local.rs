@@ -12,18 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{Call, Exception, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status, Table};
-use id_mapping_populator::aws::clients;
+use fake_aws::{
+    Call, DEAD, Environment, Exception, FakeAws, Fault, Operation, REGION, Slot, Status, Table,
+    WAITING,
+};
 use id_mapping_populator::clock::Clock;
-use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
-use id_mapping_populator::handler::{Invocation, Populator, Response};
+use id_mapping_populator::handler::{Populator, Response};
 use id_mapping_populator::input::Payload;
 use id_mapping_populator::telemetry;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::Instrument;
+
+#[path = "../tests/in_process/mod.rs"]
+mod in_process;
 
 const USAGE: &str = "\
 cargo run --example local -- events/FILE.json   run the function on this event
@@ -39,12 +42,8 @@ cargo run --example local -- events/FILE.json   run the function on this event
 cargo run --example local -- --serve            run the services for `cargo lambda watch`
     --port PORT          on this port";
 
-/// The Region of the sample events.
-const REGION: &str = "eu-west-1";
-const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:id-mapping-populator";
-
-/// The settings of the README with their defaults in this example.
-const SETTINGS: [(&str, &str); 11] = [
+/// The settings of the README with their defaults in this example, beside those of the environment.
+const SETTINGS: [(&str, &str); 7] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
@@ -52,11 +51,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ),
     ("DEFAULT_JOB_TYPE", "SERVICE_DEFAULT"),
     ("FULL_REFRESH_EVERY", ""),
-    ("EVENT_BUS_NAME", "default"),
     ("EVENT_SOURCE", "id-mapping-populator"),
-    ("LEDGER_TABLE_NAME", LEDGER_TABLE),
-    ("WAITING_QUEUE_URL", "the queue `waiting` of the stand-ins"),
-    ("DEAD_LETTER_QUEUE_URL", "the queue `dead` of the stand-ins"),
     ("MAX_WAIT", "72h"),
     ("SETTLE_TIME", ""),
     ("TRACK_COMPLETION", ""),
@@ -164,34 +159,25 @@ fn list() -> Result<(), String> {
     Ok(())
 }
 
-fn setting(aws: &FakeAws, name: &str) -> Option<String> {
-    let default = || match name {
-        "AWS_REGION" => Some(REGION.to_owned()),
-        "WAITING_QUEUE_URL" => Some(aws.queue_url("waiting")),
-        "DEAD_LETTER_QUEUE_URL" => Some(aws.queue_url("dead")),
-        _ => SETTINGS
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| (*value).to_owned()),
-    };
-    std::env::var(name).ok().or_else(default)
-}
-
 /// Returns the settings that are not empty.
-fn settings(aws: &FakeAws) -> Vec<(&'static str, String)> {
-    let pairs = SETTINGS
-        .iter()
-        .map(|(name, _)| (*name, setting(aws, name).unwrap_or_default()));
+fn settings(environment: &Environment) -> Vec<(&str, String)> {
+    let names = environment.settings().iter().map(|(name, _)| name.as_str());
+    let pairs = names.map(|name| (name, environment.setting(name).unwrap_or_default()));
     pairs.filter(|(_, value)| !value.is_empty()).collect()
 }
 
 async fn start(arguments: Arguments) -> Result<(), String> {
     let aws = FakeAws::start_on(arguments.port).await;
     let aws = aws.map_err(|error| format!("port {} is not free: {error}", arguments.port))?;
-    aws.set_slot(Slot::Conflict);
-    let visibility = time::Duration::ZERO;
-    aws.create_queue("waiting", visibility, Some((1_000, "dead")));
-    aws.create_queue("dead", visibility, None);
+    let environment = Environment::builder()
+        .ledger()
+        .event_bus()
+        .queue(time::Duration::ZERO)
+        .dead_letter_queue()
+        .slot(Slot::Conflict)
+        .settings(&SETTINGS)
+        .process_variables_first()
+        .on(&aws);
     if let Some(fault) = arguments.fault.clone() {
         aws.fail_always(Operation::PopulateIdMappingTable, fault);
     }
@@ -217,22 +203,16 @@ async fn start(arguments: Arguments) -> Result<(), String> {
         None => {}
     }
     match &arguments.file {
-        Some(file) if !arguments.serve => run(&aws, file, &arguments).await,
-        _ => serve(&aws).await,
+        Some(file) if !arguments.serve => run(&environment, file, &arguments).await,
+        _ => serve(&environment).await,
     }
 }
 
-async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), String> {
+async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Result<(), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{file} cannot be read: {error}\n\n{USAGE}"))?;
-    let read = Settings::read(|name| setting(aws, name)).map_err(|error| error.to_string())?;
-
-    let warning = read.warning();
-    let config = clients::config_loader(REGION)
-        .endpoint_url(aws.url())
-        .credentials_provider(Credentials::new("local", "local", None, None, "example"))
-        .load()
-        .await;
+    let given = in_process::settings(environment).map_err(|error| error.to_string())?;
+    let aws = &environment.aws;
     // The clock is moved forward, so that the example does not wait.
     let passed = Arc::new(AtomicU64::new(0));
     let clock = {
@@ -240,17 +220,18 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
         move || OffsetDateTime::now_utc() + Duration::from_secs(passed.load(Ordering::Relaxed))
     };
     aws.set_clock(clock.clone());
-    let populator = Populator::new(read, &config, Clock::new(clock));
+    let populator = in_process::populator(environment, Clock::new(clock)).await;
+    let populator = populator.map_err(|error| error.to_string())?;
 
     heading(&format!("{file} is delivered"));
     println!("{}", text.trim_end());
     heading("the settings are");
-    for (name, value) in settings(aws) {
+    for (name, value) in settings(environment) {
         println!("{name}={value}");
     }
     heading("the function logs");
     telemetry::start(None, None);
-    if let Some(warning) = warning {
+    if let Some(warning) = given.warning() {
         tracing::warn!("{warning}");
     }
     let answer = invoke(aws, &populator, &text).await;
@@ -308,20 +289,16 @@ async fn run(aws: &FakeAws, file: &str, arguments: &Arguments) -> Result<(), Str
     println!(
         "jobs started: {}; messages waiting: {}; in the dead-letter queue: {}",
         aws.jobs().len(),
-        aws.messages("waiting").len(),
-        aws.messages("dead").len()
+        aws.messages(WAITING).len(),
+        aws.messages(DEAD).len()
     );
     Ok(())
 }
 
 /// Invokes the function as Lambda does.
 async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<Response, Error> {
-    let invocation = Invocation {
-        request_id: "00000000-0000-4000-8000-000000000001".to_owned(),
-        function_arn: FUNCTION_ARN.to_owned(),
-        deadline: aws.now() + Duration::from_secs(60),
-        trace_header: None,
-    };
+    let request_id = "00000000-0000-4000-8000-000000000001";
+    let invocation = in_process::invocation(request_id, aws.now() + Duration::from_secs(60));
     let span = telemetry::invocation_span(&invocation.request_id, None);
     let payload = Payload::from_text(payload);
     populator
@@ -335,23 +312,24 @@ async fn invoke(aws: &FakeAws, populator: &Populator, payload: &str) -> Result<R
 async fn wait(aws: &FakeAws, populator: &Populator, passed: &AtomicU64) {
     const MAX_ROUNDS: usize = 20;
     for _ in 0..MAX_ROUNDS {
-        if aws.messages("waiting").is_empty() {
+        if aws.messages(WAITING).is_empty() {
             return;
         }
         passed.fetch_add(RETRY_INTERVAL.as_secs(), Ordering::Relaxed);
         if let Some(job) = aws.end_job(Status::Succeeded) {
             heading(&format!("job {job} of {} has ended", job.table));
         }
-        let Some(batch) = aws.receive("waiting", 10) else {
-            return;
+        let deliver = async |batch: &Value| {
+            let count = batch["Records"].as_array().map_or(0, Vec::len);
+            heading(&format!(
+                "{} minutes later SQS delivers the waiting queue (messages: {count})",
+                RETRY_INTERVAL.as_secs() / 60
+            ));
+            show_invocation(aws, invoke(aws, populator, &batch.to_string())).await
         };
-        let count = batch["Records"].as_array().map_or(0, Vec::len);
-        heading(&format!(
-            "{} minutes later SQS delivers the waiting queue (messages: {count})",
-            RETRY_INTERVAL.as_secs() / 60
-        ));
-        let answer = show_invocation(aws, invoke(aws, populator, &batch.to_string())).await;
-        aws.received("waiting", &batch, answer.as_ref());
+        if aws.poll(deliver).await.is_none() {
+            return;
+        }
     }
 }
 
@@ -385,14 +363,15 @@ fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-async fn serve(aws: &FakeAws) -> Result<(), String> {
+async fn serve(environment: &Environment) -> Result<(), String> {
+    let aws = &environment.aws;
     println!(
         "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C.\n\nIn another terminal:\n",
         aws.url()
     );
     println!("export AWS_ENDPOINT_URL={}", aws.url());
     println!("export AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
-    for (name, value) in settings(aws) {
+    for (name, value) in settings(environment) {
         println!("export {name}={value}");
     }
     println!("cargo lambda watch\n\nIn a third terminal:\n");

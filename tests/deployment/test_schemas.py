@@ -38,7 +38,7 @@ def test_an_outcome_event_obeys_its_own_schema_alone(outcome):
     sample = event(f"outcomes/{outcome}.json")
     for other in OUTCOMES.values():
         assert (faults(other, sample) == []) == (other == OUTCOMES[outcome]), other
-    # What EventBridge adds to a replay is no fault; what we never write is one.
+    # What EventBridge adds to a replay is allowed; what we never write is not.
     assert faults(OUTCOMES[outcome], {**sample, "replay-name": "r"}) == []
     for wrong in [{"surprise": 1}, {"outcome": "DONE"}, {"eventId": "x"}, {"jobType": "FULL"}]:
         assert faults(OUTCOMES[outcome], {**sample, "detail": {**sample["detail"], **wrong}}), wrong
@@ -50,7 +50,7 @@ def test_an_outcome_event_obeys_its_own_schema_alone(outcome):
 REQUESTS = [event(path.name) for path in EVENTS.glob("bare-*.json")]
 REQUESTS += [event("scheduler-input.json"), event("waiting-message.json")["request"]]
 REQUESTS += [json.loads(event("population-requested-string-detail.json")["detail"])]
-# In an event other people's facts may stand beside.
+# An event may also have other people's facts.
 REQUESTS += [
     {member: value for member, value in event(name)["detail"].items() if member in SCHEMAS["request"]["properties"]}
     for name in ["population-requested.json", "five-tables.json"]
@@ -69,7 +69,7 @@ def test_a_null_is_as_if_it_were_absent():
     assert faults("request", {**event("bare-targets.json"), "idMappingTableArn": event("bare-arn.json")["idMappingTableArn"]})
 
 
-# What a schema cannot tell: the function's own Region, and other people's facts in an event.
+# What a schema cannot check: the function's own Region, and other people's facts in an event.
 BEYOND = {"other-region.json", "near-miss-in-event.json"}
 
 

@@ -1,7 +1,7 @@
 """The built binary against moto's DynamoDB, SQS and EventBridge, where a rule feeds a queue.
 
 moto has no PopulateIdMappingTable: Clean Rooms, and Lambda's Runtime API, are small servers here,
-and the tests are Lambda's poller of the waiting line. Expects `cargo lambda build --release` to
+and the tests are Lambda's poller of the waiting queue. Expects `cargo lambda build --release` to
 have run, or POPULATOR_BINARY to name a binary. Everything stays on loopback; each process ends by
 its id with its test.
 """
@@ -176,7 +176,7 @@ def moto(tmp_path_factory):
         print(*(line for line in log.read_text().splitlines() if '" 200 -' not in line), sep="\n")
 
 
-class World:
+class Harness:
     """The services with their queues, table and bus, and the function between them."""
 
     def __init__(self, moto, clean_rooms, log):
@@ -191,7 +191,7 @@ class World:
 
         self.dead_letters = self.queue("dead-letters")
         redrive = {"deadLetterTargetArn": self.queue_arn(self.dead_letters), "maxReceiveCount": 1000}
-        self.line = self.queue("waiting", RedrivePolicy=json.dumps(redrive))
+        self.waiting_queue = self.queue("waiting", RedrivePolicy=json.dumps(redrive))
         self.dynamodb.create_table(
             TableName=LEDGER,
             AttributeDefinitions=[{"AttributeName": "idMappingTableArn", "AttributeType": "S"}],
@@ -229,7 +229,7 @@ class World:
                 "AWS_ENDPOINT_URL_CLEANROOMS": f"http://{self.clean_rooms_host}",
                 "EVENT_BUS_NAME": BUS,
                 "LEDGER_TABLE_NAME": LEDGER,
-                "WAITING_QUEUE_URL": self.line,
+                "WAITING_QUEUE_URL": self.waiting_queue,
                 "DEAD_LETTER_QUEUE_URL": self.dead_letters,
             }
             self.process = started([BINARY], environment, self.log)
@@ -262,24 +262,24 @@ class World:
         return self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, **options).get("Messages", [])
 
     def bodies(self, url):
-        """What stands in a queue, seen without taking it."""
+        """The messages in a queue, which stay there."""
         return [json.loads(message["Body"]) for message in self.received(url, VisibilityTimeout=0)]
 
     def send(self, body):
-        self.sqs.send_message(QueueUrl=self.line, MessageBody=json.dumps(body))
+        self.sqs.send_message(QueueUrl=self.waiting_queue, MessageBody=json.dumps(body))
 
     def poll(self):
-        """One batch of the waiting line, as Lambda handles it: how many messages came, how many stay.
+        """One batch of the waiting queue, as Lambda handles it: how many messages came, how many stay.
 
         What stays is visible again at once; in production that takes the visibility time-out.
         """
-        messages = self.received(self.line)
+        messages = self.received(self.waiting_queue)
         assert messages, "Lambda does not invoke with an empty batch"
         response = self.invoke({"Records": [self.record(message) for message in messages]})
         failures = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
         assert failures <= {message["MessageId"] for message in messages}
         for message in messages:
-            of = {"QueueUrl": self.line, "ReceiptHandle": message["ReceiptHandle"]}
+            of = {"QueueUrl": self.waiting_queue, "ReceiptHandle": message["ReceiptHandle"]}
             if message["MessageId"] in failures:
                 self.sqs.change_message_visibility(**of, VisibilityTimeout=0)
             else:
@@ -295,7 +295,7 @@ class World:
             "messageAttributes": {},
             "md5OfBody": message["MD5OfBody"],
             "eventSource": "aws:sqs",
-            "eventSourceARN": self.queue_arn(self.line),
+            "eventSourceARN": self.queue_arn(self.waiting_queue),
             "awsRegion": REGION,
         }
 
@@ -306,7 +306,7 @@ class World:
 
 
 @pytest.fixture
-def world(moto, tmp_path, monkeypatch):
+def harness(moto, tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     connection = http.client.HTTPConnection("127.0.0.1", moto, timeout=SECONDS)
@@ -317,7 +317,7 @@ def world(moto, tmp_path, monkeypatch):
     log.touch()
     try:
         with served(clean_rooms.answer) as host:
-            yield World(moto, (clean_rooms, host), log)
+            yield Harness(moto, (clean_rooms, host), log)
     finally:
         print(log.read_text())
 
@@ -354,12 +354,12 @@ DETAIL_TYPES = {
 }
 
 
-def announced(world, since):
+def announced(harness, since):
     """The details of the events that came to the rule's target since the last look; every envelope is complete."""
     details = []
-    while messages := world.received(world.announced):
+    while messages := harness.received(harness.announced):
         for message in messages:
-            world.sqs.delete_message(QueueUrl=world.announced, ReceiptHandle=message["ReceiptHandle"])
+            harness.sqs.delete_message(QueueUrl=harness.announced, ReceiptHandle=message["ReceiptHandle"])
             envelope = json.loads(message["Body"])
             # EventBridge's own addition, which moto 5.2.5 leaves out.
             envelope.setdefault("account", ACCOUNT)
@@ -384,21 +384,21 @@ def named(outcomes):
     return [(outcome["outcome"], outcome["idMappingTableIdentifier"]) for outcome in outcomes]
 
 
-def test_it_starts_waits_covers_and_announces(world):
+def test_it_starts_waits_covers_and_announces(harness):
     since = datetime.now(timezone.utc)
     event = requested([FIRST, SECOND])
-    with world.function():
+    with harness.function():
         # Two tables, one slot: one job starts, and the other request waits.
-        outcomes = world.invoke(event)["outcomes"]
+        outcomes = harness.invoke(event)["outcomes"]
         assert named(outcomes) == [("STARTED", FIRST), ("WAITING", SECOND)]
-        job, waits = world.clean_rooms.running, outcomes[1]
+        job, waits = harness.clean_rooms.running, outcomes[1]
         assert outcomes[0]["idMappingJobId"] == job
         assert outcomes[0].keys() == sample("outcomes/started.json")["detail"].keys()
         assert waits["error"]["type"] == "SlotBusy" and "a job is running" in waits["error"]["message"]
-        assert world.clean_rooms.calls == [(FIRST, "INCREMENTAL", 200), (SECOND, "INCREMENTAL", 409)]
-        assert announced(world, since) == outcomes
+        assert harness.clean_rooms.calls == [(FIRST, "INCREMENTAL", 200), (SECOND, "INCREMENTAL", 409)]
+        assert announced(harness, since) == outcomes
 
-        [message] = world.bodies(world.line)
+        [message] = harness.bodies(harness.waiting_queue)
         assert since - timedelta(milliseconds=1) <= instant(message.pop("waitingSince")) <= datetime.now(timezone.utc)
         assert message == {
             "version": 1,
@@ -411,47 +411,47 @@ def test_it_starts_waits_covers_and_announces(world):
             "trigger": trigger(event),
             "watch": None,
         }
-        assert [arn for arn, item in world.ledger().items() if job in json.dumps(item)] == [table_arn(FIRST)]
+        assert [arn for arn, item in harness.ledger().items() if job in json.dumps(item)] == [table_arn(FIRST)]
 
     # The ledger outlasts the execution environment.
-    with world.function():
-        # The same event again starts nothing. A request that waits is no known one: it stands in line twice.
-        outcomes = world.invoke(event)["outcomes"]
+    with harness.function():
+        # The same event again starts nothing. A waiting request is not a known one: it is in the queue twice.
+        outcomes = harness.invoke(event)["outcomes"]
         assert named(outcomes) == [("COVERED", FIRST), ("WAITING", SECOND)]
         assert outcomes[0]["idMappingJobId"] == job
         assert outcomes[1]["eventId"] == waits["eventId"]
-        assert world.clean_rooms.jobs() == [FIRST]
-        assert announced(world, since) == outcomes
+        assert harness.clean_rooms.jobs() == [FIRST]
+        assert announced(harness, since) == outcomes
 
-        # While the job runs, both messages stay, and nobody is told so again.
-        assert world.poll() == (2, 2)
-        assert world.poll() == (2, 2)
-        assert world.clean_rooms.jobs() == [FIRST]
-        assert announced(world, since) == []
-        assert len(world.bodies(world.line)) == 2
+        # While the job runs, both messages stay, and their WAITING is not published again.
+        assert harness.poll() == (2, 2)
+        assert harness.poll() == (2, 2)
+        assert harness.clean_rooms.jobs() == [FIRST]
+        assert announced(harness, since) == []
+        assert len(harness.bodies(harness.waiting_queue)) == 2
 
         # The job ends: the next one starts once, and covers the second message.
-        world.clean_rooms.end_job()
-        assert world.poll() == (2, 0)
-        assert world.clean_rooms.jobs() == [FIRST, SECOND]
-        assert world.bodies(world.line) == [] == world.bodies(world.dead_letters)
-        outcomes = announced(world, since)
+        harness.clean_rooms.end_job()
+        assert harness.poll() == (2, 0)
+        assert harness.clean_rooms.jobs() == [FIRST, SECOND]
+        assert harness.bodies(harness.waiting_queue) == [] == harness.bodies(harness.dead_letters)
+        outcomes = announced(harness, since)
         assert named(outcomes) == [("STARTED", SECOND), ("COVERED", SECOND)]
         for outcome in outcomes:
-            assert outcome["idMappingJobId"] == world.clean_rooms.running
+            assert outcome["idMappingJobId"] == harness.clean_rooms.running
             assert (outcome["requestId"], outcome["trigger"]) == (event["id"], trigger(event))
-        assert world.ledger().keys() == {table_arn(FIRST), table_arn(SECOND), "slot"}
-        assert json.loads(world.ledger()["slot"]["record"]["S"]) == {"waiting": []}
+        assert harness.ledger().keys() == {table_arn(FIRST), table_arn(SECOND), "slot"}
+        assert json.loads(harness.ledger()["slot"]["record"]["S"]) == {"waiting": []}
 
 
-def test_what_is_no_request_goes_to_the_dead_letter_queue(world):
+def test_what_is_no_request_goes_to_the_dead_letter_queue(harness):
     since = datetime.now(timezone.utc)
-    with world.function():
-        world.send({"membershipId": "x"})
-        world.send(target(FIRST))
-        assert world.poll() == (2, 0)
-        assert world.bodies(world.line) == []
-        [message] = world.received(world.dead_letters)
+    with harness.function():
+        harness.send({"membershipId": "x"})
+        harness.send(target(FIRST))
+        assert harness.poll() == (2, 0)
+        assert harness.bodies(harness.waiting_queue) == []
+        [message] = harness.received(harness.dead_letters)
         assert json.loads(message["Body"]) == {"membershipId": "x"}
         attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
         assert attributes.keys() == {"errorType", "errorMessage"}
@@ -459,23 +459,23 @@ def test_what_is_no_request_goes_to_the_dead_letter_queue(world):
         assert "membershipId is not known" in attributes["errorMessage"], attributes
         assert "write `membershipIdentifier`" in attributes["errorMessage"], attributes
         # It did not hold up the other message.
-        assert named(announced(world, since)) == [("STARTED", FIRST)]
-        assert world.clean_rooms.calls == [(FIRST, None, 200)]
+        assert named(announced(harness, since)) == [("STARTED", FIRST)]
+        assert harness.clean_rooms.calls == [(FIRST, None, 200)]
 
 
-def test_a_dead_letter_that_is_moved_back_runs(world):
+def test_a_dead_letter_that_is_moved_back_runs(harness):
     since = datetime.now(timezone.utc)
-    with world.function():
+    with harness.function():
         record = sample("failure-record.json")
         # Moved twice, as SQS may deliver it twice: its request is the same one.
         for outcome in ["STARTED", "COVERED"]:
-            world.sqs.send_message(QueueUrl=world.dead_letters, MessageBody=json.dumps(record))
-            [message] = world.received(world.dead_letters)
-            world.sqs.send_message(QueueUrl=world.line, MessageBody=message["Body"])
-            world.sqs.delete_message(QueueUrl=world.dead_letters, ReceiptHandle=message["ReceiptHandle"])
-            assert world.poll() == (1, 0)
-            outcomes = announced(world, since)
+            harness.sqs.send_message(QueueUrl=harness.dead_letters, MessageBody=json.dumps(record))
+            [message] = harness.received(harness.dead_letters)
+            harness.sqs.send_message(QueueUrl=harness.waiting_queue, MessageBody=message["Body"])
+            harness.sqs.delete_message(QueueUrl=harness.dead_letters, ReceiptHandle=message["ReceiptHandle"])
+            assert harness.poll() == (1, 0)
+            outcomes = announced(harness, since)
             assert named(outcomes) == [(outcome, FIRST)]
-            assert outcomes[0]["idMappingJobId"] == world.clean_rooms.running
-        assert world.clean_rooms.calls == [(FIRST, "INCREMENTAL", 200)]
-        assert world.bodies(world.line) == [] == world.bodies(world.dead_letters)
+            assert outcomes[0]["idMappingJobId"] == harness.clean_rooms.running
+        assert harness.clean_rooms.calls == [(FIRST, "INCREMENTAL", 200)]
+        assert harness.bodies(harness.waiting_queue) == [] == harness.bodies(harness.dead_letters)

@@ -611,7 +611,7 @@ def test_the_rule_takes_the_request_events_alone(resources):
     sample = json.loads((ROOT / "events/population-requested.json").read_text())
     [entry] = json.loads((ROOT / "events/rules/put-events.json").read_text())
     rule = properties(resources, "PopulatorRequested")
-    # A key that no event has (detail_type) matches nothing, and nobody says so.
+    # A key that no event has (detail_type) matches nothing, without an error.
     assert set(rule["EventPattern"]) <= set(sample)
     [target] = rule["Targets"]
     target.pop("Id")

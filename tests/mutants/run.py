@@ -48,11 +48,11 @@ WORKERS = 2
 # A test that takes longer is left out, and one that takes longer than the other number is not tried on a
 # mutant that is listed as equivalent.
 LONGEST, LONGEST_FOR_LISTED = 12.0, 2.0
-# The search, made small: its tests are tried last.
-SEARCH = ("proof::", "interleave::", "chance::")
+# A small search: its tests are tried last.
+SEARCH = ("fault_search::", "interleave::", "simulation::")
 SMALL_SEARCH = {
-    "CHANCE_RUNS": "20",
-    "PROOF_FAULTS": "1",
+    "SIMULATION_RUNS": "20",
+    "FAULT_SEARCH_FAULTS": "1",
     "INTERLEAVE_FAULTS": "0",
     "INTERLEAVE_RUNS": "3",
 }
@@ -270,7 +270,7 @@ class Tests:
         self.reaching = defaultdict(list)
 
     def run(self, tests, variables, timeout):
-        """Whether all of these tests of one executable pass: None if they do not end in time."""
+        """Whether all of these tests of one executable pass: `None` if they do not end in time."""
         command = [tests[0].executable, "--test-threads", "1", "--exact", *(test.name for test in tests)]
         own = {"POPULATOR_BINARY": str(self.binary), "RUST_BACKTRACE": "0"}
         environment = {**os.environ, **SMALL_SEARCH, **own, **variables}
@@ -322,7 +322,7 @@ class Trial:
     """What became of a mutant."""
 
     mutant: Mutant
-    # The test that killed it; none: it survives.
+    # The test that killed it. `None` if it survives.
     by: str | None = None
     seconds: float = 0.0
 

@@ -6,11 +6,12 @@ use fake_aws::{Exception, Fault, Operation, Slot};
 use id_mapping_populator::handler::Invocation;
 use serde_json::{Value, json};
 
-use crate::lab::{BEGIN, Lab};
-use crate::world::{FUNCTION_ARN, M, T1, T2, World, request_for, request_for_all, table_arn};
+use crate::harness::{Harness, M, T1, T2, request_for, request_for_all, table_arn};
+use crate::in_process;
+use crate::simulator::{BEGIN, Simulator};
 
-fn entries(world: &World) -> Vec<Value> {
-    let calls = world.aws.calls_of(Operation::PutEvents);
+fn entries(harness: &Harness) -> Vec<Value> {
+    let calls = harness.aws.calls_of(Operation::PutEvents);
     calls
         .into_iter()
         .flat_map(|call| call.body["Entries"].as_array().unwrap().clone())
@@ -20,13 +21,13 @@ fn entries(world: &World) -> Vec<Value> {
 #[tokio::test]
 async fn the_entry_names_bus_source_type_resources_and_time() {
     let bus = "arn:aws:events:eu-west-1:123456789012:event-bus/data";
-    let world = World::with(&[
+    let harness = Harness::with(&[
         ("EVENT_BUS_NAME", bus),
         ("EVENT_SOURCE", "com.example.populator"),
     ])
     .await;
-    let outcomes = world.outcomes(&request_for(T1)).await;
-    let entries = entries(&world);
+    let outcomes = harness.outcomes(&request_for(T1)).await;
+    let entries = entries(&harness);
     assert_eq!(entries.len(), 1);
     let entry = &entries[0];
     assert_eq!(entry["EventBusName"], bus);
@@ -43,40 +44,40 @@ async fn the_entry_names_bus_source_type_resources_and_time() {
 
 #[tokio::test]
 async fn without_a_bus_outcomes_are_only_returned() {
-    let world = World::with(&[]).await;
-    assert_eq!(world.outcomes(&request_for(T1)).await.len(), 1);
-    assert_eq!(world.aws.calls_of(Operation::PutEvents).len(), 0);
+    let harness = Harness::with(&[]).await;
+    assert_eq!(harness.outcomes(&request_for(T1)).await.len(), 1);
+    assert_eq!(harness.aws.calls_of(Operation::PutEvents).len(), 0);
 }
 
 #[tokio::test]
-async fn an_entry_that_eventbridge_failed_on_is_put_again() {
+async fn an_entry_that_eventbridge_failed_on_is_sent_again() {
     for code in ["ThrottlingException", "InternalFailure"] {
-        let world = World::new().await;
-        world
+        let harness = Harness::new().await;
+        harness
             .aws
             .fail_next(Operation::PutEvents, Fault::FailEntries(code.to_owned()));
-        world
+        harness
             .aws
             .fail_next(Operation::PutEvents, Fault::FailEntries(code.to_owned()));
-        let outcomes = world.outcomes(&request_for(T1)).await;
+        let outcomes = harness.outcomes(&request_for(T1)).await;
         assert_eq!(
-            world.announced(),
+            harness.announced(),
             [("ID Mapping Job Started".to_owned(), outcomes[0].clone())],
             "{code}"
         );
-        assert_eq!(entries(&world).len(), 3);
-        assert_eq!(world.aws.jobs().len(), 1);
+        assert_eq!(entries(&harness).len(), 3);
+        assert_eq!(harness.aws.jobs().len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_request_that_eventbridge_failed_on_is_sent_again() {
-    let world = World::new().await;
-    world
+    let harness = Harness::new().await;
+    harness
         .aws
         .fail_next(Operation::PutEvents, Fault::Status(500, "{}".to_owned()));
-    world.outcomes(&request_for(T1)).await;
-    assert_eq!(world.announced().len(), 1);
+    harness.outcomes(&request_for(T1)).await;
+    assert_eq!(harness.announced().len(), 1);
 }
 
 #[tokio::test]
@@ -106,13 +107,13 @@ async fn what_cannot_be_announced_fails_with_the_jobs_id() {
         ),
         (Fault::Drop, "dispatch failure", 3),
     ] {
-        let world = World::new().await;
-        world.aws.fail_always(Operation::PutEvents, fault);
-        let (error_type, message) = world.failure(&request_for(T1)).await;
+        let harness = Harness::new().await;
+        harness.aws.fail_always(Operation::PutEvents, fault);
+        let (error_type, message) = harness.failure(&request_for(T1)).await;
         assert_eq!(error_type, "NotAnnounced");
         let head = format!(
             "STARTED of membership/{M}/idmappingtable/{T1} (job {}) is not announced: PutEvents",
-            world.aws.jobs()[0]
+            harness.aws.jobs()[0]
         );
         assert!(message.starts_with(&head), "{message}");
         assert!(
@@ -120,11 +121,11 @@ async fn what_cannot_be_announced_fails_with_the_jobs_id() {
             "{message}"
         );
         assert_eq!(
-            world.aws.calls_of(Operation::PutEvents).len(),
+            harness.aws.calls_of(Operation::PutEvents).len(),
             puts,
             "{message}"
         );
-        assert_eq!(world.populated().len(), 1);
+        assert_eq!(harness.populated().len(), 1);
     }
 }
 
@@ -136,12 +137,12 @@ async fn an_answer_that_does_not_say_it_took_the_event_is_no_announcement() {
         r#"{"FailedEntryCount":0,"Entries":[]}"#,
         r#"{"FailedEntryCount":0,"Entries":[{"ErrorCode":"X"}]}"#,
     ] {
-        let world = World::new().await;
-        world
+        let harness = Harness::new().await;
+        harness
             .aws
             .fail_always(Operation::PutEvents, Fault::Answer(body.to_owned()));
         assert_eq!(
-            world.failure(&request_for(T1)).await.0,
+            harness.failure(&request_for(T1)).await.0,
             "NotAnnounced",
             "{body}"
         );
@@ -149,14 +150,14 @@ async fn an_answer_that_does_not_say_it_took_the_event_is_no_announcement() {
 }
 
 #[tokio::test]
-async fn a_bus_that_never_answers_is_left_before_the_deadline() {
-    let mut world = World::new().await;
-    world.left = time::Duration::seconds(3);
-    world
+async fn a_bus_that_never_answers_is_abandoned_before_the_deadline() {
+    let mut harness = Harness::new().await;
+    harness.remaining = time::Duration::seconds(3);
+    harness
         .aws
         .fail_always(Operation::PutEvents, Fault::AcceptAndHang);
     let began = Instant::now();
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "NotAnnounced", "{message}");
     assert!(message.contains("no answer within"), "{message}");
     assert!(
@@ -168,16 +169,16 @@ async fn a_bus_that_never_answers_is_left_before_the_deadline() {
 
 #[tokio::test]
 async fn a_rejection_that_cannot_be_announced_is_still_the_rejection() {
-    let world = World::new().await;
-    world.aws.fail_always(
+    let harness = Harness::new().await;
+    harness.aws.fail_always(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::access_denied()),
     );
-    world.aws.fail_always(
+    harness.aws.fail_always(
         Operation::PutEvents,
         Fault::FailEntries("MalformedDetail".to_owned()),
     );
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "AccessDenied");
     assert!(
         message.contains("is not authorized") && message.contains("REJECTED of membership/"),
@@ -187,7 +188,7 @@ async fn a_rejection_that_cannot_be_announced_is_still_the_rejection() {
 
 #[tokio::test]
 async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
-    let world = World::new().await;
+    let harness = Harness::new().await;
     let named = |name: &str, table: &str, job_type: &str| {
         let mut payload = request_for(table);
         payload["requestId"] = json!(name);
@@ -201,14 +202,14 @@ async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
         named("a", T1, "INCREMENTAL"),
         named("a", T2, "BATCH"),
     ];
-    world.aws.fail_always(
+    harness.aws.fail_always(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::not_found()),
     );
     for request in &requests {
-        world.failure(request).await;
+        harness.failure(request).await;
     }
-    let rejected: Vec<Value> = world
+    let rejected: Vec<Value> = harness
         .announced()
         .into_iter()
         .map(|(_, detail)| detail["eventId"].clone())
@@ -225,24 +226,24 @@ async fn the_same_outcome_has_the_same_event_id_and_another_has_another() {
     let uuid = rejected[0].as_str().unwrap();
     assert_eq!((uuid.len(), &uuid[14..15]), (36, "5"));
 
-    let world = World::new().await;
-    let first = world.outcomes(&requests[0]).await[0]["eventId"].clone();
+    let harness = Harness::new().await;
+    let first = harness.outcomes(&requests[0]).await[0]["eventId"].clone();
     // Another job: another outcome.
-    let second = world.outcomes(&requests[0]).await[0]["eventId"].clone();
+    let second = harness.outcomes(&requests[0]).await[0]["eventId"].clone();
     assert_ne!(first, second);
     assert_ne!(first, rejected[0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_trace_goes_on_in_events_and_messages() {
+async fn the_trace_continues_in_events_and_messages() {
     let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
-    let of_events = |lab: &Lab| -> Vec<Value> {
-        let calls = lab.aws.calls_of(Operation::PutEvents);
+    let of_events = |sim: &Simulator| -> Vec<Value> {
+        let calls = sim.aws.calls_of(Operation::PutEvents);
         let entry = |call: &fake_aws::Call| call.body["Entries"][0]["TraceHeader"].clone();
         calls.iter().map(entry).collect()
     };
-    let of_messages = |lab: &Lab| -> Vec<Value> {
-        let calls = lab.aws.calls_of(Operation::SendMessage);
+    let of_messages = |sim: &Simulator| -> Vec<Value> {
+        let calls = sim.aws.calls_of(Operation::SendMessage);
         let attribute = |call: &fake_aws::Call| {
             call.body["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].clone()
         };
@@ -254,11 +255,11 @@ async fn the_trace_goes_on_in_events_and_messages() {
         (Some("é".to_owned()), Value::Null),
         (Some("x".repeat(501)), Value::Null),
     ] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.trace_header = given;
-        lab.outcomes(&request_for_all(&[T1, T2])).await;
-        assert_eq!(of_events(&lab), vec![passed_on.clone(); 2]);
-        assert_eq!(of_messages(&lab), [passed_on]);
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.trace_header = given;
+        sim.outcomes(&request_for_all(&[T1, T2])).await;
+        assert_eq!(of_events(&sim), vec![passed_on.clone(); 2]);
+        assert_eq!(of_messages(&sim), [passed_on]);
     }
 }
 
@@ -266,10 +267,8 @@ async fn the_trace_goes_on_in_events_and_messages() {
 fn the_id_of_a_trace_is_the_headers_root() {
     let id = |header: Option<&str>| {
         let invocation = Invocation {
-            request_id: "request".to_owned(),
-            function_arn: FUNCTION_ARN.to_owned(),
-            deadline: BEGIN,
             trace_header: header.map(str::to_owned),
+            ..in_process::invocation("request", BEGIN)
         };
         invocation.trace_id().map(str::to_owned)
     };
@@ -283,22 +282,22 @@ fn the_id_of_a_trace_is_the_headers_root() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_that_is_published_again_from_a_dead_letter_is_the_same_event() {
-    let mut lab = Lab::new(Slot::Conflict).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
     // Published, but the answer is lost.
-    lab.aws
+    sim.aws
         .fail_next(Operation::PutEvents, Fault::AcceptAndHang);
-    lab.deliver(0, &request_for(T1)).await;
-    // It is moved back from the dead-letter queue, as Lambda's record.
-    let delivery = lab.repeats.pop().unwrap();
+    sim.deliver(0, &request_for(T1)).await;
+    // It is redriven from the dead-letter queue, as Lambda's record.
+    let delivery = sim.repeats.pop().unwrap();
     let record = json!({
         "version": "1.0", "timestamp": "2026-11-23T02:00:00.000Z",
         "requestContext": { "requestId": delivery.request_id, "condition": "RetriesExhausted" },
         "requestPayload": delivery.payload,
     });
-    lab.aws.send("waiting", &record.to_string());
-    lab.pass(Duration::from_secs(60));
-    lab.poll(0).await;
-    assert_eq!(lab.announced(), ["STARTED", "STARTED"]);
-    assert_eq!(lab.details()[0], lab.details()[1]);
-    assert_eq!(lab.details()[0].get("requestId"), None);
+    sim.aws.send("waiting", &record.to_string());
+    sim.pass(Duration::from_secs(60));
+    sim.poll(0).await;
+    assert_eq!(sim.announced(), ["STARTED", "STARTED"]);
+    assert_eq!(sim.details()[0], sim.details()[1]);
+    assert_eq!(sim.details()[0].get("requestId"), None);
 }

@@ -4,11 +4,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use fake_aws::{CREDENTIALS, Environment, Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::json;
 
-use crate::function::{CREDENTIALS, Function, binary, error, response};
-use crate::world::{M, T1, T2, T3, T4, event_file, request_for, request_for_all};
+use crate::function::{Function, binary, error, response};
+use crate::harness::{M, T1, T2, T3, T4, event_file, request_for, request_for_all};
 
 #[tokio::test]
 async fn good_and_bad_events_are_answered_and_logged_once() {
@@ -129,17 +129,18 @@ async fn an_empty_endpoint_is_as_if_unset() {
             ("AWS_ENDPOINT_URL_CLEANROOMS", &url),
         ],
     ] {
-        let function = Function::on(&aws, Duration::from_secs(30), &variables).await;
+        let environment = Environment::builder().settings(&variables).on(&aws);
+        let function = Function::within(&environment, Duration::from_secs(30)).await;
         let answer = response(function.invoke(request_for(T1).to_string()).await);
         assert_eq!(answer["outcomes"][0]["outcome"], "STARTED");
     }
 }
 
 #[tokio::test]
-async fn what_the_sdk_panics_at_is_answered_and_does_not_end_the_function() {
+async fn a_panic_of_the_sdk_is_answered_and_does_not_end_the_function() {
     let function = Function::start(&[("AWS_ACCESS_KEY_ID", "AKID\n")]).await;
     error(function.invoke(request_for(T1).to_string()).await);
-    // It was not known whether a call had gone out, and so the claim stays.
+    // It is not known whether a call was sent, so the claim stays.
     let (error_type, _) = error(function.invoke(request_for(T1).to_string()).await);
     assert_eq!(error_type, "SlotBusy");
     let log = function.log();
@@ -182,7 +183,7 @@ async fn no_level_lets_a_payload_or_a_credential_into_the_log() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_refused_to_its_last_byte() {
+async fn a_payload_must_be_json_to_its_last_byte() {
     let function = Function::start(&[]).await;
     let good = request_for(T1).to_string();
     for tail in ["", " \n"] {
@@ -266,28 +267,21 @@ async fn outside_lambda_it_says_what_to_do() {
     );
 }
 
-/// One line says what became of a request or of a job, at the level that says whether somebody must act.
+/// One line describes the end of a request or a job. Its level shows whether an operator must act.
 #[tokio::test]
-async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
-    let aws = FakeAws::start().await.unwrap();
-    aws.set_slot(Slot::Conflict);
-    let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
-    let dead = aws.create_queue("dead", time::Duration::ZERO, None);
-    let settings = [
-        ("EVENT_BUS_NAME", "default"),
-        ("WAITING_QUEUE_URL", waiting.as_str()),
-        ("DEAD_LETTER_QUEUE_URL", dead.as_str()),
-        ("TRACK_COMPLETION", "true"),
-    ];
-    let function = Function::on(&aws, Duration::from_secs(30), &settings).await;
+async fn each_end_of_a_request_and_of_a_job_is_logged_at_its_level() {
+    let builder = Environment::builder()
+        .queue(time::Duration::ZERO)
+        .dead_letter_queue()
+        .event_bus()
+        .track()
+        .slot(Slot::Conflict);
+    let function = Function::built(builder).await;
+    let aws = &function.aws;
     let invoke = async |payload: serde_json::Value| {
         function.invoke(payload.to_string()).await;
     };
-    let poll = async || {
-        let batch = aws.receive("waiting", 10).unwrap();
-        let answer = response(function.invoke(batch.to_string()).await);
-        aws.received("waiting", &batch, Some(&answer));
-    };
+    let poll = async || drop(function.poll().await.unwrap());
     let unpublished = || {
         let fault = Fault::FailEntries("MalformedDetail".to_owned());
         aws.fail_next(Operation::PutEvents, fault);
@@ -323,7 +317,7 @@ async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
     logged(&[("ERROR", "FAILED of ")]);
     poll().await;
     logged(&[("ERROR", "ID mapping job ")]);
-    // Somebody must look: a job may run, or a permission is missing.
+    // An operator must look: a job may run, or a permission is missing.
     let denied = Fault::Refuse(Exception::access_denied());
     aws.fail_always(Operation::GetIdMappingTable, denied);
     aws.fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
@@ -333,7 +327,7 @@ async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
     aws.fail_next(Operation::PopulateIdMappingTable, refused);
     invoke(request_for(T1)).await;
     logged(&[("ERROR", "PopulateIdMappingTable of ")]);
-    // One that waited is put in the dead-letter queue.
+    // A request that waited is sent to the dead-letter queue.
     aws.end_job(Status::Succeeded);
     aws.send("waiting", &request_for(T1).to_string());
     let refused = Fault::Refuse(Exception::not_found());
@@ -343,7 +337,7 @@ async fn what_becomes_of_a_request_and_of_a_job_is_logged_at_its_level() {
         ("INFO", "still waits: "),
         ("ERROR", "PopulateIdMappingTable of "),
     ]);
-    // A start that cannot be published, nor by its repeat.
+    // A start that neither the request nor its retry can publish.
     let mut repeated = request_for(T4);
     repeated["requestId"] = json!("repeated");
     for _ in 0..2 {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use fake_aws::{
-    Exception, FakeAws, Fault, Operation::GetIdMappingTable, Operation::PopulateIdMappingTable,
+    Environment, Exception, Fault, Operation::GetIdMappingTable, Operation::PopulateIdMappingTable,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::world::{M, T1, World, request_for};
+use crate::harness::{Harness, M, T1, request_for};
 
 #[tokio::test]
 async fn the_request_is_what_the_api_model_says() {
@@ -19,11 +19,11 @@ async fn the_request_is_what_the_api_model_says() {
         (Some("INCREMENTAL"), json!({ "jobType": "INCREMENTAL" })),
         (Some("DELETE_ONLY"), json!({ "jobType": "DELETE_ONLY" })),
     ] {
-        let world = World::with(&[]).await;
+        let harness = Harness::with(&[]).await;
         let mut payload = request_for(T1);
         payload["jobType"] = json!(job_type);
-        world.outcomes(&payload).await;
-        let calls = world.aws.calls();
+        harness.outcomes(&payload).await;
+        let calls = harness.aws.calls();
         assert_eq!(calls.len(), 1);
         assert_eq!(calls[0].method, "POST");
         assert_eq!(
@@ -39,7 +39,7 @@ async fn the_request_is_what_the_api_model_says() {
 /// What the invocation must end with.
 struct Expected {
     error_type: &'static str,
-    /// Whether a REJECTED event tells it.
+    /// Whether a REJECTED event is published.
     rejected: bool,
     /// Calls on the wire.
     calls: usize,
@@ -48,21 +48,21 @@ struct Expected {
 }
 
 async fn expect(fault: Fault, said: &str, expected: Expected) {
-    let world = World::new().await;
+    let harness = Harness::new().await;
     let what = format!("{fault:?}");
-    world.aws.fail_always(PopulateIdMappingTable, fault);
-    // What is done about an unknown outcome is another story (`unknown.rs`).
+    harness.aws.fail_always(PopulateIdMappingTable, fault);
+    // `unknown.rs` tests what is done about an unknown outcome.
     let denied = Fault::Refuse(Exception::access_denied());
-    world.aws.fail_always(GetIdMappingTable, denied);
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    harness.aws.fail_always(GetIdMappingTable, denied);
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, expected.error_type, "{what}: {message}");
     let head = format!("PopulateIdMappingTable of membership/{M}/idmappingtable/{T1} failed: ");
     assert!(message.starts_with(&head), "{what}: {message}");
     assert!(message.contains(said), "{what}: {message}");
     assert!(!message.ends_with('.'), "{what}: {message}");
-    assert_eq!(world.populated().len(), expected.calls, "{what}");
-    assert_eq!(world.aws.jobs().len(), expected.jobs, "{what}");
-    let announced = world.announced();
+    assert_eq!(harness.populated().len(), expected.calls, "{what}");
+    assert_eq!(harness.aws.jobs().len(), expected.jobs, "{what}");
+    let announced = harness.announced();
     assert_eq!(announced.len(), usize::from(expected.rejected), "{what}");
     for (detail_type, detail) in announced {
         assert_eq!(detail_type, "ID Mapping Request Rejected");
@@ -123,7 +123,7 @@ async fn each_of_the_seven_exceptions_has_its_error() {
     let said = "ValidationException (400): the request cannot be taken (reason INVALID_CONFIGURATION, jobType: the \
                 workflow does not take it)";
     expect(refuse(validation), said, rejected("RequestRefused")).await;
-    // It will work later, so it is no rejection.
+    // It will work later, so it is not a rejection.
     let delay = Exception::validation("IAM_SYNCHRONIZATION_DELAY");
     expect(
         refuse(delay),
@@ -155,7 +155,7 @@ async fn each_of_the_seven_exceptions_has_its_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_model_does_not_have_is_taken_by_its_status() {
+async fn an_answer_outside_the_model_is_classified_by_its_status() {
     let status = |status, body: &str| Fault::Status(status, body.to_owned());
     expect(
         status(400, "<p>bad request</p>"),
@@ -193,11 +193,11 @@ async fn an_answer_that_the_model_does_not_have_is_taken_by_its_status() {
     }
     expect(status(302, ""), "(302)", undone("OutcomeUnknown")).await;
     expect(status(401, ""), "(401)", rejected("AccessDenied")).await;
-    // Somebody ran out of time on the way.
+    // A proxy or the service ran out of time.
     for code in [408, 425, 499] {
         expect(status(code, ""), "a job may run", undone("OutcomeUnknown")).await;
     }
-    // A 5xx is one, whatever it calls itself.
+    // A 5xx leaves the outcome unknown, whatever its exception is.
     for (code, name) in [
         (503, "ThrottlingException"),
         (500, "AccessDeniedException"),
@@ -239,27 +239,27 @@ async fn a_broken_answer_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_service_that_never_answers_is_left_well_before_the_deadline() {
-    let mut world = World::new().await;
-    world.left = time::Duration::seconds(3);
-    world
+async fn a_service_that_never_answers_is_abandoned_well_before_the_deadline() {
+    let mut harness = Harness::new().await;
+    harness.remaining = time::Duration::seconds(3);
+    harness
         .aws
         .fail_always(PopulateIdMappingTable, Fault::AcceptAndHang);
-    world.aws.hide_jobs(usize::MAX);
+    harness.aws.hide_jobs(usize::MAX);
     let began = Instant::now();
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "OutcomeUnknown", "{message}");
     assert!(
         began.elapsed() < Duration::from_millis(2_500),
         "{:?}",
         began.elapsed()
     );
-    assert_eq!(world.populated().len(), 1);
+    assert_eq!(harness.populated().len(), 1);
 }
 
 #[tokio::test]
-async fn throttling_is_tried_again_and_starts_one_job() {
-    let world = World::new().await;
+async fn throttling_is_retried_and_starts_one_job() {
+    let harness = Harness::new().await;
     for fault in [
         Fault::Refuse(Exception::throttling()),
         Fault::Status(
@@ -267,11 +267,14 @@ async fn throttling_is_tried_again_and_starts_one_job() {
             r#"{"__type":"ThrottlingException","message":"rate exceeded"}"#.to_owned(),
         ),
     ] {
-        world.aws.fail_next(PopulateIdMappingTable, fault);
+        harness.aws.fail_next(PopulateIdMappingTable, fault);
     }
-    let outcomes = world.outcomes(&request_for(T1)).await;
+    let outcomes = harness.outcomes(&request_for(T1)).await;
     assert_eq!(outcomes[0]["outcome"], "STARTED");
-    assert_eq!((world.populated().len(), world.aws.jobs().len()), (3, 1));
+    assert_eq!(
+        (harness.populated().len(), harness.aws.jobs().len()),
+        (3, 1)
+    );
 }
 
 #[tokio::test]
@@ -291,7 +294,7 @@ async fn throttling_for_ever_is_an_unavailable_service() {
 }
 
 #[tokio::test]
-async fn throttling_by_another_name_is_throttling_too() {
+async fn throttling_under_another_name_is_throttling_too() {
     for (status, body, said) in [
         (
             429,
@@ -321,14 +324,17 @@ async fn what_may_have_started_a_job_is_called_once() {
         Fault::AcceptAndDrop,
         Fault::Answer("{".to_owned()),
     ] {
-        let world = World::new().await;
-        world.aws.fail_next(PopulateIdMappingTable, fault);
+        let harness = Harness::new().await;
+        harness.aws.fail_next(PopulateIdMappingTable, fault);
         let denied = Fault::Refuse(Exception::access_denied());
-        world.aws.fail_always(GetIdMappingTable, denied);
+        harness.aws.fail_always(GetIdMappingTable, denied);
         // A second call would succeed, and start a second job.
-        let (error_type, _) = world.failure(&request_for(T1)).await;
+        let (error_type, _) = harness.failure(&request_for(T1)).await;
         assert_eq!(error_type, "OutcomeUnknown");
-        assert_eq!((world.populated().len(), world.aws.jobs().len()), (1, 1));
+        assert_eq!(
+            (harness.populated().len(), harness.aws.jobs().len()),
+            (1, 1)
+        );
     }
 }
 
@@ -337,8 +343,8 @@ async fn a_refused_connection_is_an_unavailable_service() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let world = World::at(FakeAws::start().await.unwrap(), &closed, &[]).await;
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    let harness = Harness::built(Environment::builder().endpoint_url(&closed)).await;
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "ServiceUnavailable", "{message}");
     assert!(
         message.contains("Connection refused") && message.contains("no job was started"),
@@ -347,8 +353,8 @@ async fn a_refused_connection_is_an_unavailable_service() {
 }
 
 #[tokio::test]
-async fn a_connection_that_never_opened_is_tried_again() {
-    // It accepts and hangs up before TLS is agreed on: nothing was sent.
+async fn a_connection_that_never_opened_is_retried() {
+    // It accepts and closes before the TLS handshake: nothing was sent.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let (sender, mut tries) = tokio::sync::mpsc::unbounded_channel();
@@ -358,8 +364,8 @@ async fn a_connection_that_never_opened_is_tried_again() {
             sender.send(()).unwrap();
         }
     });
-    let world = World::at(FakeAws::start().await.unwrap(), &url, &[]).await;
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    let harness = Harness::built(Environment::builder().endpoint_url(&url)).await;
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "ServiceUnavailable", "{message}");
     let mut count = 0;
     while tries.try_recv().is_ok() {
@@ -369,7 +375,7 @@ async fn a_connection_that_never_opened_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
+async fn a_timeout_before_the_connection_opened_is_not_an_unknown_outcome() {
     // A listener whose queue is full: connecting to it hangs.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -384,31 +390,23 @@ async fn a_time_out_before_the_connection_opened_is_no_unknown_outcome() {
     {
         queued.push(stream.unwrap());
     }
-    let mut world = World::at(
-        FakeAws::start().await.unwrap(),
-        &format!("http://{address}"),
-        &[],
-    )
-    .await;
+    let url = format!("http://{address}");
+    let mut harness = Harness::built(Environment::builder().endpoint_url(&url)).await;
     // 1.5 seconds for the call, less than for a connection.
-    world.left = time::Duration::milliseconds(2_250);
-    let (error_type, message) = world.failure(&request_for(T1)).await;
+    harness.remaining = time::Duration::milliseconds(2_250);
+    let (error_type, message) = harness.failure(&request_for(T1)).await;
     assert_eq!(error_type, "ServiceUnavailable", "{message}");
     assert!(message.contains("no job was started"), "{message}");
     drop((listener, queued));
 }
 
 #[tokio::test]
-async fn a_message_holds_no_request() {
-    let world = World::at(
-        FakeAws::start().await.unwrap(),
-        "foo",
-        &[("EVENT_BUS_NAME", "default")],
-    )
-    .await;
+async fn an_error_message_does_not_contain_the_request() {
+    let builder = Environment::builder().event_bus();
+    let harness = Harness::built(builder.endpoint_url("foo")).await;
     let mut payload = request_for(T1);
     payload["jobType"] = json!("BATCH");
-    let (error_type, message) = world.failure(&payload).await;
+    let (error_type, message) = harness.failure(&payload).await;
     assert_eq!(error_type, "ServiceUnavailable");
     assert!(
         message.contains("failed to apply endpoint `foo`") && !message.contains("jobType"),
@@ -418,19 +416,19 @@ async fn a_message_holds_no_request() {
 
 #[tokio::test]
 async fn a_connection_serves_the_next_call_unless_it_lay_idle_too_long() {
-    let world = World::with(&[]).await;
-    let wished = |job_type: &str| {
+    let harness = Harness::with(&[]).await;
+    let with_type = |job_type: &str| {
         let mut payload = request_for(T1);
         payload["jobType"] = json!(job_type);
         payload
     };
-    world.outcomes(&wished("BATCH")).await;
-    world.outcomes(&wished("INCREMENTAL")).await;
+    harness.outcomes(&with_type("BATCH")).await;
+    harness.outcomes(&with_type("INCREMENTAL")).await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(5_100)).await;
     tokio::time::resume();
-    world.outcomes(&wished("DELETE_ONLY")).await;
-    let connections: Vec<u64> = world
+    harness.outcomes(&with_type("DELETE_ONLY")).await;
+    let connections: Vec<u64> = harness
         .aws
         .calls()
         .iter()
@@ -441,9 +439,9 @@ async fn a_connection_serves_the_next_call_unless_it_lay_idle_too_long() {
 
 #[tokio::test]
 async fn the_stand_in_refuses_what_the_service_would() {
-    let world = World::with(&[]).await;
+    let harness = Harness::with(&[]).await;
     let client = |signed: bool, path: String, body: &str| {
-        let url = world.aws.url();
+        let url = harness.aws.url();
         let host = url.trim_start_matches("http://").to_owned();
         let authorization = "authorization: AWS4-HMAC-SHA256 Credential=A/20261123/eu-west-1/cleanrooms/aws4_request\r\n";
         let request = format!(
@@ -468,6 +466,6 @@ async fn the_stand_in_refuses_what_the_service_would() {
     assert_eq!(client(true, path(T1), "[]").await, 400);
     assert_eq!(client(true, path(T1), r#"{"jobType":"AUTO"}"#).await, 400);
     assert_eq!(client(true, "/memberships".to_owned(), "{}").await, 404);
-    assert_eq!(world.aws.jobs().len(), 1);
-    assert_eq!(Value::Null, world.aws.calls()[1].body["jobType"]);
+    assert_eq!(harness.aws.jobs().len(), 1);
+    assert_eq!(Value::Null, harness.aws.calls()[1].body["jobType"]);
 }

@@ -1,32 +1,32 @@
-//! `TRACK_COMPLETION`: each job is followed to its end, and the end is announced.
+//! `TRACK_COMPLETION`: each job is tracked to its end, and the end is announced.
 
 use std::time::Duration;
 
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
-use crate::lab::{BEGIN, Lab, VISIBILITY};
-use crate::promises::News;
-use crate::world::{T1, T2, event_file, request_for, request_for_all};
+use crate::harness::{T1, T2, event_file, request_for, request_for_all};
+use crate::invariants::Change;
+use crate::simulator::{BEGIN, Simulator, VISIBILITY};
 
 const TRACK: (&str, &str) = ("TRACK_COMPLETION", "true");
 
-async fn tracking(slot: Slot) -> Lab {
-    Lab::with(FakeAws::in_process(), slot, &[TRACK]).await
+async fn tracking(slot: Slot) -> Simulator {
+    Simulator::with(FakeAws::in_process(), slot, &[TRACK]).await
 }
 
-fn news(id: &str, seconds: i64) -> Value {
-    News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
+fn change(id: &str, seconds: i64) -> Value {
+    Change::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
 }
 
-/// A retry interval passes, and the line is polled until nothing is visible.
-async fn round(lab: &mut Lab) {
-    lab.pass(VISIBILITY);
-    while lab.poll(0).await {}
+/// A retry interval passes, and the queue is polled until no message is visible.
+async fn round(sim: &mut Simulator) {
+    sim.pass(VISIBILITY);
+    while sim.poll(0).await {}
 }
 
-fn watches(lab: &Lab) -> Vec<Value> {
-    let messages = lab.aws.messages("waiting");
+fn tracking_messages(sim: &Simulator) -> Vec<Value> {
+    let messages = sim.aws.messages("waiting");
     messages
         .iter()
         .map(|message| serde_json::from_str::<Value>(&message.body).unwrap()["watch"].clone())
@@ -35,14 +35,14 @@ fn watches(lab: &Lab) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
+async fn a_job_is_tracked_to_its_end_and_its_end_is_announced_once() {
     for (same_ids, identified_by) in [(false, "START_TIME"), (true, "JOB_ID")] {
-        let mut lab = tracking(Slot::Conflict).await;
-        lab.aws.state().same_ids = same_ids;
+        let mut sim = tracking(Slot::Conflict).await;
+        sim.aws.state().same_ids = same_ids;
         let event = event_file("population-requested.json");
-        let started = lab.response(&event).await["outcomes"][0].clone();
+        let started = sim.response(&event).await["outcomes"][0].clone();
         let mut message: Value =
-            serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+            serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
         let mut sample = event_file("watch-message.json");
         for place in [
             "/waitingSince",
@@ -60,20 +60,20 @@ async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
             *sample.pointer_mut(place).unwrap() = Value::Null;
         }
         assert_eq!(message, sample);
-        // It is put in line before its start is announced.
-        let order: Vec<Operation> = lab.aws.calls().iter().filter_map(|c| c.operation).collect();
+        // It is enqueued for tracking before its start is announced.
+        let order: Vec<Operation> = sim.aws.calls().iter().filter_map(|c| c.operation).collect();
         let place = |operation| order.iter().position(|other| *other == operation).unwrap();
         assert!(place(Operation::SendMessage) < place(Operation::PutEvents));
 
         for _ in 0..3 {
-            round(&mut lab).await;
+            round(&mut sim).await;
         }
-        assert_eq!(lab.announced(), ["STARTED"], "it runs");
-        lab.pass(Duration::from_secs(15));
-        lab.aws.end_job(Status::Succeeded);
-        round(&mut lab).await;
-        assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
-        let mut ended = lab.details()[1].clone();
+        assert_eq!(sim.announced(), ["STARTED"], "it runs");
+        sim.pass(Duration::from_secs(15));
+        sim.aws.end_job(Status::Succeeded);
+        round(&mut sim).await;
+        assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
+        let mut ended = sim.details()[1].clone();
         assert!(ended.as_object_mut().unwrap().remove("eventId").is_some());
         assert_eq!(
             ended,
@@ -96,42 +96,42 @@ async fn a_job_is_followed_to_its_end_and_its_end_is_announced_once() {
                 },
             })
         );
-        assert!(lab.aws.messages("waiting").is_empty());
+        assert!(sim.aws.messages("waiting").is_empty());
         assert_eq!(
-            lab.aws.events()[1]["detail-type"],
+            sim.aws.events()[1]["detail-type"],
             "ID Mapping Job Succeeded"
         );
         // By its id it costs one call at Entity Resolution.
-        let listed = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
+        let listed = sim.aws.calls_of(Operation::ListIdMappingJobs).len();
         assert_eq!(listed, if same_ids { 0 } else { 4 });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_has_the_name_that_its_start_has() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&request_for(T1)).await;
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    for detail in lab.details() {
+async fn a_jobs_end_has_the_id_of_its_start() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&request_for(T1)).await;
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    for detail in sim.details() {
         assert_eq!(
             (detail.get("requestId"), detail.get("trigger")),
             (None, None)
         );
     }
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_failed_covers_nothing_and_its_request_is_new() {
-    let mut lab = tracking(Slot::Conflict).await;
-    let event = news("a", -10);
-    lab.outcomes(&event).await;
-    assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
-    lab.aws.end_job(Status::Failed);
-    round(&mut lab).await;
-    assert_eq!(lab.announced()[2..], ["FAILED JobFailed"]);
-    let failed = lab.details()[2].clone();
+async fn a_failed_job_covers_nothing_and_its_request_may_start_another() {
+    let mut sim = tracking(Slot::Conflict).await;
+    let event = change("a", -10);
+    sim.outcomes(&event).await;
+    assert_eq!(sim.outcomes(&change("b", -10)).await, ["COVERED"]);
+    sim.aws.end_job(Status::Failed);
+    round(&mut sim).await;
+    assert_eq!(sim.announced()[2..], ["FAILED JobFailed"]);
+    let failed = sim.details()[2].clone();
     let said = failed["error"]["message"].as_str().unwrap();
     assert!(
         said.contains(" failed: the input cannot be read; look at it"),
@@ -139,34 +139,34 @@ async fn a_job_that_failed_covers_nothing_and_its_request_is_new() {
     );
     assert_eq!(failed["metrics"], json!({}));
     assert_eq!(failed["requestId"], "a");
-    // By itself nothing is started again.
-    round(&mut lab).await;
-    assert_eq!(lab.aws.jobs().len(), 1);
-    // Whoever asks again gets a job.
-    assert_eq!(lab.outcomes(&event).await, ["STARTED"]);
-    assert_eq!(lab.outcomes(&news("b", -10)).await, ["COVERED"]);
-    assert_eq!(lab.aws.jobs().len(), 2);
+    // No job is started again without a request.
+    round(&mut sim).await;
+    assert_eq!(sim.aws.jobs().len(), 1);
+    // Another request gets a job.
+    assert_eq!(sim.outcomes(&event).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change("b", -10)).await, ["COVERED"]);
+    assert_eq!(sim.aws.jobs().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_succeeded_before_a_failure_still_covers_what_it_covered() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    lab.outcomes(&news("b", 10)).await;
-    lab.aws.end_job(Status::Failed);
-    round(&mut lab).await;
-    assert_eq!(lab.outcomes(&news("old", -20)).await, ["COVERED"]);
+async fn a_job_that_succeeded_before_a_failure_still_covers_its_requests() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    sim.outcomes(&change("b", 10)).await;
+    sim.aws.end_job(Status::Failed);
+    round(&mut sim).await;
+    assert_eq!(sim.outcomes(&change("old", -20)).await, ["COVERED"]);
     assert_eq!(
-        lab.details().last().unwrap()["idMappingJobId"],
-        lab.aws.jobs()[0].id
+        sim.details().last().unwrap()["idMappingJobId"],
+        sim.aws.jobs()[0].id
     );
-    assert_eq!(lab.outcomes(&news("new", 5)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change("new", 5)).await, ["STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched() {
+async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_untracked() {
     for (operation, fault) in [
         (Operation::SendMessage, Fault::Crash),
         (Operation::SendMessage, Fault::AcceptAndCrash),
@@ -177,28 +177,31 @@ async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched(
         (Operation::PutEvents, Fault::Crash),
         (Operation::PutEvents, Fault::AcceptAndCrash),
     ] {
-        let mut lab = tracking(Slot::Conflict).await;
-        lab.aws.fail_next(operation, fault.clone());
-        lab.deliver(0, &news("a", -10)).await;
-        assert_eq!(lab.repeats.len(), 1, "{operation:?} {fault:?}");
-        lab.repeat(0).await;
-        assert!(!watches(&lab).is_empty(), "{operation:?} {fault:?}");
-        lab.aws.end_job(Status::Succeeded);
-        round(&mut lab).await;
-        let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+        let mut sim = tracking(Slot::Conflict).await;
+        sim.aws.fail_next(operation, fault.clone());
+        sim.deliver(0, &change("a", -10)).await;
+        assert_eq!(sim.repeats.len(), 1, "{operation:?} {fault:?}");
+        sim.repeat(0).await;
+        assert!(
+            !tracking_messages(&sim).is_empty(),
+            "{operation:?} {fault:?}"
+        );
+        sim.aws.end_job(Status::Succeeded);
+        round(&mut sim).await;
+        let ends = sim.announced().into_iter().filter(|end| end == "SUCCEEDED");
         assert_eq!(ends.count(), 1, "{operation:?} {fault:?}");
-        assert!(lab.aws.messages("waiting").is_empty());
-        assert_eq!(lab.aws.jobs().len(), 1);
+        assert!(sim.aws.messages("waiting").is_empty());
+        assert_eq!(sim.aws.jobs().len(), 1);
     }
-    // What cannot be followed is said.
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.aws.fail_next(
+    // A job that cannot be tracked is an error.
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.aws.fail_next(
         Operation::SendMessage,
         Fault::Refuse(Exception::access_denied()),
     );
-    let (error_type, message) = lab.failure(&news("a", -10)).await;
+    let (error_type, message) = sim.failure(&change("a", -10)).await;
     assert_eq!(error_type, "QueueUnavailable");
-    let said = format!("SendMessage of job {} of membership/", lab.aws.jobs()[0]);
+    let said = format!("SendMessage of job {} of membership/", sim.aws.jobs()[0]);
     assert!(
         message.starts_with(&said) && message.contains("which runs and is not tracked"),
         "{message}"
@@ -206,94 +209,94 @@ async fn a_crash_between_the_start_and_its_announcement_leaves_no_job_unwatched(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_is_announced_until_it_is_known_to_be() {
+async fn an_end_is_announced_until_the_publication_is_recorded() {
     // It could not be published.
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.end_job(Status::Succeeded);
-    lab.aws.fail_next(
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.fail_next(
         Operation::PutEvents,
         Fault::Refuse(Exception::access_denied()),
     );
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED"]);
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED"]);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
 
-    // It could not be recorded: it has the same name again.
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.end_job(Status::Succeeded);
-    lab.aws.fail_next(
+    // It could not be recorded, so it is published again with the same id.
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.fail_next(
         Operation::PutItem,
         Fault::Refuse(Exception::access_denied()),
     );
-    round(&mut lab).await;
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED", "SUCCEEDED"]);
-    assert_eq!(lab.details()[1], lab.details()[2]);
-    assert!(lab.aws.messages("waiting").is_empty());
+    round(&mut sim).await;
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED", "SUCCEEDED"]);
+    assert_eq!(sim.details()[1], sim.details()[2]);
+    assert!(sim.aws.messages("waiting").is_empty());
 
     // Its message was delivered twice.
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    let message = lab.aws.messages("waiting")[0].body.clone();
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    lab.aws.send("waiting", &message);
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
-    assert!(lab.aws.messages("waiting").is_empty());
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    let message = sim.aws.messages("waiting")[0].body.clone();
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    sim.aws.send("waiting", &message);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
+    assert!(sim.aws.messages("waiting").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_cannot_be_told_from_another_is_given_up_and_never_guessed() {
+async fn a_tracked_job_that_cannot_be_identified_is_dead_lettered_and_never_guessed() {
     // Two began at that time; one shows nowhere; it may not be read.
     for case in 0..3 {
-        let mut lab = tracking(Slot::Unlimited).await;
-        lab.outcomes(&news("a", -10)).await;
+        let mut sim = tracking(Slot::Unlimited).await;
+        sim.outcomes(&change("a", -10)).await;
         match case {
             0 => {
-                lab.aws.start_foreign_job(T1);
-                lab.aws.state().jobs[1].foreign = false;
+                sim.aws.start_foreign_job(T1);
+                sim.aws.state().jobs[1].foreign = false;
             }
-            1 => lab.aws.hide_jobs(10_000),
-            _ => lab.aws.fail_always(
+            1 => sim.aws.hide_jobs(10_000),
+            _ => sim.aws.fail_always(
                 Operation::GetIdMappingJob,
                 Fault::Refuse(Exception::access_denied()),
             ),
         }
-        while lab.aws.end_job(Status::Succeeded).is_some() {}
-        lab.set_now(BEGIN + time::Duration::hours(72));
-        while lab.poll(0).await {}
-        assert_eq!(watches(&lab).len(), 1, "MAX_WAIT is not over");
-        round(&mut lab).await;
-        assert!(lab.aws.messages("waiting").is_empty());
-        assert_eq!(lab.announced(), ["STARTED"]);
+        while sim.aws.end_job(Status::Succeeded).is_some() {}
+        sim.set_now(BEGIN + time::Duration::hours(72));
+        while sim.poll(0).await {}
+        assert_eq!(tracking_messages(&sim).len(), 1, "MAX_WAIT is not over");
+        round(&mut sim).await;
+        assert!(sim.aws.messages("waiting").is_empty());
+        assert_eq!(sim.announced(), ["STARTED"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_is_found_among_others() {
-    let mut lab = tracking(Slot::Unlimited).await;
-    // One of the ledger's, just before; one of somebody else; one that began later.
-    lab.outcomes(&news("a", -10)).await;
-    lab.pass(Duration::from_millis(1_500));
-    lab.outcomes(&news("b", 0)).await;
-    lab.pass(Duration::from_millis(300));
-    lab.aws.start_foreign_job(T1);
-    lab.pass(Duration::from_secs(20));
-    lab.aws.start_foreign_job(T1);
-    lab.aws.state().jobs[3].foreign = false;
+async fn a_tracked_job_is_found_among_others() {
+    let mut sim = tracking(Slot::Unlimited).await;
+    // One of the ledger's, just before; a foreign one; one that began later.
+    sim.outcomes(&change("a", -10)).await;
+    sim.pass(Duration::from_millis(1_500));
+    sim.outcomes(&change("b", 0)).await;
+    sim.pass(Duration::from_millis(300));
+    sim.aws.start_foreign_job(T1);
+    sim.pass(Duration::from_secs(20));
+    sim.aws.start_foreign_job(T1);
+    sim.aws.state().jobs[3].foreign = false;
     let end = |index: usize, status| {
-        let ended_at = Some(lab.now() + time::Duration::minutes(index as i64));
-        let job = &mut lab.aws.state().jobs[index];
+        let ended_at = Some(sim.now() + time::Duration::minutes(index as i64));
+        let job = &mut sim.aws.state().jobs[index];
         (job.status, job.ended_at) = (status, ended_at);
     };
     end(0, Status::Failed);
     end(1, Status::Succeeded);
-    round(&mut lab).await;
-    let ends: Vec<(String, Value)> = lab.details()[2..]
+    round(&mut sim).await;
+    let ends: Vec<(String, Value)> = sim.details()[2..]
         .iter()
         .map(|end| {
             (
@@ -312,340 +315,340 @@ async fn a_job_is_found_among_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_end_has_no_moment_it_is_the_one_when_it_was_seen() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.state().jobs[0].status = Status::Succeeded;
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
-    assert_eq!(lab.details()[1]["endedAt"], "2026-11-23T02:15:00.000Z");
+async fn a_jobs_end_without_a_time_has_the_time_at_which_it_was_seen() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.state().jobs[0].status = Status::Succeeded;
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
+    assert_eq!(sim.details()[1]["endedAt"], "2026-11-23T02:15:00.000Z");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_runs_is_followed_beyond_max_wait() {
+async fn a_job_that_runs_is_tracked_beyond_max_wait() {
     let settings = [TRACK, ("MAX_WAIT", "1h")];
-    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.pass(Duration::from_secs(5 * 60 * 60));
-    round(&mut lab).await;
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
-    // Not for ever: SQS does not keep its message.
-    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.pass(Duration::from_secs(13 * 24 * 60 * 60 + 1));
-    round(&mut lab).await;
-    assert!(lab.aws.messages("waiting").is_empty());
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.pass(Duration::from_secs(5 * 60 * 60));
+    round(&mut sim).await;
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
+    // Not for ever, because SQS deletes its message.
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.pass(Duration::from_secs(13 * 24 * 60 * 60 + 1));
+    round(&mut sim).await;
+    assert!(sim.aws.messages("waiting").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_round_that_learns_of_an_end_starts_the_next_job() {
-    let mut lab = tracking(Slot::Conflict).await;
-    let outcomes = lab.outcomes(&request_for_all(&[T1, T2])).await;
+async fn the_batch_that_finds_a_job_ended_starts_the_next_job() {
+    let mut sim = tracking(Slot::Conflict).await;
+    let outcomes = sim.outcomes(&request_for_all(&[T1, T2])).await;
     assert_eq!(outcomes, ["STARTED", "WAITING SlotBusy"]);
-    lab.aws.end_job(Status::Succeeded);
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced()[2..], ["SUCCEEDED", "STARTED"]);
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    assert_eq!(lab.announced()[4..], ["SUCCEEDED"]);
+    sim.aws.end_job(Status::Succeeded);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced()[2..], ["SUCCEEDED", "STARTED"]);
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    assert_eq!(sim.announced()[4..], ["SUCCEEDED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_are_never_answered_do_not_hold_up_who_waits() {
+async fn reads_that_are_never_answered_do_not_delay_waiting_requests() {
     for seconds in [120, 30] {
-        let mut lab = tracking(Slot::Unlimited).await;
+        let mut sim = tracking(Slot::Unlimited).await;
         for number in 1..=8 {
             let table = format!("aaaaaaaa-{number:04}-4000-8000-000000000001");
-            lab.outcomes(&request_for(&table)).await;
+            sim.outcomes(&request_for(&table)).await;
         }
-        lab.aws
+        sim.aws
             .fail_always(Operation::GetIdMappingTable, Fault::AcceptAndHang);
-        lab.aws.send(
+        sim.aws.send(
             "waiting",
             &request_for(&T1.replace("0001", "0099")).to_string(),
         );
-        lab.pass(VISIBILITY);
-        lab.timeout = Duration::from_secs(seconds);
-        let began = lab.now();
-        assert!(lab.poll(0).await);
+        sim.pass(VISIBILITY);
+        sim.timeout = Duration::from_secs(seconds);
+        let began = sim.now();
+        assert!(sim.poll(0).await);
         // A third of the time, and what was under way then.
         let most = Duration::from_secs(seconds / 3 + 5);
-        assert!(lab.now() - began < most, "{seconds}");
-        assert_eq!(lab.announced().last().unwrap(), "STARTED");
-        assert_eq!(lab.aws.jobs().len(), 9);
+        assert!(sim.now() - began < most, "{seconds}");
+        assert_eq!(sim.announced().last().unwrap(), "STARTED");
+        assert_eq!(sim.aws.jobs().len(), 9);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_followed_under_two_names_ends_once() {
+async fn a_job_that_is_tracked_under_two_ids_ends_once() {
     for other_name_first in [false, true] {
-        let mut lab = under_two_names().await;
-        lab.aws.end_job(Status::Succeeded);
+        let mut sim = under_two_names().await;
+        sim.aws.end_job(Status::Succeeded);
         if other_name_first {
-            let state = &mut *lab.aws.state();
+            let state = &mut *sim.aws.state();
             state.queues.get_mut("waiting").unwrap().messages.reverse();
         }
-        round(&mut lab).await;
-        let ends = lab.announced().into_iter().filter(|end| end == "SUCCEEDED");
+        round(&mut sim).await;
+        let ends = sim.announced().into_iter().filter(|end| end == "SUCCEEDED");
         assert_eq!(ends.count(), 1);
-        assert!(lab.aws.messages("waiting").is_empty(), "{other_name_first}");
+        assert!(sim.aws.messages("waiting").is_empty(), "{other_name_first}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_cannot_be_read_this_time_is_not_looked_for_under_another_name() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.aws.state().same_ids = true;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.end_job(Status::Succeeded);
+async fn a_job_that_cannot_be_read_now_is_not_looked_up_under_another_id() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.aws.state().same_ids = true;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.end_job(Status::Succeeded);
     let refused = Fault::Refuse(Exception::access_denied());
-    lab.aws.fail_next(Operation::GetIdMappingJob, refused);
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED"]);
-    round(&mut lab).await;
-    assert_eq!(lab.details()[1]["identifiedBy"], "JOB_ID");
+    sim.aws.fail_next(Operation::GetIdMappingJob, refused);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED"]);
+    round(&mut sim).await;
+    assert_eq!(sim.details()[1]["identifiedBy"], "JOB_ID");
 }
 
-/// A job that started, could not be recorded, and was found later under its other name.
-async fn under_two_names() -> Lab {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.aws
+/// A job that started, could not be recorded, and was found later under its other id.
+async fn under_two_names() -> Simulator {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PutItem, Fault::Slow(Duration::ZERO));
-    lab.aws.fail_next(
+    sim.aws.fail_next(
         Operation::PutItem,
         Fault::Refuse(Exception::access_denied()),
     );
-    lab.outcomes(&news("a", -10)).await;
-    round(&mut lab).await;
-    lab.outcomes(&news("a", -10)).await;
-    assert_eq!(watches(&lab).len(), 2);
-    lab
+    sim.outcomes(&change("a", -10)).await;
+    round(&mut sim).await;
+    sim.outcomes(&change("a", -10)).await;
+    assert_eq!(tracking_messages(&sim).len(), 2);
+    sim
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_failed_under_two_names_covers_nothing_under_either() {
-    let mut lab = under_two_names().await;
-    lab.aws.end_job(Status::Failed);
-    round(&mut lab).await;
-    let ends = lab
+async fn a_job_that_failed_under_two_ids_covers_nothing_under_either() {
+    let mut sim = under_two_names().await;
+    sim.aws.end_job(Status::Failed);
+    round(&mut sim).await;
+    let ends = sim
         .announced()
         .into_iter()
         .filter(|end| end == "FAILED JobFailed");
     assert_eq!(ends.count(), 1);
-    assert!(lab.aws.messages("waiting").is_empty());
-    assert_eq!(lab.outcomes(&news("b", -10)).await, ["STARTED"]);
+    assert!(sim.aws.messages("waiting").is_empty());
+    assert_eq!(sim.outcomes(&change("b", -10)).await, ["STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_job_covers_again_when_a_newer_one_failed_in_whatever_order_that_is_learned() {
+async fn an_older_job_covers_again_after_a_newer_one_failed_in_any_order() {
     for newer_first in [true, false] {
-        let mut lab = tracking(Slot::Unlimited).await;
-        lab.outcomes(&news("a", -10)).await;
-        lab.pass(Duration::from_secs(60));
-        lab.outcomes(&news("b", 30)).await;
-        let end = |lab: &Lab, index: usize, status| {
-            let ended_at = Some(lab.now());
-            let job = &mut lab.aws.state().jobs[index];
+        let mut sim = tracking(Slot::Unlimited).await;
+        sim.outcomes(&change("a", -10)).await;
+        sim.pass(Duration::from_secs(60));
+        sim.outcomes(&change("b", 30)).await;
+        let end = |sim: &Simulator, index: usize, status| {
+            let ended_at = Some(sim.now());
+            let job = &mut sim.aws.state().jobs[index];
             (job.status, job.ended_at) = (status, ended_at);
         };
-        end(&lab, 1, Status::Failed);
+        end(&sim, 1, Status::Failed);
         if !newer_first {
-            end(&lab, 0, Status::Succeeded);
+            end(&sim, 0, Status::Succeeded);
         }
-        round(&mut lab).await;
-        assert_eq!(lab.outcomes(&news("old", -20)).await, ["COVERED"]);
-        end(&lab, 0, Status::Succeeded);
-        round(&mut lab).await;
-        assert_eq!(lab.outcomes(&news("older", -30)).await, ["COVERED"]);
-        assert_eq!(lab.aws.jobs().len(), 2);
+        round(&mut sim).await;
+        assert_eq!(sim.outcomes(&change("old", -20)).await, ["COVERED"]);
+        end(&sim, 0, Status::Succeeded);
+        round(&mut sim).await;
+        assert_eq!(sim.outcomes(&change("older", -30)).await, ["COVERED"]);
+        assert_eq!(sim.aws.jobs().len(), 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_of_another_type_is_never_ours() {
     // Our job does not show; a person's does, of another type.
-    let mut lab = tracking(Slot::Unlimited).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.start_foreign_job(T1);
+    let mut sim = tracking(Slot::Unlimited).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.start_foreign_job(T1);
     {
-        let jobs = &mut lab.aws.state().jobs;
+        let jobs = &mut sim.aws.state().jobs;
         jobs[0].table = T2.to_owned();
         jobs[1].foreign = false;
         jobs[1].job_type = Some("DELETE_ONLY".to_owned());
     }
-    lab.aws.end_job(Status::Succeeded);
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED"]);
-    // Two that began then are told apart by it.
-    let mut lab = tracking(Slot::Unlimited).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.start_foreign_job(T1);
-    lab.aws.state().jobs[1].foreign = false;
-    lab.aws.state().jobs[1].job_type = Some("DELETE_ONLY".to_owned());
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+    sim.aws.end_job(Status::Succeeded);
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED"]);
+    // It distinguishes two jobs that began at the same time.
+    let mut sim = tracking(Slot::Unlimited).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.start_foreign_job(T1);
+    sim.aws.state().jobs[1].foreign = false;
+    sim.aws.state().jobs[1].job_type = Some("DELETE_ONLY".to_owned());
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_nobody_can_be_told_a_job_stands_in_the_line_once() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.aws.fail_always(
+async fn while_no_end_can_be_published_a_job_is_in_the_queue_once() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.aws.fail_always(
         Operation::PutEvents,
         Fault::Refuse(Exception::access_denied()),
     );
-    lab.failure(&news("a", -10)).await;
+    sim.failure(&change("a", -10)).await;
     for number in 0..5 {
         let id = format!("later-{number}");
-        lab.outcomes(&news(&id, 10)).await;
-        round(&mut lab).await;
+        sim.outcomes(&change(&id, 10)).await;
+        round(&mut sim).await;
     }
-    assert_eq!(watches(&lab).len(), 1);
-    // In one batch a job is looked at once, however often it stands there.
-    let message = lab.aws.messages("waiting")[0].body.clone();
+    assert_eq!(tracking_messages(&sim).len(), 1);
+    // In one batch a job is read once, however many messages track it.
+    let message = sim.aws.messages("waiting")[0].body.clone();
     for _ in 0..3 {
-        lab.aws.send("waiting", &message);
+        sim.aws.send("waiting", &message);
     }
-    lab.aws.repair(Operation::PutEvents);
-    let before = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
-    lab.pass(VISIBILITY);
-    lab.poll(0).await;
-    assert!(lab.aws.calls_of(Operation::ListIdMappingJobs).len() - before <= 1);
+    sim.aws.repair(Operation::PutEvents);
+    let before = sim.aws.calls_of(Operation::ListIdMappingJobs).len();
+    sim.pass(VISIBILITY);
+    sim.poll(0).await;
+    assert!(sim.aws.calls_of(Operation::ListIdMappingJobs).len() - before <= 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_start_is_announced_before_its_end() {
     for status in [Status::Succeeded, Status::Failed] {
-        let mut lab = tracking(Slot::Conflict).await;
-        lab.aws.fail_next(
+        let mut sim = tracking(Slot::Conflict).await;
+        sim.aws.fail_next(
             Operation::PutEvents,
             Fault::Refuse(Exception::access_denied()),
         );
-        lab.failure(&news("a", -10)).await;
-        lab.aws.end_job(status);
-        round(&mut lab).await;
-        assert_eq!(lab.announced().len(), 2);
-        assert_eq!(lab.announced()[0], "STARTED");
-        assert_eq!(lab.details()[0]["requestId"], "a");
+        sim.failure(&change("a", -10)).await;
+        sim.aws.end_job(status);
+        round(&mut sim).await;
+        assert_eq!(sim.announced().len(), 2);
+        assert_eq!(sim.announced()[0], "STARTED");
+        assert_eq!(sim.details()[0]["requestId"], "a");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_that_is_gone_is_followed_for_max_wait() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.fail_always(
+async fn a_job_of_a_deleted_table_is_tracked_for_max_wait() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.fail_always(
         Operation::GetIdMappingTable,
         Fault::Refuse(Exception::not_found()),
     );
-    lab.pass(Duration::from_secs(73 * 60 * 60));
-    assert!(lab.poll(0).await);
-    assert!(lab.aws.messages("waiting").is_empty());
+    sim.pass(Duration::from_secs(73 * 60 * 60));
+    assert!(sim.poll(0).await);
+    assert!(sim.aws.messages("waiting").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_read_that_fails_after_max_wait_gives_no_job_up() {
+async fn one_failed_read_after_max_wait_does_not_end_tracking() {
     let settings = [TRACK, ("MAX_WAIT", "1h")];
     for operation in [Operation::GetIdMappingTable, Operation::ListIdMappingJobs] {
-        let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
-        lab.outcomes(&news("a", -10)).await;
-        lab.pass(Duration::from_secs(2 * 60 * 60));
-        lab.aws
+        let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+        sim.outcomes(&change("a", -10)).await;
+        sim.pass(Duration::from_secs(2 * 60 * 60));
+        sim.aws
             .fail_always(operation, Fault::Refuse(Exception::throttling()));
-        round(&mut lab).await;
-        lab.aws.repair(operation);
-        lab.aws.end_job(Status::Succeeded);
-        round(&mut lab).await;
-        assert_eq!(lab.announced(), ["STARTED", "SUCCEEDED"]);
+        round(&mut sim).await;
+        sim.aws.repair(operation);
+        sim.aws.end_job(Status::Succeeded);
+        round(&mut sim).await;
+        assert_eq!(sim.announced(), ["STARTED", "SUCCEEDED"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_does_not_show_is_not_taken_for_one_whose_end_is_announced() {
-    let mut lab = tracking(Slot::Unlimited).await;
-    lab.outcomes(&news("a", -10)).await;
+async fn a_job_that_does_not_show_is_not_mistaken_for_one_that_ended() {
+    let mut sim = tracking(Slot::Unlimited).await;
+    sim.outcomes(&change("a", -10)).await;
     // As if it were another workflow's.
-    lab.aws.state().jobs[0].table = T2.to_owned();
-    lab.pass(Duration::from_secs(60));
-    lab.outcomes(&news("b", 30)).await;
-    let ended_at = Some(lab.now());
-    lab.aws.state().jobs[1].status = Status::Failed;
-    lab.aws.state().jobs[1].ended_at = ended_at;
-    round(&mut lab).await;
-    round(&mut lab).await;
-    assert_eq!(watches(&lab).len(), 1, "the first one's");
-    lab.aws.state().jobs[0].table = T1.to_owned();
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    assert_eq!(lab.announced()[2..], ["FAILED JobFailed", "SUCCEEDED"]);
+    sim.aws.state().jobs[0].table = T2.to_owned();
+    sim.pass(Duration::from_secs(60));
+    sim.outcomes(&change("b", 30)).await;
+    let ended_at = Some(sim.now());
+    sim.aws.state().jobs[1].status = Status::Failed;
+    sim.aws.state().jobs[1].ended_at = ended_at;
+    round(&mut sim).await;
+    round(&mut sim).await;
+    assert_eq!(tracking_messages(&sim).len(), 1, "the first one's");
+    sim.aws.state().jobs[0].table = T1.to_owned();
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    assert_eq!(sim.announced()[2..], ["FAILED JobFailed", "SUCCEEDED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn moments_that_no_clock_has_hold_up_nobody() {
-    let mut lab = tracking(Slot::Unlimited).await;
-    lab.outcomes(&news("a", -10)).await;
-    let mut message: Value = serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+async fn impossible_times_delay_no_other() {
+    let mut sim = tracking(Slot::Unlimited).await;
+    sim.outcomes(&change("a", -10)).await;
+    let mut message: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
     message["watch"]["startedAt"] = json!("9999-12-31T23:59:59Z");
     message["watch"]["answeredAt"] = json!("9999-12-31T23:59:59Z");
-    lab.aws.send("waiting", &message.to_string());
+    sim.aws.send("waiting", &message.to_string());
     message["watch"]["startedAt"] = json!("0000-01-01T00:00:00Z");
-    lab.aws.send("waiting", &message.to_string());
-    lab.aws.send("waiting", &request_for(T2).to_string());
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["STARTED", "STARTED"]);
+    sim.aws.send("waiting", &message.to_string());
+    sim.aws.send("waiting", &request_for(T2).to_string());
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["STARTED", "STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_was_found_and_not_answered_is_followed_by_its_id() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.aws
+async fn a_job_that_was_found_after_a_lost_answer_is_tracked_by_its_id() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    let ended = lab.details()[1].clone();
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    let ended = sim.details()[1].clone();
     assert_eq!(
         (&ended["entityResolutionJobId"], &ended["identifiedBy"]),
         (
-            &json!(lab.aws.jobs()[0].entity_resolution_id),
+            &json!(sim.aws.jobs()[0].entity_resolution_id),
             &json!("JOB_ID")
         )
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_to_follow_that_is_invoked_directly_is_looked_at_and_put_in_line_again() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    let message: Value = serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
-    lab.aws
+async fn a_tracking_message_that_is_invoked_directly_is_checked_and_enqueued_again() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    let message: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
+    sim.aws
         .state()
         .queues
         .get_mut("waiting")
         .unwrap()
         .messages
         .clear();
-    assert_eq!(lab.outcomes(&message).await, [""; 0]);
-    assert_eq!(watches(&lab), [message["watch"].clone()]);
-    lab.aws.end_job(Status::Succeeded);
-    assert_eq!(lab.outcomes(&message).await, ["SUCCEEDED"]);
-    assert_eq!(lab.outcomes(&message).await, [""; 0], "it is announced");
-    // Also where jobs are followed no more.
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    assert_eq!(lab.outcomes(&message).await, [""; 0]);
-    assert_eq!(watches(&lab).len(), 1);
+    assert_eq!(sim.outcomes(&message).await, [""; 0]);
+    assert_eq!(tracking_messages(&sim), [message["watch"].clone()]);
+    sim.aws.end_job(Status::Succeeded);
+    assert_eq!(sim.outcomes(&message).await, ["SUCCEEDED"]);
+    assert_eq!(sim.outcomes(&message).await, [""; 0], "it is announced");
+    // Also where jobs are no longer tracked.
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    assert_eq!(sim.outcomes(&message).await, [""; 0]);
+    assert_eq!(tracking_messages(&sim).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_job_to_be_followed_is_put_aside() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    let message: Value = serde_json::from_str(&lab.aws.messages("waiting")[0].body).unwrap();
+async fn an_invalid_tracking_message_is_dead_lettered() {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    let message: Value = serde_json::from_str(&sim.aws.messages("waiting")[0].body).unwrap();
     for (member, value) in [
         ("idMappingJobId", json!(7)),
         ("decision", Value::Null),
@@ -655,61 +658,61 @@ async fn what_is_no_job_to_be_followed_is_put_aside() {
     ] {
         let mut strange = message.clone();
         strange["watch"][member] = value;
-        lab.aws.send("waiting", &strange.to_string());
+        sim.aws.send("waiting", &strange.to_string());
     }
-    lab.aws.send(
+    sim.aws.send(
         "waiting",
         &json!({ "watch": true, "version": 1, "request": request_for(T1), "waitingSince": null })
             .to_string(),
     );
     let mut strange = message.clone();
     strange["requestIdGiven"] = json!("yes");
-    lab.aws.send("waiting", &strange.to_string());
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.aws.messages("dead").len(), 7);
-    assert_eq!(lab.announced(), ["STARTED"]);
+    sim.aws.send("waiting", &strange.to_string());
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.aws.messages("dead").len(), 7);
+    assert_eq!(sim.announced(), ["STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_setting_nothing_is_followed() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.outcomes(&news("a", -10)).await;
-    assert!(lab.aws.messages("waiting").is_empty());
-    // Without a bus there is nobody to tell, but the ledger learns of it.
+async fn without_the_setting_no_job_is_tracked() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.outcomes(&change("a", -10)).await;
+    assert!(sim.aws.messages("waiting").is_empty());
+    // Without a bus the end is not published, but the ledger records it.
     let settings = [TRACK, ("EVENT_BUS_NAME", "")];
-    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
-    lab.outcomes(&news("a", -10)).await;
-    lab.aws.end_job(Status::Failed);
-    round(&mut lab).await;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, &settings).await;
+    sim.outcomes(&change("a", -10)).await;
+    sim.aws.end_job(Status::Failed);
+    round(&mut sim).await;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_names_of_a_tracked_jobs_events_do_not_depend_on_the_default() {
+async fn the_event_ids_of_a_tracked_job_do_not_depend_on_the_default() {
     let aws = FakeAws::in_process();
     let settings = |default| [("DEFAULT_JOB_TYPE", default), TRACK];
-    let mut lab = Lab::with(aws.clone(), Slot::Conflict, &settings("INCREMENTAL")).await;
-    let mut event = news("a", -10);
+    let mut sim = Simulator::with(aws.clone(), Slot::Conflict, &settings("INCREMENTAL")).await;
+    let mut event = change("a", -10);
     event["detail"].as_object_mut().unwrap().remove("jobType");
     // It is published, but its answer is lost.
-    lab.aws
+    sim.aws
         .fail_next(Operation::PutEvents, Fault::AcceptAndHang);
-    assert_eq!(lab.failure(&event).await.0, "NotAnnounced");
+    assert_eq!(sim.failure(&event).await.0, "NotAnnounced");
     let queues = aws.state().queues.clone();
-    let now = lab.now();
-    let mut lab = Lab::with(aws.clone(), Slot::Conflict, &settings("BATCH")).await;
+    let now = sim.now();
+    let mut sim = Simulator::with(aws.clone(), Slot::Conflict, &settings("BATCH")).await;
     aws.state().queues = queues;
-    lab.set_now(now + time::Duration::hours(1));
-    lab.aws.end_job(Status::Succeeded);
-    lab.poll(0).await;
-    assert_eq!(lab.announced(), ["STARTED", "STARTED", "SUCCEEDED"]);
-    assert_eq!(lab.details()[0], lab.details()[1]);
+    sim.set_now(now + time::Duration::hours(1));
+    sim.aws.end_job(Status::Succeeded);
+    sim.poll(0).await;
+    assert_eq!(sim.announced(), ["STARTED", "STARTED", "SUCCEEDED"]);
+    assert_eq!(sim.details()[0], sim.details()[1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_between_a_start_and_its_announcement_announces_and_tracks_it_once() {
-    let mut lab = tracking(Slot::Conflict).await;
-    lab.aws.fail_by(|_, operation| {
+    let mut sim = tracking(Slot::Conflict).await;
+    sim.aws.fail_by(|_, operation| {
         Some(Fault::Slow(Duration::from_millis(match operation {
             Operation::PutEvents | Operation::SendMessage => 80,
             _ => 10,
@@ -717,63 +720,63 @@ async fn a_burst_between_a_start_and_its_announcement_announces_and_tracks_it_on
     });
     let tasks = tokio::task::LocalSet::new();
     for number in 0..40_u64 {
-        let event = news(&format!("news-{number}"), -10);
-        let lab = lab.clone();
+        let event = change(&format!("change-{number}"), -10);
+        let sim = sim.clone();
         tasks.spawn_local(async move {
             if number > 0 {
                 tokio::time::sleep(Duration::from_millis(60 + number)).await;
             }
-            lab.invoke(0, &format!("r{number}"), &event).await
+            sim.invoke(0, &format!("r{number}"), &event).await
         });
     }
     tasks.await;
-    let started = |lab: &Lab| {
-        let announced = lab.announced();
+    let started = |sim: &Simulator| {
+        let announced = sim.announced();
         announced
             .iter()
             .filter(|outcome| *outcome == "STARTED")
             .count()
     };
-    assert_eq!((started(&lab), watches(&lab).len()), (1, 1));
-    lab.aws.end_job(Status::Succeeded);
-    round(&mut lab).await;
-    assert_eq!(started(&lab), 1);
-    assert_eq!(lab.announced().last().unwrap(), "SUCCEEDED");
+    assert_eq!((started(&sim), tracking_messages(&sim).len()), (1, 1));
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    assert_eq!(started(&sim), 1);
+    assert_eq!(sim.announced().last().unwrap(), "SUCCEEDED");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_is_announced_is_not_announced_again_for_want_of_a_queue() {
-    let mut lab = tracking(Slot::Conflict).await;
+async fn an_announced_start_is_not_announced_again_where_there_is_no_queue() {
+    let mut sim = tracking(Slot::Conflict).await;
     let refused = Fault::Refuse(Exception::access_denied());
-    lab.aws.fail_always(Operation::SendMessage, refused);
-    assert_eq!(lab.failure(&news("a", -10)).await.0, "QueueUnavailable");
+    sim.aws.fail_always(Operation::SendMessage, refused);
+    assert_eq!(sim.failure(&change("a", -10)).await.0, "QueueUnavailable");
     for number in 0..20 {
-        lab.pass(Duration::from_secs(60));
-        lab.outcomes(&news(&format!("n{number}"), -10)).await;
+        sim.pass(Duration::from_secs(60));
+        sim.outcomes(&change(&format!("n{number}"), -10)).await;
     }
-    let announced = lab.announced();
+    let announced = sim.announced();
     let started = announced.iter().filter(|outcome| *outcome == "STARTED");
     assert_eq!(started.count(), 1);
-    // The queue works again: whoever comes next has the job tracked.
-    lab.aws.repair(Operation::SendMessage);
-    lab.outcomes(&news("next", -10)).await;
-    lab.outcomes(&news("after", -10)).await;
-    assert_eq!(watches(&lab).len(), 1);
-    assert_eq!(lab.announced().len(), 23, "{:?}", lab.announced());
+    // The queue works again: the next request has the job tracked.
+    sim.aws.repair(Operation::SendMessage);
+    sim.outcomes(&change("next", -10)).await;
+    sim.outcomes(&change("after", -10)).await;
+    assert_eq!(tracking_messages(&sim).len(), 1);
+    assert_eq!(sim.announced().len(), 23, "{:?}", sim.announced());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_cannot_be_published_covers_nothing_all_the_same() {
-    let mut lab = tracking(Slot::Conflict).await;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.aws.end_job(Status::Failed);
+async fn a_failed_job_covers_nothing_although_its_end_cannot_be_published() {
+    let mut sim = tracking(Slot::Conflict).await;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.aws.end_job(Status::Failed);
     let refused = Fault::Refuse(Exception::access_denied());
-    lab.aws.fail_always(Operation::PutEvents, refused);
-    round(&mut lab).await;
-    lab.aws.repair(Operation::PutEvents);
-    assert_eq!(lab.outcomes(&news("b", -10)).await, ["STARTED"]);
-    round(&mut lab).await;
-    let announced = lab.announced();
+    sim.aws.fail_always(Operation::PutEvents, refused);
+    round(&mut sim).await;
+    sim.aws.repair(Operation::PutEvents);
+    assert_eq!(sim.outcomes(&change("b", -10)).await, ["STARTED"]);
+    round(&mut sim).await;
+    let announced = sim.announced();
     let failed = announced
         .iter()
         .filter(|outcome| outcome.starts_with("FAILED"));

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use fake_aws::Status;
+use fake_aws::{Environment, Status};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::harness::{Harness, M, T1, T2, T3, T4, T5, event_file, table_arn};
 use crate::rules::{OUTCOME_RULES, RULES};
-use crate::world::{M, T1, T2, T3, T4, T5, World, event_file, table_arn};
 
-async fn world() -> World {
+async fn harness() -> Harness {
     let arns = format!("{}, {}", table_arn(T1), table_arn(T2));
-    World::with(&[
+    Harness::with(&[
         ("EVENT_BUS_NAME", "default"),
         ("ID_MAPPING_TABLE_ARNS", &arns),
     ])
@@ -93,11 +93,11 @@ const STARTED: &[StartedCase] = &[
 #[tokio::test]
 async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
     for (file, expected) in STARTED {
-        let world = world().await;
+        let harness = harness().await;
         let payload = event_file(file);
-        let outcomes = world.outcomes(&payload).await;
+        let outcomes = harness.outcomes(&payload).await;
 
-        let calls: Vec<_> = world.populated_tables();
+        let calls: Vec<_> = harness.populated_tables();
         let wanted: Vec<_> = expected
             .iter()
             .map(|(table, job_type, _)| ((*table).to_owned(), json!(job_type)))
@@ -105,7 +105,7 @@ async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
         assert_eq!(calls, wanted, "{file}");
         assert_eq!(outcomes.len(), expected.len(), "{file}");
         for ((table, job_type, rule), (outcome, job)) in
-            expected.iter().zip(outcomes.iter().zip(world.aws.jobs()))
+            expected.iter().zip(outcomes.iter().zip(harness.aws.jobs()))
         {
             assert_eq!(outcome["outcome"], "STARTED", "{file}");
             assert_eq!(outcome["idMappingTableIdentifier"], *table, "{file}");
@@ -133,14 +133,14 @@ async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
             .into_iter()
             .map(|outcome| ("ID Mapping Job Started".to_owned(), outcome))
             .collect();
-        assert_eq!(world.announced(), announced, "{file}");
+        assert_eq!(harness.announced(), announced, "{file}");
     }
 }
 
 #[tokio::test]
 async fn a_dry_run_calls_nothing_and_says_what_it_would_do() {
-    let world = world().await;
-    let outcomes = world.outcomes(&event_file("bare-dry-run.json")).await;
+    let harness = harness().await;
+    let outcomes = harness.outcomes(&event_file("bare-dry-run.json")).await;
     let mut outcome = outcomes[0].clone();
     assert!(outcome.as_object_mut().unwrap().remove("eventId").is_some());
     assert_eq!(
@@ -151,24 +151,24 @@ async fn a_dry_run_calls_nothing_and_says_what_it_would_do() {
             "decision": { "rule": "REQUESTED", "reason": "the request asks for DELETE_ONLY" },
         })
     );
-    assert_eq!(world.aws.call_count(), 0);
+    assert_eq!(harness.aws.call_count(), 0);
 }
 
 #[tokio::test]
-async fn a_batch_answers_with_the_messages_that_stay() {
-    let world = world().await;
-    let answer = world.handle(&event_file("sqs-batch.json")).await.unwrap();
+async fn a_batch_returns_the_messages_that_stay() {
+    let harness = harness().await;
+    let answer = harness.handle(&event_file("sqs-batch.json")).await.unwrap();
     let stays = json!({ "batchItemFailures": [{ "itemIdentifier": "9f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b02" }] });
     assert_eq!(answer, stays);
     assert_eq!(
-        world.populated_tables(),
+        harness.populated_tables(),
         // In the order in which they were sent.
         [
             (T1.to_owned(), json!("INCREMENTAL")),
             (T3.to_owned(), Value::Null)
         ]
     );
-    assert_eq!(world.announced().len(), 2);
+    assert_eq!(harness.announced().len(), 2);
 }
 
 #[tokio::test]
@@ -182,13 +182,13 @@ async fn what_is_ignored_has_no_outcome() {
         "outcomes/succeeded.json",
         "outcomes/failed.json",
     ] {
-        let world = world().await;
+        let harness = harness().await;
         assert_eq!(
-            world.handle(&event_file(file)).await.unwrap(),
+            harness.handle(&event_file(file)).await.unwrap(),
             json!({ "outcomes": [] }),
             "{file}"
         );
-        assert_eq!(world.aws.call_count(), 0, "{file}");
+        assert_eq!(harness.aws.call_count(), 0, "{file}");
     }
 }
 
@@ -225,15 +225,17 @@ const REFUSED: &[(&str, &str)] = &[
 #[tokio::test]
 async fn each_refusal_calls_and_publishes_nothing() {
     for (file, fault) in REFUSED {
-        let world = World::new().await;
-        let (error_type, message) = world.failure(&event_file(&format!("refused/{file}"))).await;
+        let harness = Harness::new().await;
+        let (error_type, message) = harness
+            .failure(&event_file(&format!("refused/{file}")))
+            .await;
         assert_eq!(error_type, "InvalidRequest", "{file}");
         assert!(message.contains(fault), "{file}: {message}");
-        assert_eq!(world.aws.call_count(), 0, "{file}");
+        assert_eq!(harness.aws.call_count(), 0, "{file}");
     }
 }
 
-/// Takes out of an event what differs from run to run, when it has the right form.
+/// Masks the members of an event that differ from run to run and have the right form.
 fn masked(mut event: Value) -> Value {
     let rfc_3339 = |text: &str| OffsetDateTime::parse(text, &Rfc3339).is_ok();
     for place in [
@@ -267,24 +269,21 @@ async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
         ("waiting", Some(fake_aws::Exception::conflict())),
         ("rejected", Some(fake_aws::Exception::not_found())),
     ] {
-        let aws = fake_aws::FakeAws::start().await.unwrap();
-        let queue = aws.create_queue("waiting", time::Duration::MINUTE, None);
-        let url = aws.url();
-        let settings = [("EVENT_BUS_NAME", "default"), ("WAITING_QUEUE_URL", &queue)];
-        let world = World::at(aws, &url, &settings).await;
+        let builder = Environment::builder().queue(time::Duration::MINUTE);
+        let harness = Harness::built(builder.event_bus()).await;
         if file == "covered" {
             // The same event, once before.
-            let _ = world.handle(&payload).await;
-            world.aws.state().events.clear();
+            let _ = harness.handle(&payload).await;
+            harness.aws.state().events.clear();
         }
         if let Some(exception) = fault {
-            world.aws.fail_next(
+            harness.aws.fail_next(
                 fake_aws::Operation::PopulateIdMappingTable,
                 fake_aws::Fault::Refuse(exception),
             );
         }
-        let _ = world.handle(&payload).await;
-        let events = world.aws.events();
+        let _ = harness.handle(&payload).await;
+        let events = harness.aws.events();
         assert_eq!(events.len(), 1);
         let sample = event_file(&format!("outcomes/{file}.json"));
         assert_eq!(
@@ -299,23 +298,16 @@ async fn the_sample_outcome_events_are_what_a_rule_would_deliver() {
 #[tokio::test]
 async fn the_sample_events_of_a_jobs_end_are_what_a_rule_would_deliver() {
     for (file, status) in [("succeeded", Status::Succeeded), ("failed", Status::Failed)] {
-        let aws = fake_aws::FakeAws::start().await.unwrap();
-        let queue = aws.create_queue("waiting", time::Duration::ZERO, None);
-        let url = aws.url();
-        let settings = [
-            ("EVENT_BUS_NAME", "default"),
-            ("WAITING_QUEUE_URL", &queue),
-            ("TRACK_COMPLETION", "true"),
-        ];
-        let world = World::at(aws, &url, &settings).await;
-        world
+        let builder = Environment::builder().queue(time::Duration::ZERO);
+        let harness = Harness::built(builder.event_bus().track()).await;
+        harness
             .outcomes(&event_file("population-requested.json"))
             .await;
-        world.aws.end_job(status);
-        let batch = world.aws.receive("waiting", 10).unwrap();
-        let answer = world.handle(&batch).await.unwrap();
-        assert_eq!(answer, json!({ "batchItemFailures": [] }));
-        let events = world.aws.events();
+        harness.aws.end_job(status);
+        let handle = async |batch: &Value| harness.handle(batch).await.ok();
+        let batch = harness.aws.poll(handle).await.unwrap();
+        assert_eq!(batch.answer, Some(json!({ "batchItemFailures": [] })));
+        let events = harness.aws.events();
         assert_eq!(events.len(), 2);
         let sample = event_file(&format!("outcomes/{file}.json"));
         assert_eq!(

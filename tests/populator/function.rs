@@ -2,45 +2,39 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fake_aws::{Answered, FakeAws, LambdaRuntimeApi, Used};
+use fake_aws::{Answered, Batch, Builder, Environment, FakeAws, LambdaRuntimeApi, Process, Used};
 use serde_json::Value;
 
-use crate::world::FUNCTION_ARN;
-
-/// The role's, as Lambda sets them; unlike any other text.
-pub const CREDENTIALS: [&str; 3] = ["AKIDEXAMPLE", "k7secret-access-key", "t0session-token"];
+/// The function's timeout.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running function. Its process ends with the test.
 pub struct Function {
     pub aws: FakeAws,
     pub lambda: LambdaRuntimeApi,
-    pub process: Child,
+    pub process: Process,
     log: PathBuf,
     invoked: AtomicU32,
-}
-
-impl Drop for Function {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Function {
     /// With services of its own.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
-        let aws = FakeAws::start().await.unwrap();
-        Self::on(&aws, Duration::from_secs(30), variables).await
+        Self::built(Environment::builder().settings(variables)).await
     }
 
-    /// With these services and this time-out.
-    pub async fn on(aws: &FakeAws, timeout: Duration, variables: &[(&str, &str)]) -> Self {
+    /// With all that the builder names.
+    pub async fn built(builder: Builder) -> Self {
+        Self::within(&builder.over_http().await.unwrap(), TIMEOUT).await
+    }
+
+    /// In this environment, and with this timeout.
+    pub async fn within(environment: &Environment, timeout: Duration) -> Self {
         let mut lambda = LambdaRuntimeApi::start().await.unwrap();
-        lambda.function_arn = FUNCTION_ARN.to_owned();
         lambda.timeout = timeout;
         // Test threads share the process: its id and the port make the name the test's own.
         let name = format!(
@@ -50,30 +44,18 @@ impl Function {
         );
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let file = File::create(&log).unwrap();
-        let process = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .env_clear()
-            .envs([
-                ("AWS_LAMBDA_RUNTIME_API", lambda.host().as_str()),
-                ("AWS_LAMBDA_FUNCTION_NAME", "populator"),
-                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-                ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                ("AWS_REGION", "eu-west-1"),
-                ("AWS_ACCESS_KEY_ID", CREDENTIALS[0]),
-                ("AWS_SECRET_ACCESS_KEY", CREDENTIALS[1]),
-                ("AWS_SESSION_TOKEN", CREDENTIALS[2]),
-                ("AWS_ENDPOINT_URL", &aws.url()),
-                ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
-            ])
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
+            .envs(lambda.variables())
+            .env("AWS_ENDPOINT_URL", environment.endpoint_url())
+            .envs(environment.settings().iter().cloned())
             .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap();
+            .stderr(file);
         Self {
-            aws: aws.clone(),
+            aws: environment.aws.clone(),
             lambda,
-            process,
+            process: Process::start(&mut command).unwrap(),
             log,
             invoked: AtomicU32::new(0),
         }
@@ -86,6 +68,13 @@ impl Function {
             .invoke(&format!("request-{number}"), payload.into())
             .await;
         answered.unwrap_or_else(|| panic!("no answer; the log: {}", self.log()))
+    }
+
+    /// Lambda's poller invokes it with a batch, which it must answer. Returns `None` if no message is
+    /// visible.
+    pub async fn poll(&self) -> Option<Batch> {
+        let invoke = async |batch: &Value| Some(response(self.invoke(batch.to_string()).await));
+        self.aws.poll(invoke).await
     }
 
     /// The log without its metrics.
@@ -106,7 +95,7 @@ impl Function {
     }
 
     pub fn used(&self) -> Used {
-        Used::by(self.process.id()).unwrap()
+        self.process.used().unwrap()
     }
 
     /// All that was written.
@@ -118,7 +107,7 @@ impl Function {
     pub fn lines(&self) -> Vec<Value> {
         let line = |line: &str| {
             let value: Value =
-                serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+                serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
             for name in ["timestamp", "level", "message"] {
                 assert!(value[name].is_string(), "{line}");
             }

@@ -1,30 +1,30 @@
 //! Every interleaving of two execution environments: at each call of AWS, which of the two goes next,
-//! and which fault or crash meets it.
+//! and which fault or crash the call has.
 //!
 //! An invocation is a deterministic process ([`process`]), so a schedule needs no execution of its own:
 //! the search steps through states of the services and points of the two invocations. Two schedules that
-//! lead to the same state of the services and the same two points go on alike, and are one from there on.
-//! Nothing is left out of that state; a point is everything that an invocation was answered.
+//! lead to the same state of the services and the same two points continue alike, and are one from there on.
+//! That state is complete. A point is all answers that an invocation got.
 //!
-//! Of the calls that may come next only those are tried first that matter: a call on which nothing
-//! depends that the other environment may still call, and that depends on nothing it may call (an event,
-//! a message, the description of a table), goes at once. Whatever the other does before it could be done
-//! after it with the same result, so every end is still reached (such a call alone is a persistent set). Its
-//! faults are tried too. That a schedule has so many faults does not disturb this: which call of which
-//! environment has which fault may be thought of as chosen before, and then each call is what it is.
+//! A call that is independent of everything that the other environment may still call (an event, a message,
+//! the description of a table) goes first, and no other call is tried in its place. Whatever the other
+//! environment does before it could be done after it with the same result, so every end is still reached (such
+//! a call is a persistent set). Its faults are tried too. The limit of faults does not change this: one may
+//! think of the faults as assigned to the calls of each environment beforehand.
 //!
-//! Each environment has a clock of its own, which moves with its own calls and timers, and on to the
-//! moment of what it reads: so moments commute as calls do, and causes come before effects. An environment may be ahead of the other one's next call by one second, which is
-//! what two clocks may differ by; beyond that the one that is behind goes first. So while one waits for an
-//! answer that does not come, the other goes on. The services note moments by the clock of who calls.
+//! Each environment has a clock of its own, which moves with its own calls and timers, and on to the time of
+//! what it reads: so times commute as calls do, and causes come before effects. An environment may be ahead of
+//! the other one's next call by one second, which is the allowed difference of two clocks. Beyond that the
+//! environment that is behind goes first. So while one waits for an answer that does not come, the other
+//! continues. The services record times by the caller's clock.
 //!
-//! After both have ended, the promises are asked for at once ([`promises`](crate::promises)); then faults
+//! After both have ended, the invariants are checked at once ([`invariants`](crate::invariants)). Then faults
 //! end, the slot frees in each round, and everything must be done in a bounded number of rounds.
 //!
 //! `INTERLEAVE_FAULTS` says how many faults a schedule may have (1). With `INTERLEAVE_ALL=1` each set-up is
 //! searched with each kind of slot and with and without tracking; otherwise in one of the four.
-//! Schedules of more faults are tried by chance: `INTERLEAVE_RUNS` of each set-up, from `INTERLEAVE_SEED`
-//! on, with `INTERLEAVE_RANDOM_FAULTS`. What is broken is printed with its schedule; the same test finds it
+//! Schedules of more faults are tried at random: `INTERLEAVE_RUNS` of each set-up, from `INTERLEAVE_SEED`
+//! on, with `INTERLEAVE_RANDOM_FAULTS`. A violation is printed with its schedule, and the same test finds it
 //! again.
 
 mod newer;
@@ -68,7 +68,7 @@ async fn search(way: Way, variants: &[usize]) {
     let mut broken = Vec::new();
     for (slot, track) in variants.iter().map(|variant| VARIANTS[*variant]) {
         let begun = Begun::new(way, slot, track).await;
-        let mut processes = Processes::new(&begun.lab, begun.newer);
+        let mut processes = Processes::new(&begun.sim, begun.newer);
         for acts in way.acts() {
             let name = format!("{way:?} {acts:?} {slot:?}, tracked: {track}");
             let began = Instant::now();
@@ -81,7 +81,7 @@ async fn search(way: Way, variants: &[usize]) {
             let search = Search::new(&mut processes, setup);
             let found = search.some(seed..seed + runs).await;
             println!(
-                "{name}, {random_faults} faults by chance: {}",
+                "{name}, {random_faults} random faults: {}",
                 summary(&found, began)
             );
             broken.extend(report(&name, &found));
@@ -117,7 +117,7 @@ async fn two_tables_of_one_workflow_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_twice_and_a_batch_with_a_delivery() {
+async fn a_batch_twice_and_a_batch_beside_a_delivery() {
     search(Way::Waiting, &[0]).await;
 }
 
@@ -139,17 +139,17 @@ async fn a_claim_that_expired_and_whose_job_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_expired_and_that_started_nothing() {
-    search(Way::ExpiredInVain, &[0]).await;
+    search(Way::ExpiredBeforeCall, &[0]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_given_up() {
-    search(Way::GivenUp, &[0]).await;
+async fn a_call_whose_answer_was_lost() {
+    search(Way::AnswerLost, &[0]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_call_that_was_left_behind() {
-    search(Way::LeftSecond, &[0]).await;
+async fn a_second_call_that_crashed() {
+    search(Way::SecondCallCrashed, &[0]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,11 +3,11 @@
 use fake_aws::{Answered, Operation};
 use serde_json::json;
 
-use crate::chance::Random;
 use crate::function::Function;
-use crate::world::{T1, event_file, request_for, table_arn};
+use crate::harness::{T1, event_file, request_for, table_arn};
+use crate::simulation::Random;
 
-/// What an answer tells of the jobs that were started for it; a batch's tells nothing.
+/// The number of jobs that an answer reports as started. A batch's answer reports none.
 fn started(answered: &Answered) -> usize {
     match answered {
         Answered::Response(value) => value["outcomes"]
@@ -27,7 +27,7 @@ fn started(answered: &Answered) -> usize {
 }
 
 #[tokio::test]
-async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a_call() {
+async fn ten_thousand_payloads_are_answered_and_a_refused_one_makes_no_call() {
     const PAYLOADS: usize = 10_000;
     const SEED: u64 = 0x5eed_0f0d_d0b1_e5e5;
     let mut function = Function::start(&[
@@ -123,7 +123,7 @@ async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a
                 "payload {number} of seed {SEED:#x}: {answered:?}"
             );
         }
-        // What is no JSON document from its first byte to its last is refused, whatever it holds.
+        // A payload that is not one JSON document from its first byte to its last is refused.
         if serde_json::from_slice::<serde::de::IgnoredAny>(&payload).is_err() {
             assert!(
                 matches!(answered, Answered::Error { .. }),
@@ -143,10 +143,7 @@ async fn ten_thousand_payloads_have_their_answers_and_none_that_is_refused_has_a
         answered_well > 3_000 && refused > 3_000,
         "{answered_well} {refused}"
     );
-    assert!(
-        function.process.try_wait().unwrap().is_none(),
-        "the process ended"
-    );
+    assert!(function.process.is_running().unwrap(), "the process ended");
     assert!(!function.log().contains("panic"), "{}", function.log());
     let calls = function.aws.calls_of(Operation::PopulateIdMappingTable);
     assert_eq!(calls.len(), function.aws.jobs().len());

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::function::{Function, response};
-use crate::world::event_file;
+use crate::harness::event_file;
 
 #[tokio::test]
 async fn memory_stays_flat_and_start_first_and_warm_are_measured() {

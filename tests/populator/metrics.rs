@@ -1,10 +1,10 @@
 //! The metrics in the built binary's log.
 
-use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
+use fake_aws::{Environment, Exception, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
 use crate::function::{Function, error, response};
-use crate::world::{T1, T2, T3, event_file, request_for};
+use crate::harness::{T1, T2, T3, event_file, request_for};
 
 /// The names and values of the metrics of a line.
 fn measured(line: &Value) -> Vec<(String, Value)> {
@@ -21,7 +21,7 @@ fn measured(line: &Value) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_is_measured_stands_in_the_log_at_every_level() {
+async fn metrics_are_in_the_log_at_every_level() {
     for level in ["INFO", "ERROR", "FATAL"] {
         let function = Function::start(&[("AWS_LAMBDA_LOG_LEVEL", level)]).await;
         response(function.invoke(request_for(T1).to_string()).await);
@@ -42,7 +42,7 @@ async fn what_is_measured_stands_in_the_log_at_every_level() {
         assert_eq!(names, ["JobsStarted", "PopulateLatency", "ColdStart"]);
         assert_eq!(measured(&lines[1]), [("JobsStarted".to_owned(), json!(1))]);
         assert_eq!(lines[1]["idMappingTableIdentifier"], T1);
-        // A second invocation is no cold start.
+        // A second invocation is not a cold start.
         let refusal = Fault::Refuse(Exception::not_found());
         function
             .aws
@@ -58,16 +58,14 @@ async fn what_is_measured_stands_in_the_log_at_every_level() {
 
 /// Each metric is measured where it happens, and only there.
 #[tokio::test]
-async fn every_metric_has_its_moment() {
-    let aws = FakeAws::start().await.unwrap();
-    aws.set_slot(Slot::Conflict);
-    let waiting = aws.create_queue("waiting", time::Duration::ZERO, None);
-    let settings = [
-        ("EVENT_BUS_NAME", "default"),
-        ("WAITING_QUEUE_URL", waiting.as_str()),
-        ("TRACK_COMPLETION", "true"),
-    ];
-    let function = Function::on(&aws, std::time::Duration::from_secs(30), &settings).await;
+async fn each_metric_is_measured_where_it_happens() {
+    let builder = Environment::builder()
+        .queue(time::Duration::ZERO)
+        .event_bus()
+        .track()
+        .slot(Slot::Conflict);
+    let function = Function::built(builder).await;
+    let aws = &function.aws;
     let requested = event_file("population-requested.json");
     let names = |function: &Function| -> Vec<String> {
         let lines = function.metrics();
@@ -80,12 +78,8 @@ async fn every_metric_has_its_moment() {
             .map(|(name, _)| name)
             .collect()
     };
-    let poll = async || {
-        let batch = aws.receive("waiting", 10).unwrap();
-        let answer = response(function.invoke(batch.to_string()).await);
-        aws.received("waiting", &batch, Some(&answer));
-    };
-    // A start that cannot be published.
+    let poll = async || drop(function.poll().await.unwrap());
+    // A start that is not published.
     aws.fail_next(
         Operation::PutEvents,
         Fault::FailEntries("MalformedDetail".to_owned()),
@@ -100,7 +94,7 @@ async fn every_metric_has_its_moment() {
             "ColdStart"
         ]
     );
-    // Its repeat announces it, and another one is covered.
+    // Its retry announces it, and the next one is covered.
     let before = function.metrics().len();
     response(function.invoke(requested.to_string()).await);
     assert_eq!(function.metrics().len(), before, "no job was started");

@@ -1,59 +1,34 @@
-//! The built binary with ledger and waiting line: two copies at once, a long line, a kill between a
+//! The built binary with ledger and waiting queue: two copies at once, a long queue, a kill between a
 //! call and its answer, connections that a server closed.
 
 use std::time::{Duration, Instant};
 
-use fake_aws::{Answered, FakeAws, Fault, LEDGER_TABLE, Operation, Slot, Status};
-use serde_json::{Value, json};
+use fake_aws::{Answered, Environment, FakeAws, Fault, Operation, Slot, Status};
+use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::function::{Function, response};
-use crate::promises::News;
-use crate::world::{T1, request_for};
+use crate::harness::{T1, request_for};
+use crate::invariants::Change;
 
-/// Services with a waiting line, and the settings of a function that uses them.
-async fn services(slot: Slot) -> (FakeAws, Vec<(&'static str, String)>) {
-    let aws = FakeAws::start().await.unwrap();
-    aws.set_slot(slot);
-    let waiting = aws.create_queue("waiting", time::Duration::seconds(1), Some((1_000, "dead")));
-    let dead = aws.create_queue("dead", time::Duration::seconds(1), None);
-    let settings = vec![
-        ("LEDGER_TABLE_NAME", LEDGER_TABLE.to_owned()),
-        ("WAITING_QUEUE_URL", waiting),
-        ("DEAD_LETTER_QUEUE_URL", dead),
-        ("EVENT_BUS_NAME", "default".to_owned()),
-        ("AWS_LAMBDA_LOG_LEVEL", "ERROR".to_owned()),
-    ];
-    (aws, settings)
-}
-
-async fn function(
-    aws: &FakeAws,
-    timeout: Duration,
-    settings: &[(&'static str, String)],
-) -> Function {
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    Function::on(aws, timeout, &settings).await
+async fn environment(slot: Slot) -> Environment {
+    let builder = Environment::builder()
+        .ledger()
+        .queue(time::Duration::seconds(1))
+        .dead_letter_queue()
+        .event_bus()
+        .slot(slot)
+        .setting("AWS_LAMBDA_LOG_LEVEL", "ERROR");
+    builder.over_http().await.unwrap()
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Lambda's poller hands one batch over. None: no message is visible.
-async fn poll(function: &Function) -> Option<Value> {
-    let batch = function.aws.receive("waiting", 10)?;
-    let answer = response(function.invoke(batch.to_string()).await);
-    function.aws.received("waiting", &batch, Some(&answer));
-    Some(answer)
-}
-
-/// Polls until nothing waits any more.
+/// Polls until the waiting queue is empty.
 async fn drain(function: &Function) {
     let began = Instant::now();
     while !function.aws.messages("waiting").is_empty() {
-        if poll(function).await.is_none() {
+        if function.poll().await.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(
@@ -74,17 +49,18 @@ fn outcomes(aws: &FakeAws, outcome: &str) -> usize {
 
 #[tokio::test]
 async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
-    let (aws, settings) = services(Slot::Conflict).await;
-    let one = function(&aws, TIMEOUT, &settings).await;
-    let other = function(&aws, TIMEOUT, &settings).await;
+    let environment = environment(Slot::Conflict).await;
+    let aws = &environment.aws;
+    let one = Function::within(&environment, TIMEOUT).await;
+    let other = Function::within(&environment, TIMEOUT).await;
     let now = OffsetDateTime::now_utc();
-    let news = |number: i64| {
+    let change = |number: i64| {
         let time = now - time::Duration::seconds(2 + number % 58);
-        News::new(&format!("news-{number}"), T1, time)
+        Change::new(&format!("change-{number}"), T1, time)
             .event
             .to_string()
     };
-    let events: Vec<String> = (0..100).map(news).collect();
+    let events: Vec<String> = (0..100).map(change).collect();
     let deliver = async |function: &Function| {
         for event in &events {
             response(function.invoke(event.clone()).await);
@@ -92,12 +68,12 @@ async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
     };
     tokio::join!(deliver(&one), deliver(&other));
     assert_eq!(aws.jobs().len(), 1);
-    // Whoever came while the job was being started waits, and then is covered.
+    // Requests that came while the job was being started wait, and then are covered.
     drain(&one).await;
     assert_eq!(aws.jobs().len(), 1);
     assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
-    // Each of the hundred has its end. Whoever meets a start that is not announced yet announces it
-    // too, under the same name.
+    // Each of the hundred has an outcome. A request that finds a start that is not announced yet announces it
+    // too, with the same id.
     let ended = |outcome: &str, member: &str| {
         let events = aws.events();
         let details = events.iter().map(|event| &event["detail"]);
@@ -114,10 +90,11 @@ async fn two_copies_that_get_the_same_hundred_events_at_once_start_one_job() {
 }
 
 #[tokio::test]
-async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table() {
+async fn a_queue_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table() {
     const TABLES: usize = 5;
-    let (aws, settings) = services(Slot::Conflict).await;
-    let function = function(&aws, TIMEOUT, &settings).await;
+    let environment = environment(Slot::Conflict).await;
+    let aws = &environment.aws;
+    let function = Function::within(&environment, TIMEOUT).await;
     aws.start_foreign_job(T1);
     let since = OffsetDateTime::now_utc() - time::Duration::minutes(10);
     for number in 0..1_000 {
@@ -127,7 +104,7 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
         request["time"] = json!("2026-11-23T02:00:00Z");
         let message = json!({
             "version": 1, "request": request, "trigger": null, "watch": null,
-            "waitingSince": News::new("", &table, since).event["time"],
+            "waitingSince": Change::new("", &table, since).event["time"],
         });
         aws.send("waiting", &message.to_string());
     }
@@ -135,9 +112,10 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
     #[cfg(target_os = "linux")]
     let mut early = 0;
     while batches < 100 {
-        match poll(&function).await {
-            Some(answer) => {
-                assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), 10);
+        match function.poll().await {
+            Some(batch) => {
+                let failures = &batch.answer.unwrap()["batchItemFailures"];
+                assert_eq!(failures.as_array().unwrap().len(), 10);
                 batches += 1;
                 #[cfg(target_os = "linux")]
                 if batches == 20 {
@@ -160,13 +138,13 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
     assert_eq!(
         aws.events().len(),
         0,
-        "the line was told of when it was joined"
+        "no WAITING is published for a request that already waits"
     );
     // One job after another, and each table has one.
     let began = Instant::now();
     while !aws.messages("waiting").is_empty() {
         aws.end_job(Status::Succeeded);
-        if poll(&function).await.is_none() {
+        if function.poll().await.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(
@@ -177,18 +155,19 @@ async fn a_line_of_a_thousand_costs_two_calls_a_batch_and_then_one_job_a_table()
     }
     assert_eq!(aws.jobs().iter().filter(|job| !job.foreign).count(), TABLES);
     assert_eq!(
-        (outcomes(&aws, "STARTED"), outcomes(&aws, "COVERED")),
+        (outcomes(aws, "STARTED"), outcomes(aws, "COVERED")),
         (TABLES, 1_000 - TABLES)
     );
 }
 
 #[tokio::test]
 async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_it_is_announced() {
-    let (aws, settings) = services(Slot::Conflict).await;
+    let environment = environment(Slot::Conflict).await;
+    let aws = &environment.aws;
     let timeout = Duration::from_secs(4);
-    let mut killed = function(&aws, timeout, &settings).await;
-    let event = News::new(
-        "news",
+    let mut killed = Function::within(&environment, timeout).await;
+    let event = Change::new(
+        "change",
         T1,
         OffsetDateTime::now_utc() - time::Duration::seconds(10),
     )
@@ -203,11 +182,11 @@ async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_
     killed.process.kill().unwrap(); // SIGKILL
     assert_eq!(invocation.await.unwrap(), None);
 
-    // Lambda delivers it again to another environment: the claim is live at first, then settled.
-    let next = function(&aws, timeout, &settings).await;
+    // Lambda delivers it again to another environment. The claim is live at first, and then reconciled.
+    let next = Function::within(&environment, timeout).await;
     response(next.invoke(event.to_string()).await);
     drain(&next).await;
-    assert_eq!((aws.jobs().len(), outcomes(&aws, "STARTED")), (1, 1));
+    assert_eq!((aws.jobs().len(), outcomes(aws, "STARTED")), (1, 1));
     let events = aws.events();
     let started = events
         .iter()
@@ -217,16 +196,17 @@ async fn a_function_that_is_killed_before_its_answer_arrives_leaves_one_job_and_
         started["detail"]["entityResolutionJobId"],
         aws.jobs()[0].entity_resolution_id
     );
-    assert_eq!(started["detail"]["requestId"], "news");
+    assert_eq!(started["detail"]["requestId"], "change");
     assert_eq!(aws.calls_of(Operation::PopulateIdMappingTable).len(), 1);
 }
 
-/// Lambda freezes a function between two invocations, and servers close what lies idle meanwhile.
+/// Lambda freezes a function between two invocations, and servers close idle connections meanwhile.
 #[cfg(unix)]
 #[tokio::test]
 async fn connections_that_were_closed_between_invocations_leave_no_outcome_unknown() {
-    let (aws, settings) = services(Slot::Unlimited).await;
-    let function = function(&aws, TIMEOUT, &settings).await;
+    let environment = environment(Slot::Unlimited).await;
+    let aws = &environment.aws;
+    let function = Function::within(&environment, TIMEOUT).await;
     let signal = |name: &str| {
         let id = function.process.id().to_string();
         let status = std::process::Command::new("kill")

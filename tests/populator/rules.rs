@@ -5,8 +5,8 @@ use fake_aws::{FakeAws, Slot};
 use id_mapping_populator::error::ErrorType;
 use serde_json::{Map, Value, json};
 
-use crate::lab::Lab;
-use crate::world::{T1, World, event_file, table_arn};
+use crate::harness::{Harness, T1, event_file, table_arn};
+use crate::simulator::Simulator;
 
 /// Rule, and the sample event that it is for.
 pub const RULES: &[(&str, &str)] = &[
@@ -136,15 +136,15 @@ fn each_rule_takes_its_event_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
+async fn an_event_that_a_rule_delivers_starts_a_job_under_its_id() {
     for (rule, event) in RULES {
         let event = event_file(event);
         let delivered = transformed(&event_file(rule)["Targets"][0]["InputTransformer"], &event);
         assert_eq!(delivered["time"], event["time"], "{rule}");
-        let world = World::new().await;
-        let outcomes = world.outcomes(&delivered).await;
+        let harness = Harness::new().await;
+        let outcomes = harness.outcomes(&delivered).await;
         assert_eq!(
-            world.populated_tables(),
+            harness.populated_tables(),
             [(T1.to_owned(), delivered["detail"]["jobType"].clone())],
             "{rule}"
         );
@@ -161,16 +161,16 @@ async fn what_a_rule_delivers_starts_a_job_under_the_events_name() {
 
 /// What a rule delivers is an event, and so a burst of them settles.
 #[tokio::test(start_paused = true)]
-async fn what_a_rule_delivers_settles() {
+async fn an_event_that_a_rule_delivers_settles() {
     for (rule, event) in RULES {
         let delivered = transformed(
             &event_file(rule)["Targets"][0]["InputTransformer"],
             &event_file(event),
         );
         let settings = [("SETTLE_TIME", "5m")];
-        let mut lab = Lab::with(FakeAws::in_process(), Slot::Unlimited, &settings).await;
+        let mut sim = Simulator::with(FakeAws::in_process(), Slot::Unlimited, &settings).await;
         assert_eq!(
-            lab.outcomes(&delivered).await,
+            sim.outcomes(&delivered).await,
             ["WAITING Settling"],
             "{rule}"
         );
@@ -189,7 +189,7 @@ fn scheduled(input: &str) -> Value {
 const SCHEDULE: &str = "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/nightly";
 
 #[tokio::test]
-async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_time() {
+async fn a_scheduler_input_starts_a_job_under_its_id_and_time() {
     assert_eq!(
         scheduled("rules/scheduler-input.json"),
         event_file("scheduler-input.json")
@@ -199,14 +199,14 @@ async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_t
         // That of the template's schedule.
         ("rules/scheduler-input-all-tables.json", Value::Null),
     ] {
-        let world = World::with(&[("ID_MAPPING_TABLE_ARNS", &table_arn(T1))]).await;
-        let outcomes = world.outcomes(&scheduled(input)).await;
+        let harness = Harness::with(&[("ID_MAPPING_TABLE_ARNS", &table_arn(T1))]).await;
+        let outcomes = harness.outcomes(&scheduled(input)).await;
         assert_eq!(
             outcomes[0]["requestId"],
             format!("{SCHEDULE}/2026-11-23T02:00:00Z")
         );
         assert_eq!(
-            world.populated_tables(),
+            harness.populated_tables(),
             [(T1.to_owned(), job_type)],
             "{input}"
         );
@@ -215,7 +215,7 @@ async fn what_the_scheduler_delivers_starts_a_job_under_the_schedules_name_and_t
 
 /// What Step Functions makes of the task's payload, for one execution.
 #[tokio::test(start_paused = true)]
-async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried() {
+async fn a_state_machine_task_is_one_request_however_often_it_is_retried() {
     let machine = event_file("rules/step-functions-task.json");
     let task = &machine["States"]["Refresh"];
     let mut payload = task["Parameters"]["Payload"].as_object().unwrap().clone();
@@ -231,10 +231,10 @@ async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried()
         json!(format!("{execution}/Refresh")),
     );
     payload.insert("time".to_owned(), json!("2026-11-23T01:59:58.120Z"));
-    let mut lab = Lab::new(Slot::Conflict).await;
+    let mut sim = Simulator::new(Slot::Conflict).await;
     let payload = Value::Object(payload);
-    assert_eq!(lab.outcomes(&payload).await, ["STARTED"]);
-    assert_eq!(lab.outcomes(&payload).await, ["COVERED"]);
+    assert_eq!(sim.outcomes(&payload).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&payload).await, ["COVERED"]);
     // It catches and retries errors that the function has, or Lambda.
     let known = ErrorType::ALL.map(ErrorType::as_str);
     for handlers in [&task["Retry"], &task["Catch"]] {
@@ -249,7 +249,7 @@ async fn what_a_state_machine_sends_is_one_request_however_often_it_is_retried()
 }
 
 #[tokio::test]
-async fn what_put_events_publishes_reaches_the_function_by_the_templates_rule() {
+async fn an_event_of_put_events_reaches_the_function_by_the_templates_rule() {
     let entries = event_file("rules/put-events.json");
     let [entry] = &entries.as_array().unwrap()[..] else {
         panic!("{entries}")
@@ -259,10 +259,10 @@ async fn what_put_events_publishes_reaches_the_function_by_the_templates_rule() 
     assert_eq!(entry["DetailType"], event["detail-type"]);
     event["source"] = entry["Source"].clone();
     event["detail"] = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
-    let world = World::new().await;
-    world.outcomes(&event).await;
+    let harness = Harness::new().await;
+    harness.outcomes(&event).await;
     assert_eq!(
-        world.populated_tables(),
+        harness.populated_tables(),
         [(T1.to_owned(), json!("INCREMENTAL"))]
     );
 }
@@ -289,7 +289,7 @@ fn a_rule_for_an_outcome_takes_it_alone() {
 }
 
 #[test]
-fn the_readme_shows_what_the_files_say() {
+fn the_readme_shows_the_files() {
     let readme =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let mut blocks: Vec<Value> = readme
@@ -297,7 +297,7 @@ fn the_readme_shows_what_the_files_say() {
         .skip(1)
         .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
         .collect();
-    // What runs when a table is fresh is no event of ours.
+    // What runs when a table is fresh does not come from this function.
     blocks.retain(|block| block.get("StartAt").is_none());
     assert_eq!(
         blocks,

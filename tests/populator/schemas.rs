@@ -259,7 +259,7 @@ fn the_schemas_are_those_of_the_types() {
         let there = std::fs::read_to_string(&path).unwrap_or_default();
         assert_eq!(
             there, text,
-            "{name}: `UPDATE_SCHEMAS=1 cargo test schemas` writes it anew"
+            "{name}: `UPDATE_SCHEMAS=1 cargo test schemas` writes it again"
         );
     }
     let names: BTreeSet<String> = all.into_iter().map(|(name, _)| name).collect();

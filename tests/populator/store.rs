@@ -1,11 +1,9 @@
-//! The ledger's store, through the real client: each transition on an item that somebody else changed since it was
-//! read.
+//! The ledger's store, through the real client: each transition on an item that another writer changed since it
+//! was read.
 
 use std::time::Duration;
 
-use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{FakeAws, LEDGER_TABLE, Operation};
-use id_mapping_populator::aws::clients;
+use fake_aws::{Environment, FakeAws, LEDGER_TABLE, Operation};
 use id_mapping_populator::aws::ledger_table::{Item, Ledger};
 use id_mapping_populator::choice::by_request;
 use id_mapping_populator::job::{Call, Job, JobEnd, JobId};
@@ -15,8 +13,9 @@ use id_mapping_populator::request::Request;
 use id_mapping_populator::target::{Identifier, Target};
 use time::OffsetDateTime;
 
-use crate::lab::BEGIN;
-use crate::world::{M, T1, table_arn};
+use crate::harness::{M, T1, table_arn};
+use crate::in_process;
+use crate::simulator::BEGIN;
 
 const WITHIN: Duration = Duration::from_secs(5);
 const ATTEMPT: uuid::Uuid = uuid::Uuid::from_u128(7);
@@ -71,18 +70,7 @@ async fn ledgers() -> Vec<(Ledger, Option<FakeAws>)> {
         FakeAws::in_process(),
         FakeAws::in_process_with_database().unwrap(),
     ] {
-        let config = clients::config_loader("eu-west-1")
-            .http_client(aws.http_client(0))
-            .endpoint_url("http://services")
-            .credentials_provider(Credentials::new(
-                "AKIDEXAMPLE",
-                "secret",
-                None,
-                None,
-                "tests",
-            ))
-            .load()
-            .await;
+        let config = in_process::sdk_config(&Environment::builder().on(&aws)).await;
         ledgers.push((Ledger::in_dynamodb(&config, LEDGER_TABLE), Some(aws)));
     }
     ledgers
@@ -162,7 +150,7 @@ fn transitions() -> Vec<Transition> {
     ]
 }
 
-/// An item with a claim of ours and a job of others, read before somebody recorded one more job in it.
+/// An item with a claim of ours and another writer's job, read before that writer recorded one more job in it.
 async fn stale(ledger: &Ledger) -> Item {
     let arn = table_arn(T1);
     let mut item = ledger.read(&arn, WITHIN).await.unwrap();
@@ -190,7 +178,7 @@ async fn stale(ledger: &Ledger) -> Item {
 }
 
 #[tokio::test]
-async fn each_transition_is_applied_to_what_others_have_written_meanwhile() {
+async fn each_transition_is_applied_to_an_item_that_changed_meanwhile() {
     for (name, transition, holds) in transitions() {
         for (ledger, _) in ledgers().await {
             let mut item = stale(&ledger).await;
@@ -210,7 +198,7 @@ async fn each_transition_is_applied_to_what_others_have_written_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_claim_on_a_stale_item_is_not_had() {
+async fn a_claim_on_a_stale_item_fails() {
     for (ledger, _) in ledgers().await {
         let arn = table_arn(T1);
         let mut first = ledger.read(&arn, WITHIN).await.unwrap();
@@ -232,7 +220,7 @@ async fn a_claim_on_a_stale_item_is_not_had() {
 }
 
 #[tokio::test]
-async fn what_changes_nothing_is_not_written() {
+async fn a_transition_that_changes_nothing_is_not_written() {
     for (ledger, aws) in ledgers().await {
         let mut item = ledger.read(&table_arn(T1), WITHIN).await.unwrap();
         let released = |record: &Record| record.claim_released(ATTEMPT);
@@ -243,7 +231,7 @@ async fn what_changes_nothing_is_not_written() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
+async fn a_waiter_is_added_to_those_that_were_added_meanwhile() {
     for (ledger, _) in ledgers().await {
         let mut first = ledger.read_waiters(WITHIN).await.unwrap();
         let mut second = first.clone();
@@ -252,21 +240,21 @@ async fn whoever_waits_is_added_to_those_who_were_added_meanwhile() {
             request.target.table = Identifier::parse(table).unwrap();
             Waiter::new(&request, BEGIN)
         };
-        let tables = [T1, crate::world::T2];
+        let tables = [T1, crate::harness::T2];
         for (item, table) in [&mut first, &mut second].into_iter().zip(tables) {
             let joined = |waiters: &Waiters| waiters.joined(&waiter(table));
             ledger.update(item, WITHIN, joined).await.unwrap();
         }
         let stored = ledger.read_waiters(WITHIN).await.unwrap();
         assert_eq!(stored.record.live(BEGIN).count(), 2);
-        // The item of the slot is none of a table.
+        // The item of the slot does not belong to a table.
         let other = ledger.read("slot-of-nobody", WITHIN).await.unwrap();
         assert_eq!(other.record, Record::default());
     }
 }
 
 #[tokio::test]
-async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
+async fn a_ledger_in_memory_evicts_the_item_that_was_written_longest_ago() {
     let ledger = Ledger::in_memory();
     let read = async |number: usize| ledger.read(&number.to_string(), WITHIN).await.unwrap();
     let call = call("first", BEGIN);
@@ -281,7 +269,7 @@ async fn a_ledger_in_memory_forgets_what_was_written_longest_ago() {
     write(0).await;
     write(1_000).await;
     for number in 0..=1_000 {
-        let forgotten = read(number).await.record == Record::default();
-        assert_eq!(forgotten, number == 1, "{number}");
+        let evicted = read(number).await.record == Record::default();
+        assert_eq!(evicted, number == 1, "{number}");
     }
 }

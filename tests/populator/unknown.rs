@@ -1,43 +1,42 @@
-//! What is done when a call's outcome is unknown: the job is looked for, and nothing is repeated
-//! blindly.
+//! Calls whose outcome is unknown: their job is looked up before another call is made.
 
 use std::time::Duration;
 
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
-use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
-use crate::promises::News;
-use crate::world::{M, T1, T2, T3, event_file, request_for, request_for_all, table_arn};
+use crate::harness::{M, T1, T2, T3, event_file, request_for, request_for_all, table_arn};
+use crate::invariants::Change;
+use crate::simulator::{BEGIN, Simulator, TIMEOUT, VISIBILITY};
 
-fn news(id: &str, seconds: i64) -> Value {
-    News::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
+fn change(id: &str, seconds: i64) -> Value {
+    Change::new(id, T1, BEGIN + time::Duration::seconds(seconds)).event
 }
 
-fn calls(lab: &Lab) -> usize {
-    lab.aws.calls_of(Operation::PopulateIdMappingTable).len()
+fn calls(sim: &Simulator) -> usize {
+    sim.aws.calls_of(Operation::PopulateIdMappingTable).len()
 }
 
-fn event(id: &str, table: &str, lab: &Lab) -> Value {
-    News::new(id, table, lab.now() - time::Duration::seconds(2)).event
+fn event(id: &str, table: &str, sim: &Simulator) -> Value {
+    Change::new(id, table, sim.now() - time::Duration::seconds(2)).event
 }
 
-fn jobs_of(lab: &Lab, table: &str) -> usize {
-    let jobs = lab.aws.jobs();
+fn jobs_of(sim: &Simulator, table: &str) -> usize {
+    let jobs = sim.aws.jobs();
     jobs.iter().filter(|job| job.table == table).count()
 }
 
 /// A call whose job runs and is not found: it is unknown, and its request waits.
-async fn unknown() -> Lab {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+async fn unknown() -> Simulator {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.hide_jobs(100);
+    sim.aws.hide_jobs(100);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    lab
+    sim
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,65 +47,65 @@ async fn a_job_that_was_started_and_not_answered_is_found() {
         Fault::AcceptAndHang,
         Fault::Answer("{}".to_owned()),
     ] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.aws.fail_next(Operation::PopulateIdMappingTable, fault);
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.aws.fail_next(Operation::PopulateIdMappingTable, fault);
         let event = event_file("population-requested.json");
-        let outcome = lab.response(&event).await["outcomes"][0].clone();
+        let outcome = sim.response(&event).await["outcomes"][0].clone();
         assert_eq!(outcome["outcome"], "STARTED");
         assert_eq!(
             outcome["entityResolutionJobId"],
-            lab.aws.jobs()[0].entity_resolution_id
+            sim.aws.jobs()[0].entity_resolution_id
         );
         assert_eq!(outcome.get("idMappingJobId"), None);
         assert_eq!(outcome["jobType"], "INCREMENTAL");
-        assert_eq!(lab.details(), std::slice::from_ref(&outcome));
+        assert_eq!(sim.details(), std::slice::from_ref(&outcome));
         // A repeat is covered by that job.
-        let repeat = lab.response(&event).await["outcomes"][0].clone();
+        let repeat = sim.response(&event).await["outcomes"][0].clone();
         assert_eq!(repeat["outcome"], "COVERED");
         assert_eq!(
             repeat["entityResolutionJobId"],
             outcome["entityResolutionJobId"]
         );
-        assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+        assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_shows_late_is_looked_for_for_a_while() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+async fn a_job_that_shows_late_is_looked_up_for_a_while() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.hide_jobs(3);
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    assert_eq!(lab.aws.calls_of(Operation::ListIdMappingJobs).len(), 4);
+    sim.aws.hide_jobs(3);
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    assert_eq!(sim.aws.calls_of(Operation::ListIdMappingJobs).len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_search_leaves_time_to_put_the_request_in_line() {
+async fn the_search_leaves_time_to_enqueue_the_request() {
     for seconds in [3, 5, 10, 60] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.timeout = Duration::from_secs(seconds);
-        lab.aws
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.timeout = Duration::from_secs(seconds);
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndHang);
-        lab.aws.hide_jobs(100);
-        let began = lab.now();
+        sim.aws.hide_jobs(100);
+        let began = sim.now();
         assert_eq!(
-            lab.outcomes(&news("a", -10)).await,
+            sim.outcomes(&change("a", -10)).await,
             ["WAITING OutcomeUnknown"]
         );
-        let took = lab.now() - began;
+        let took = sim.now() - began;
         assert!(
-            took < lab.timeout && took < Duration::from_secs(51),
+            took < sim.timeout && took < Duration::from_secs(51),
             "{took}"
         );
-        assert_eq!(lab.aws.messages("waiting").len(), 1);
+        assert_eq!(sim.aws.messages("waiting").len(), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_found_is_looked_for_once_more_before_anything_is_called() {
-    let mut lab = unknown().await;
-    let said = lab.details()[0]["error"]["message"]
+async fn a_job_that_was_not_found_is_looked_up_once_more_before_a_call() {
+    let mut sim = unknown().await;
+    let said = sim.details()[0]["error"]["message"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -114,58 +113,58 @@ async fn what_was_not_found_is_looked_for_once_more_before_anything_is_called() 
         said.contains("Entity Resolution has no job that began at that time"),
         "{said}"
     );
-    lab.aws.hide_jobs(0);
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    sim.aws.hide_jobs(0);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
     assert_eq!(
-        lab.details()[1]["entityResolutionJobId"],
-        lab.aws.jobs()[0].entity_resolution_id
+        sim.details()[1]["entityResolutionJobId"],
+        sim.aws.jobs()[0].entity_resolution_id
     );
-    assert_eq!(lab.details()[1]["startedAt"], "2026-11-23T02:00:00.000Z");
-    assert!(lab.aws.messages("waiting").is_empty());
-    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+    assert_eq!(sim.details()[1]["startedAt"], "2026-11-23T02:00:00.000Z");
+    assert!(sim.aws.messages("waiting").is_empty());
+    assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_request_settles_what_is_unknown_for_both() {
-    let mut lab = unknown().await;
-    lab.aws.hide_jobs(0);
-    lab.pass(Duration::from_secs(60));
-    assert_eq!(lab.outcomes(&news("b", -5)).await, ["COVERED"]);
+async fn another_request_reconciles_an_unknown_call_for_both() {
+    let mut sim = unknown().await;
+    sim.aws.hide_jobs(0);
+    sim.pass(Duration::from_secs(60));
+    assert_eq!(sim.outcomes(&change("b", -5)).await, ["COVERED"]);
     assert_eq!(
-        lab.announced(),
+        sim.announced(),
         ["WAITING OutcomeUnknown", "STARTED", "COVERED"]
     );
     assert_eq!(
         (
-            &lab.details()[1]["requestId"],
-            &lab.details()[2]["requestId"]
+            &sim.details()[1]["requestId"],
+            &sim.details()[2]["requestId"]
         ),
         (&json!("a"), &json!("b"))
     );
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced()[3..], ["COVERED"]);
-    assert_eq!(lab.aws.jobs().len(), 1);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced()[3..], ["COVERED"]);
+    assert_eq!(sim.aws.jobs().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_found_nowhere_is_started_at_the_second_try() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
-    assert_eq!(lab.details()[1]["idMappingJobId"], lab.aws.jobs()[0].id);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!(sim.details()[1]["idMappingJobId"], sim.aws.jobs()[0].id);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_permission_to_look_the_request_waits_and_the_permission_is_named() {
+async fn without_permission_to_look_up_jobs_the_request_waits_and_names_the_permission() {
     for (operation, permission) in [
         (Operation::GetIdMappingTable, "cleanrooms:GetIdMappingTable"),
         (
@@ -177,16 +176,16 @@ async fn without_permission_to_look_the_request_waits_and_the_permission_is_name
             "entityresolution:GetIdMappingJob",
         ),
     ] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.aws
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-        lab.aws
+        sim.aws
             .fail_always(operation, Fault::Refuse(Exception::access_denied()));
         assert_eq!(
-            lab.outcomes(&news("a", -10)).await,
+            sim.outcomes(&change("a", -10)).await,
             ["WAITING OutcomeUnknown"]
         );
-        let said = lab.details()[0]["error"]["message"]
+        let said = sim.details()[0]["error"]["message"]
             .as_str()
             .unwrap()
             .to_owned();
@@ -199,54 +198,54 @@ async fn without_permission_to_look_the_request_waits_and_the_permission_is_name
             "{said}"
         );
         assert_eq!(
-            lab.aws.calls_of(operation).len(),
+            sim.aws.calls_of(operation).len(),
             1,
             "it is not asked again and again"
         );
         // The job runs, so the slot is busy until it ends; then one more job runs: the one case.
-        lab.pass(VISIBILITY);
-        assert!(lab.poll(0).await);
-        assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 1));
+        sim.pass(VISIBILITY);
+        assert!(sim.poll(0).await);
+        assert_eq!((calls(&sim), sim.aws.jobs().len()), (2, 1));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_job_that_can_be_the_calls_own_is_taken() {
-    // Somebody else's, started at Entity Resolution itself.
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.aws
+async fn only_a_job_that_can_be_the_calls_own_reconciles_it() {
+    // A job that was started at Entity Resolution by hand.
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
-    lab.aws.start_foreign_job(T1);
+    sim.aws.start_foreign_job(T1);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
 
     // One that failed.
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.aws.start_foreign_job(T1);
-    lab.aws.state().jobs[0].foreign = false;
-    lab.aws.end_job(Status::Failed);
-    lab.aws
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws.start_foreign_job(T1);
+    sim.aws.state().jobs[0].foreign = false;
+    sim.aws.end_job(Status::Failed);
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
 
     // Two that could be.
-    let mut lab = Lab::new(Slot::Unlimited).await;
+    let mut sim = Simulator::new(Slot::Unlimited).await;
     for index in 0..2 {
-        lab.aws.start_foreign_job(T1);
-        lab.aws.state().jobs[index].foreign = false;
+        sim.aws.start_foreign_job(T1);
+        sim.aws.state().jobs[index].foreign = false;
     }
-    lab.aws
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    let said = lab.details()[0]["error"]["message"]
+    let said = sim.details()[0]["error"]["message"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -257,91 +256,91 @@ async fn only_a_job_that_can_be_the_calls_own_is_taken() {
 
     // One that began before the call, and one that began long after it.
     for seconds in [-6, 301] {
-        let mut lab = Lab::new(Slot::Unlimited).await;
-        lab.aws.start_foreign_job(T1);
-        lab.aws.state().jobs[0].foreign = false;
-        lab.aws.state().jobs[0].started_at += time::Duration::seconds(seconds);
-        lab.aws
+        let mut sim = Simulator::new(Slot::Unlimited).await;
+        sim.aws.start_foreign_job(T1);
+        sim.aws.state().jobs[0].foreign = false;
+        sim.aws.state().jobs[0].started_at += time::Duration::seconds(seconds);
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
         assert_eq!(
-            lab.outcomes(&news("a", -10)).await,
+            sim.outcomes(&change("a", -10)).await,
             ["WAITING OutcomeUnknown"],
             "{seconds}"
         );
     }
 
     // One that another call of the ledger started, a moment ago.
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(1));
-    lab.aws
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("b", 0)).await,
+        sim.outcomes(&change("b", 0)).await,
         ["WAITING OutcomeUnknown"]
     );
 
     // Where a second one began as soon, it is the call's.
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(1));
-    lab.aws
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    assert_eq!(lab.outcomes(&news("b", 0)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change("b", 0)).await, ["STARTED"]);
     assert_eq!(
-        lab.details()[1]["entityResolutionJobId"],
-        lab.aws.jobs()[1].entity_resolution_id
+        sim.details()[1]["entityResolutionJobId"],
+        sim.aws.jobs()[1].entity_resolution_id
     );
     // The found one is known by its id.
-    lab.pass(Duration::from_millis(100));
-    lab.aws
+    sim.pass(Duration::from_millis(100));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("c", 1)).await,
+        sim.outcomes(&change("c", 1)).await,
         ["WAITING OutcomeUnknown"]
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_among_many_is_found_on_a_later_page() {
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-    lab.deliver(0, &news("a", -10)).await;
+    sim.deliver(0, &change("a", -10)).await;
     // Newest first.
     for index in 1..=60 {
-        lab.aws.start_foreign_job(T1);
-        lab.aws.state().jobs[index].started_at += time::Duration::minutes(10);
+        sim.aws.start_foreign_job(T1);
+        sim.aws.state().jobs[index].started_at += time::Duration::minutes(10);
     }
-    lab.pass(TIMEOUT + Duration::from_secs(2));
-    lab.repeat(0).await;
-    assert_eq!(lab.announced(), ["STARTED"]);
-    assert_eq!(lab.aws.calls_of(Operation::ListIdMappingJobs).len(), 3);
+    sim.pass(TIMEOUT + Duration::from_secs(2));
+    sim.repeat(0).await;
+    assert_eq!(sim.announced(), ["STARTED"]);
+    assert_eq!(sim.aws.calls_of(Operation::ListIdMappingJobs).len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
+async fn an_expired_claim_is_reconciled_in_the_same_way() {
     // The job runs: it is found.
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-    lab.deliver(0, &news("a", -10)).await;
-    lab.repeat(0).await;
-    assert_eq!(lab.announced(), ["WAITING SlotBusy"], "the claim is live");
-    lab.pass(TIMEOUT + Duration::from_secs(2));
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["WAITING SlotBusy", "STARTED"]);
-    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+    sim.deliver(0, &change("a", -10)).await;
+    sim.repeat(0).await;
+    assert_eq!(sim.announced(), ["WAITING SlotBusy"], "the claim is live");
+    sim.pass(TIMEOUT + Duration::from_secs(2));
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["WAITING SlotBusy", "STARTED"]);
+    assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1));
 
     // No job runs: it is looked for once more, and then started.
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
-    lab.deliver(0, &news("a", -10)).await;
-    lab.pass(TIMEOUT + Duration::from_secs(2));
-    lab.repeat(0).await;
-    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown"]);
-    let said = lab.details()[0]["error"]["message"]
+    sim.deliver(0, &change("a", -10)).await;
+    sim.pass(TIMEOUT + Duration::from_secs(2));
+    sim.repeat(0).await;
+    assert_eq!(sim.announced(), ["WAITING OutcomeUnknown"]);
+    let said = sim.details()[0]["error"]["message"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -349,55 +348,55 @@ async fn a_claim_that_was_left_behind_is_settled_in_the_same_way() {
         said.contains("was called at 2026-11-23T02:00:00.000Z and its outcome is unknown"),
         "{said}"
     );
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
-    assert_eq!(lab.aws.jobs().len(), 1);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!(sim.aws.jobs().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_lost_answer_is_one_call_however_many_requests_meet_it() {
+async fn one_lost_answer_costs_one_call_for_any_number_of_requests() {
     // Where every job is accepted, one call too many is one job too many.
     for slot in [Slot::Queue, Slot::Unlimited, Slot::Conflict] {
         // In one batch, with and without permission to look.
         for permitted in [true, false] {
-            let mut lab = Lab::new(slot).await;
-            lab.aws
+            let mut sim = Simulator::new(slot).await;
+            sim.aws
                 .fail_always(Operation::PopulateIdMappingTable, Fault::AcceptAndFail);
-            lab.aws.state().shown_after = time::Duration::minutes(4);
+            sim.aws.state().shown_after = time::Duration::minutes(4);
             if !permitted {
-                lab.aws.fail_always(
+                sim.aws.fail_always(
                     Operation::ListIdMappingJobs,
                     Fault::Refuse(Exception::access_denied()),
                 );
             }
             for number in 0..10 {
-                let event = news(&format!("news-{number}"), -10 - number);
-                lab.aws.send("waiting", &event.to_string());
+                let event = change(&format!("change-{number}"), -10 - number);
+                sim.aws.send("waiting", &event.to_string());
             }
-            assert!(lab.poll(0).await);
-            assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1), "{slot:?}");
-            assert_eq!(lab.announced(), vec!["WAITING OutcomeUnknown"; 10]);
+            assert!(sim.poll(0).await);
+            assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1), "{slot:?}");
+            assert_eq!(sim.announced(), vec!["WAITING OutcomeUnknown"; 10]);
             // Nor soon after.
-            lab.pass(Duration::from_secs(60));
-            lab.outcomes(&news("news-0", -10)).await;
-            lab.outcomes(&news("later", -5)).await;
-            assert_eq!(calls(&lab), 1);
-            lab.pass(VISIBILITY);
-            while lab.poll(0).await {}
+            sim.pass(Duration::from_secs(60));
+            sim.outcomes(&change("change-0", -10)).await;
+            sim.outcomes(&change("later", -5)).await;
+            assert_eq!(calls(&sim), 1);
+            sim.pass(VISIBILITY);
+            while sim.poll(0).await {}
             if permitted {
-                assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1), "{slot:?}");
-                assert!(lab.aws.messages("waiting").is_empty());
+                assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1), "{slot:?}");
+                assert!(sim.aws.messages("waiting").is_empty());
             } else {
-                assert_eq!(calls(&lab), 2, "{slot:?}");
+                assert_eq!(calls(&sim), 2, "{slot:?}");
             }
         }
 
-        // By a duplicate of the bus, by Lambda's repeat, by two requested_types of one payload.
-        let mut lab = Lab::new(slot).await;
-        lab.aws
+        // By a duplicate of the bus, by Lambda's retry, by two requested types of one payload.
+        let mut sim = Simulator::new(slot).await;
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-        lab.aws.state().shown_after = time::Duration::minutes(4);
+        sim.aws.state().shown_after = time::Duration::minutes(4);
         let requested_type = |job_type: &str| {
             let mut target = request_for(T1);
             target["jobType"] = json!(job_type);
@@ -408,68 +407,68 @@ async fn one_lost_answer_is_one_call_however_many_requests_meet_it() {
             "requestId": "both",
             "time": "2026-11-23T01:59:50Z",
         });
-        lab.deliver(0, &both).await;
-        lab.pass(TIMEOUT + Duration::from_secs(2));
-        lab.repeat(0).await;
-        lab.outcomes(&both).await;
-        assert_eq!(calls(&lab), 1, "{slot:?}");
-        lab.pass(VISIBILITY);
-        while lab.poll(0).await {}
-        assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1), "{slot:?}");
+        sim.deliver(0, &both).await;
+        sim.pass(TIMEOUT + Duration::from_secs(2));
+        sim.repeat(0).await;
+        sim.outcomes(&both).await;
+        assert_eq!(calls(&sim), 1, "{slot:?}");
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
+        assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1), "{slot:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_reads_fail_by_themselves_a_call_is_not_given_up_for_an_hour() {
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws
+async fn while_reads_fail_a_call_is_not_abandoned_for_an_hour() {
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.fail_always(
+    sim.aws.fail_always(
         Operation::ListIdMappingJobs,
         Fault::Refuse(Exception::throttling()),
     );
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
     for _ in 0..3 {
-        lab.pass(VISIBILITY);
-        assert!(lab.poll(0).await);
-        assert_eq!(calls(&lab), 1);
+        sim.pass(VISIBILITY);
+        assert!(sim.poll(0).await);
+        assert_eq!(calls(&sim), 1);
     }
-    // Then news that is missed would cost more than a job.
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 2));
+    // Then a missed change would cost more than a job.
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!((calls(&sim), sim.aws.jobs().len()), (2, 2));
 
     // If they work again before, the job is found.
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.fail_always(
+    sim.aws.fail_always(
         Operation::ListIdMappingJobs,
         Fault::Refuse(Exception::internal_server()),
     );
-    lab.outcomes(&news("a", -10)).await;
-    lab.pass(VISIBILITY);
-    lab.aws.repair(Operation::ListIdMappingJobs);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced()[1..], ["STARTED"]);
-    assert_eq!(lab.aws.jobs().len(), 1);
+    sim.outcomes(&change("a", -10)).await;
+    sim.pass(VISIBILITY);
+    sim.aws.repair(Operation::ListIdMappingJobs);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced()[1..], ["STARTED"]);
+    assert_eq!(sim.aws.jobs().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_shows_only_when_its_call_was_given_up_is_known_after_all() {
-    let mut lab = unknown().await;
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(calls(&lab), 2, "it was given up, and the slot is busy");
-    lab.aws.hide_jobs(0);
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
-    assert_eq!((calls(&lab), lab.aws.jobs().len()), (2, 1));
-    assert!(lab.aws.messages("waiting").is_empty());
+async fn a_job_that_shows_after_its_call_was_abandoned_is_still_recorded() {
+    let mut sim = unknown().await;
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(calls(&sim), 2, "it was abandoned, and the slot is busy");
+    sim.aws.hide_jobs(0);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["WAITING OutcomeUnknown", "STARTED"]);
+    assert_eq!((calls(&sim), sim.aws.jobs().len()), (2, 1));
+    assert!(sim.aws.messages("waiting").is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,60 +478,60 @@ async fn a_job_that_shows_late_is_found_though_the_next_calls_answer_was_lost_to
         Fault::Crash,
         Fault::Drop,
     ] {
-        let mut lab = unknown().await;
-        lab.pass(VISIBILITY);
-        // It is given up. The slot is busy with its job, and the next answer is lost too.
-        lab.aws
+        let mut sim = unknown().await;
+        sim.pass(VISIBILITY);
+        // It is abandoned. The slot is busy with its job, and the next answer is lost too.
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, second.clone());
-        lab.poll(0).await;
-        lab.aws.hide_jobs(0);
+        sim.poll(0).await;
+        sim.aws.hide_jobs(0);
         for _ in 0..2 {
-            lab.pass(VISIBILITY);
-            lab.poll(0).await;
+            sim.pass(VISIBILITY);
+            sim.poll(0).await;
         }
-        assert_eq!(lab.announced().last().unwrap(), "STARTED", "{second:?}");
-        lab.aws.end_job(Status::Succeeded);
-        lab.pass(VISIBILITY);
-        lab.poll(0).await;
-        assert!(lab.aws.messages("waiting").is_empty());
-        assert_eq!(lab.aws.jobs().len(), 1, "{second:?}");
+        assert_eq!(sim.announced().last().unwrap(), "STARTED", "{second:?}");
+        sim.aws.end_job(Status::Succeeded);
+        sim.pass(VISIBILITY);
+        sim.poll(0).await;
+        assert!(sim.aws.messages("waiting").is_empty());
+        assert_eq!(sim.aws.jobs().len(), 1, "{second:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_was_left_behind_long_ago_is_looked_for_twice_too() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+async fn the_job_of_an_old_unknown_call_is_looked_up_twice_too() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
-    lab.deliver(0, &news("a", -10)).await;
-    lab.pass(VISIBILITY);
-    lab.repeat(0).await;
-    assert_eq!(lab.announced(), ["WAITING OutcomeUnknown"]);
-    assert_eq!(calls(&lab), 1);
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    sim.deliver(0, &change("a", -10)).await;
+    sim.pass(VISIBILITY);
+    sim.repeat(0).await;
+    assert_eq!(sim.announced(), ["WAITING OutcomeUnknown"]);
+    assert_eq!(calls(&sim), 1);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_requests_meet_a_lost_call_its_job_is_looked_for_once() {
+async fn a_lost_calls_job_is_looked_up_once_for_any_number_of_requests() {
     let mut looks = Vec::new();
     for count in [1, 10] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.aws
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-        lab.aws.hide_jobs(1_000);
+        sim.aws.hide_jobs(1_000);
         // In the batch that made the call, and in one that comes later.
         let mut of_count = Vec::new();
         for batch in 0..2 {
             for number in 0..count {
-                let event = news(&format!("{batch}-{number}"), -10);
-                lab.aws.send("waiting", &event.to_string());
+                let event = change(&format!("{batch}-{number}"), -10);
+                sim.aws.send("waiting", &event.to_string());
             }
-            let before = lab.aws.calls_of(Operation::ListIdMappingJobs).len();
-            assert!(lab.poll(0).await);
-            of_count.push(lab.aws.calls_of(Operation::ListIdMappingJobs).len() - before);
-            lab.pass(Duration::from_secs(10));
+            let before = sim.aws.calls_of(Operation::ListIdMappingJobs).len();
+            assert!(sim.poll(0).await);
+            of_count.push(sim.aws.calls_of(Operation::ListIdMappingJobs).len() - before);
+            sim.pass(Duration::from_secs(10));
         }
         looks.push(of_count);
     }
@@ -543,12 +542,12 @@ async fn however_many_requests_meet_a_lost_call_its_job_is_looked_for_once() {
 #[tokio::test(start_paused = true)]
 async fn a_job_is_found_though_entity_resolutions_clock_is_behind() {
     for seconds in [-5, -1, 5] {
-        let mut lab = Lab::new(Slot::Conflict).await;
-        lab.aws.state().entity_resolution_ahead = time::Duration::seconds(seconds);
-        lab.aws
+        let mut sim = Simulator::new(Slot::Conflict).await;
+        sim.aws.state().entity_resolution_ahead = time::Duration::seconds(seconds);
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
         assert_eq!(
-            lab.outcomes(&news("a", -10)).await,
+            sim.outcomes(&change("a", -10)).await,
             ["STARTED"],
             "{seconds}"
         );
@@ -556,83 +555,83 @@ async fn a_job_is_found_though_entity_resolutions_clock_is_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_job_is_told_by_its_id_where_that_is_clean_rooms_id() {
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.aws.state().same_ids = true;
-    // By their starts alone, the second one would be nearer to the first one's call.
-    lab.aws.state().entity_resolution_ahead = time::Duration::seconds(-1);
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(1));
-    lab.aws
+async fn a_known_job_is_recognized_where_entity_resolution_uses_clean_rooms_id() {
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws.state().same_ids = true;
+    // By their starts only, the second one would be nearer to the first one's call.
+    sim.aws.state().entity_resolution_ahead = time::Duration::seconds(-1);
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    assert_eq!(lab.outcomes(&news("b", 0)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change("b", 0)).await, ["STARTED"]);
     assert_eq!(
-        lab.details()[1]["entityResolutionJobId"],
-        lab.aws.jobs()[1].entity_resolution_id
+        sim.details()[1]["entityResolutionJobId"],
+        sim.aws.jobs()[1].entity_resolution_id
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_five_candidates_each_is_looked_at_and_of_more_none() {
+async fn each_of_five_candidates_is_read_and_none_of_more() {
     for (foreign, outcome) in [(4, "STARTED"), (5, "WAITING OutcomeUnknown")] {
-        let mut lab = Lab::new(Slot::Unlimited).await;
+        let mut sim = Simulator::new(Slot::Unlimited).await;
         for _ in 0..foreign {
-            lab.aws.start_foreign_job(T1);
+            sim.aws.start_foreign_job(T1);
         }
-        lab.aws
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-        assert_eq!(lab.outcomes(&news("a", -10)).await, [outcome]);
-        let read = lab.aws.calls_of(Operation::GetIdMappingJob).len();
+        assert_eq!(sim.outcomes(&change("a", -10)).await, [outcome]);
+        let read = sim.aws.calls_of(Operation::GetIdMappingJob).len();
         assert_eq!(read, if foreign == 4 { 5 } else { 0 });
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_not_given_up() {
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws.state().queued_have_no_start = true;
-    lab.aws.start_foreign_job(T1);
-    assert!(lab.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
-    lab.aws
+async fn while_a_calls_job_cannot_be_told_from_another_queued_one_the_call_is_not_abandoned() {
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws.state().queued_have_no_start = true;
+    sim.aws.start_foreign_job(T1);
+    assert!(sim.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    let said = lab.details()[0]["error"]["message"].to_string();
+    let said = sim.details()[0]["error"]["message"].to_string();
     assert!(
         said.contains("Entity Resolution has 2 jobs that are queued or began at that time"),
         "{said}"
     );
     for _ in 0..3 {
-        lab.pass(VISIBILITY);
-        assert!(lab.poll(0).await);
+        sim.pass(VISIBILITY);
+        assert!(sim.poll(0).await);
     }
-    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 3));
+    assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 3));
 }
 
-/// Tables with one workflow, whose jobs stand in one list.
-async fn with_one_workflow(slot: Slot, settings: &[(&str, &str)]) -> Lab {
-    let lab = Lab::with(FakeAws::in_process(), slot, settings).await;
-    lab.aws.state().shared_workflow = true;
-    lab
+/// Tables with one workflow, whose jobs are in one list.
+async fn with_one_workflow(slot: Slot, settings: &[(&str, &str)]) -> Simulator {
+    let sim = Simulator::with(FakeAws::in_process(), slot, settings).await;
+    sim.aws.state().shared_workflow = true;
+    sim
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_this_invocation_started_for_another_table_is_not_taken() {
-    let mut lab = with_one_workflow(Slot::Conflict, &[]).await;
-    lab.aws.fail_next(
+    let mut sim = with_one_workflow(Slot::Conflict, &[]).await;
+    sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Slow(Duration::ZERO),
     );
-    lab.aws.fail_next(
+    sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::internal_server()),
     );
     let mut both = request_for_all(&[T1, T2]);
     both["jobType"] = json!("INCREMENTAL");
     assert_eq!(
-        lab.outcomes(&both).await,
+        sim.outcomes(&both).await,
         ["STARTED", "WAITING OutcomeUnknown"]
     );
 }
@@ -640,32 +639,32 @@ async fn a_job_that_this_invocation_started_for_another_table_is_not_taken() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
-    let mut lab = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
-    let other = |id| News::new(id, T2, BEGIN - time::Duration::seconds(10)).event;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(2));
-    lab.aws
+    let mut sim = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
+    let other = |id| Change::new(id, T2, BEGIN - time::Duration::seconds(10)).event;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(2));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
-    assert_eq!(lab.outcomes(&other("b")).await, ["WAITING OutcomeUnknown"]);
-    // Where that cannot be looked at, nothing is taken either.
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
-    lab.aws
+    assert_eq!(sim.outcomes(&other("b")).await, ["WAITING OutcomeUnknown"]);
+    // Where the other table's item cannot be read, no job is taken either.
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.pass(Duration::from_secs(60));
-    let now = News::new("c", T2, lab.now() - time::Duration::seconds(2)).event;
+    sim.pass(Duration::from_secs(60));
+    let now = Change::new("c", T2, sim.now() - time::Duration::seconds(2)).event;
     let fails = Fault::Refuse(Exception::access_denied());
     for fault in [
         Fault::Slow(Duration::ZERO),
         Fault::Slow(Duration::ZERO),
         fails,
     ] {
-        lab.aws.fail_next(Operation::GetItem, fault);
+        sim.aws.fail_next(Operation::GetItem, fault);
     }
-    lab.timeout = Duration::from_secs(3);
-    assert_eq!(lab.outcomes(&now).await, ["WAITING OutcomeUnknown"]);
-    let said = lab.details().last().unwrap()["error"]["message"].to_string();
+    sim.timeout = Duration::from_secs(3);
+    assert_eq!(sim.outcomes(&now).await, ["WAITING OutcomeUnknown"]);
+    let said = sim.details().last().unwrap()["error"]["message"].to_string();
     assert!(said.contains("GetItem of the ledger's item"), "{said}");
 }
 
@@ -673,64 +672,64 @@ async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
 async fn tables_with_workflows_of_their_own_do_not_share_jobs() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
     let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
-    let mut lab = Lab::with(FakeAws::in_process(), Slot::Queue, &settings).await;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(1));
-    lab.aws
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Queue, &settings).await;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    let other = News::new("b", T2, BEGIN - time::Duration::seconds(10)).event;
-    assert_eq!(lab.outcomes(&other).await, ["STARTED"]);
+    let other = Change::new("b", T2, BEGIN - time::Duration::seconds(10)).event;
+    assert_eq!(sim.outcomes(&other).await, ["STARTED"]);
     assert_eq!(
-        lab.details()[1]["entityResolutionJobId"],
-        lab.aws.jobs()[1].entity_resolution_id
+        sim.details()[1]["entityResolutionJobId"],
+        sim.aws.jobs()[1].entity_resolution_id
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_may_be_another_tables_lost_call_is_nobodys() {
+async fn a_job_that_may_belong_to_another_tables_lost_call_reconciles_neither() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
-    let mut lab = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
-    lab.aws.hide_jobs(100);
-    lab.aws
+    let mut sim = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
+    sim.aws.hide_jobs(100);
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    lab.aws
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    let other = News::new("b", T2, BEGIN - time::Duration::seconds(10)).event;
-    assert_eq!(lab.outcomes(&other).await, ["WAITING OutcomeUnknown"]);
-    lab.aws.hide_jobs(0);
-    lab.pass(Duration::from_secs(60));
+    let other = Change::new("b", T2, BEGIN - time::Duration::seconds(10)).event;
+    assert_eq!(sim.outcomes(&other).await, ["WAITING OutcomeUnknown"]);
+    sim.aws.hide_jobs(0);
+    sim.pass(Duration::from_secs(60));
     assert_eq!(
-        lab.outcomes(&news("c", -10)).await,
+        sim.outcomes(&change("c", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    let said = lab.details().last().unwrap()["error"]["message"].to_string();
+    let said = sim.details().last().unwrap()["error"]["message"].to_string();
     let shared = format!("may belong to a call for membership/{M}/idmappingtable/{T2}");
     assert!(said.contains(&shared), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_table_started_or_lost_long_before_is_not_mistaken_for_a_call() {
+async fn another_tables_older_start_or_lost_call_is_not_mistaken_for_a_call() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
     let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
     for other_is_lost in [false, true] {
-        let mut lab = with_one_workflow(Slot::Queue, &settings).await;
-        let other = News::new("other", T2, BEGIN - time::Duration::seconds(10)).event;
+        let mut sim = with_one_workflow(Slot::Queue, &settings).await;
+        let other = Change::new("other", T2, BEGIN - time::Duration::seconds(10)).event;
         if other_is_lost {
-            lab.aws
+            sim.aws
                 .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
         }
-        lab.outcomes(&other).await;
-        lab.pass(Duration::from_secs(10 * 60));
-        lab.aws.state().calls.clear();
-        lab.aws
+        sim.outcomes(&other).await;
+        sim.pass(Duration::from_secs(10 * 60));
+        sim.aws.state().calls.clear();
+        sim.aws
             .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-        assert_eq!(lab.outcomes(&news("a", 500)).await, ["STARTED"]);
-        // The other table's workflow is nobody's concern.
-        let read = lab.aws.calls_of(Operation::GetIdMappingTable).len();
+        assert_eq!(sim.outcomes(&change("a", 500)).await, ["STARTED"]);
+        // The other table's workflow does not matter.
+        let read = sim.aws.calls_of(Operation::GetIdMappingTable).len();
         assert_eq!(read, 1, "lost: {other_is_lost}");
     }
 }
@@ -739,223 +738,223 @@ async fn what_another_table_started_or_lost_long_before_is_not_mistaken_for_a_ca
 async fn a_job_of_another_table_that_seems_to_begin_within_the_calls_time_is_not_taken() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
     let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
-    let mut lab = with_one_workflow(Slot::Queue, &settings).await;
-    lab.aws.state().entity_resolution_ahead = time::Duration::seconds(-4);
-    let called_at = lab.now();
-    lab.aws
+    let mut sim = with_one_workflow(Slot::Queue, &settings).await;
+    sim.aws.state().entity_resolution_ahead = time::Duration::seconds(-4);
+    let called_at = sim.now();
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
-    lab.deliver(0, &news("a", -10)).await;
+    sim.deliver(0, &change("a", -10)).await;
     // Five minutes is the latest start; this one began a little later, by another clock.
-    lab.set_now(called_at + time::Duration::seconds(303));
-    let other = News::new("other", T2, BEGIN + time::Duration::seconds(290)).event;
-    assert_eq!(lab.outcomes(&other).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(60));
-    lab.repeat(0).await;
-    assert_eq!(lab.announced(), ["STARTED", "WAITING OutcomeUnknown"]);
+    sim.set_now(called_at + time::Duration::seconds(303));
+    let other = Change::new("other", T2, BEGIN + time::Duration::seconds(290)).event;
+    assert_eq!(sim.outcomes(&other).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(60));
+    sim.repeat(0).await;
+    assert_eq!(sim.announced(), ["STARTED", "WAITING OutcomeUnknown"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_call_whose_job_failed_ran_and_is_not_taken_for_a_later_job() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-    lab.deliver(0, &news("a", -10)).await;
-    lab.pass(Duration::from_secs(30));
-    lab.aws.end_job(Status::Failed);
-    lab.pass(Duration::from_secs(30));
-    assert!(lab.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
-    lab.pass(Duration::from_secs(200));
-    lab.repeat(0).await;
-    assert_eq!(lab.announced(), ["WAITING SlotBusy"], "it is started anew");
-    lab.aws.end_job(Status::Succeeded);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
-    assert_eq!(lab.aws.jobs().len(), 3);
+    sim.deliver(0, &change("a", -10)).await;
+    sim.pass(Duration::from_secs(30));
+    sim.aws.end_job(Status::Failed);
+    sim.pass(Duration::from_secs(30));
+    assert!(sim.aws.start_job_by_hand(T1, Some("INCREMENTAL")));
+    sim.pass(Duration::from_secs(200));
+    sim.repeat(0).await;
+    assert_eq!(sim.announced(), ["WAITING SlotBusy"], "it is started again");
+    sim.aws.end_job(Status::Succeeded);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
+    assert_eq!(sim.aws.jobs().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_call_whose_job_failed_at_once_is_started_anew_at_the_next_try() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    lab.aws
+async fn a_lost_call_whose_job_failed_at_once_is_started_again_at_the_next_try() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.state().fails_at_once = true;
+    sim.aws.state().fails_at_once = true;
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    let said = lab.details()[0]["error"]["message"].to_string();
+    let said = sim.details()[0]["error"]["message"].to_string();
     assert!(
         said.contains("which failed; the request needs another job"),
         "{said}"
     );
-    lab.aws.state().fails_at_once = false;
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
+    sim.aws.state().fails_at_once = false;
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_was_not_read_to_its_end_does_not_tell_that_no_job_runs() {
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws.state().oldest_first = true;
+async fn a_partial_list_does_not_show_that_no_job_runs() {
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws.state().oldest_first = true;
     for _ in 0..501 {
-        lab.aws.start_foreign_job(T1);
-        lab.aws.end_job(Status::Succeeded);
+        sim.aws.start_foreign_job(T1);
+        sim.aws.end_job(Status::Succeeded);
     }
-    lab.pass(Duration::from_secs(24 * 60 * 60));
-    lab.aws
+    sim.pass(Duration::from_secs(24 * 60 * 60));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    let change = News::new("a", T1, lab.now() - time::Duration::seconds(10));
+    let change = Change::new("a", T1, sim.now() - time::Duration::seconds(10));
     // It is found on the 21st page.
-    assert_eq!(lab.outcomes(&change.event).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change.event).await, ["STARTED"]);
 
     // Where there is no time to read so far, nothing is known.
-    lab.pass(Duration::from_secs(60 * 60));
-    lab.aws
+    sim.pass(Duration::from_secs(60 * 60));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.fail_always(
+    sim.aws.fail_always(
         Operation::ListIdMappingJobs,
         Fault::Slow(Duration::from_secs(1)),
     );
-    let change = News::new("b", T1, lab.now() - time::Duration::seconds(10));
+    let change = Change::new("b", T1, sim.now() - time::Duration::seconds(10));
     assert_eq!(
-        lab.outcomes(&change.event).await,
+        sim.outcomes(&change.event).await,
         ["WAITING OutcomeUnknown"]
     );
     for _ in 0..2 {
-        lab.pass(VISIBILITY);
-        lab.poll(0).await;
+        sim.pass(VISIBILITY);
+        sim.poll(0).await;
     }
-    assert_eq!(lab.announced().last().unwrap(), "WAITING OutcomeUnknown");
-    lab.aws.repair(Operation::ListIdMappingJobs);
-    lab.pass(VISIBILITY);
-    lab.poll(0).await;
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
-    let own = lab.aws.jobs().iter().filter(|job| !job.foreign).count();
+    assert_eq!(sim.announced().last().unwrap(), "WAITING OutcomeUnknown");
+    sim.aws.repair(Operation::ListIdMappingJobs);
+    sim.pass(VISIBILITY);
+    sim.poll(0).await;
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
+    let own = sim.aws.jobs().iter().filter(|job| !job.foreign).count();
     assert_eq!(own, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_candidate_that_cannot_be_read_yet_is_not_given_up_after_five_minutes() {
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws
+async fn a_candidate_that_cannot_be_read_yet_is_not_abandoned_after_five_minutes() {
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.aws.fail_always(
+    sim.aws.fail_always(
         Operation::GetIdMappingJob,
         Fault::Refuse(Exception::not_found()),
     );
     assert_eq!(
-        lab.outcomes(&news("a", -10)).await,
+        sim.outcomes(&change("a", -10)).await,
         ["WAITING OutcomeUnknown"]
     );
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(calls(&lab), 1);
-    lab.aws.repair(Operation::GetIdMappingJob);
-    lab.pass(VISIBILITY);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced().last().unwrap(), "STARTED");
-    assert_eq!((calls(&lab), lab.aws.jobs().len()), (1, 1));
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(calls(&sim), 1);
+    sim.aws.repair(Operation::GetIdMappingJob);
+    sim.pass(VISIBILITY);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced().last().unwrap(), "STARTED");
+    assert_eq!((calls(&sim), sim.aws.jobs().len()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_queued_job_without_a_start_may_be_the_calls_unless_it_is_known() {
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws.start_foreign_job(T1);
-    lab.aws.state().queued_have_no_start = true;
-    lab.aws
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws.start_foreign_job(T1);
+    sim.aws.state().queued_have_no_start = true;
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
     assert_eq!(
-        lab.details()[0]["entityResolutionJobId"],
-        lab.aws.jobs()[1].entity_resolution_id
+        sim.details()[0]["entityResolutionJobId"],
+        sim.aws.jobs()[1].entity_resolution_id
     );
-    // It is known now: the next lost call started none.
-    lab.pass(Duration::from_secs(60));
-    lab.aws
+    // Its job is known now, so the next lost call is not taken for it.
+    sim.pass(Duration::from_secs(60));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("b", 30)).await,
+        sim.outcomes(&change("b", 30)).await,
         ["WAITING OutcomeUnknown"]
     );
 
-    // Also under a name of its own.
-    let mut lab = Lab::new(Slot::Queue).await;
-    lab.aws.start_foreign_job(T1);
-    lab.pass(Duration::from_secs(20));
-    lab.aws.state().queued_have_no_start = true;
-    assert_eq!(lab.outcomes(&news("a", -10)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(60));
-    lab.aws
+    // Also with an id of its own.
+    let mut sim = Simulator::new(Slot::Queue).await;
+    sim.aws.start_foreign_job(T1);
+    sim.pass(Duration::from_secs(20));
+    sim.aws.state().queued_have_no_start = true;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(60));
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
     assert_eq!(
-        lab.outcomes(&news("b", 30)).await,
+        sim.outcomes(&change("b", 30)).await,
         ["WAITING OutcomeUnknown"]
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_known_job_that_began_late_is_not_taken_for_the_job_of_a_lost_call() {
-    let mut lab = Lab::new(Slot::Conflict).await;
-    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
     // It was queued for 42 seconds.
-    lab.aws.state().jobs[0].started_at += time::Duration::seconds(42);
-    lab.set_now(BEGIN + time::Duration::seconds(46));
+    sim.aws.state().jobs[0].started_at += time::Duration::seconds(42);
+    sim.set_now(BEGIN + time::Duration::seconds(46));
     let change = BEGIN + time::Duration::seconds(44);
-    lab.aws
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Drop);
-    let outcomes = lab.outcomes(&News::new("b", T1, change).event).await;
+    let outcomes = sim.outcomes(&Change::new("b", T1, change).event).await;
     assert_eq!(
         outcomes,
         ["WAITING OutcomeUnknown"],
         "the only job began before the change: {:?}",
-        lab.details().last()
+        sim.details().last()
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_known_job_that_has_ended_does_not_hide_the_queued_job_of_a_lost_call() {
-    let mut lab = Lab::new(Slot::Unlimited).await;
-    lab.aws.state().queued_have_no_start = true;
-    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
-    lab.aws.state().jobs[0].started_at += time::Duration::seconds(30);
-    lab.pass(Duration::from_secs(10 * 60));
-    lab.aws.end_job(Status::Succeeded);
-    lab.pass(Duration::from_secs(60 * 60));
+    let mut sim = Simulator::new(Slot::Unlimited).await;
+    sim.aws.state().queued_have_no_start = true;
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    sim.aws.state().jobs[0].started_at += time::Duration::seconds(30);
+    sim.pass(Duration::from_secs(10 * 60));
+    sim.aws.end_job(Status::Succeeded);
+    sim.pass(Duration::from_secs(60 * 60));
     // Another account's jobs are ahead of it in Entity Resolution's queue.
-    lab.aws.start_foreign_job(T3);
-    lab.aws.set_slot(Slot::Queue);
-    lab.aws
+    sim.aws.start_foreign_job(T3);
+    sim.aws.set_slot(Slot::Queue);
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.outcomes(&event("b", T1, &lab)).await;
+    sim.outcomes(&event("b", T1, &sim)).await;
     for _ in 0..3 {
-        lab.pass(VISIBILITY);
-        while lab.poll(0).await {}
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
     }
-    assert_eq!(jobs_of(&lab, T1), 2, "{:?}", lab.announced());
+    assert_eq!(jobs_of(&sim, T1), 2, "{:?}", sim.announced());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_failure_is_announced_is_not_taken_for_the_job_of_a_lost_call() {
     let variables: &[(&str, &str)] = &[("TRACK_COMPLETION", "true")];
-    let mut lab = Lab::with(FakeAws::in_process(), Slot::Conflict, variables).await;
-    assert_eq!(lab.outcomes(&event("a", T1, &lab)).await, ["STARTED"]);
-    lab.pass(Duration::from_secs(1));
-    lab.aws.end_job(Status::Failed);
-    assert!(lab.poll(0).await);
-    assert_eq!(lab.announced(), ["STARTED", "FAILED JobFailed"]);
-    lab.pass(Duration::from_secs(2));
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Conflict, variables).await;
+    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws.end_job(Status::Failed);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["STARTED", "FAILED JobFailed"]);
+    sim.pass(Duration::from_secs(2));
     // The answer to the next call is lost, and its job shows a little later.
-    lab.aws.state().shown_after = time::Duration::milliseconds(2_500);
-    lab.aws
+    sim.aws.state().shown_after = time::Duration::milliseconds(2_500);
+    sim.aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
-    lab.outcomes(&event("b", T1, &lab)).await;
-    lab.pass(Duration::from_secs(10));
-    while lab.poll(0).await {}
-    lab.aws.end_job(Status::Succeeded);
+    sim.outcomes(&event("b", T1, &sim)).await;
+    sim.pass(Duration::from_secs(10));
+    while sim.poll(0).await {}
+    sim.aws.end_job(Status::Succeeded);
     for _ in 0..3 {
-        lab.pass(VISIBILITY);
-        while lab.poll(0).await {}
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
     }
-    let tries = (jobs_of(&lab, T1), lab.announced());
+    let tries = (jobs_of(&sim, T1), sim.announced());
     assert_eq!(tries.0, 2, "{tries:?}");
 }

@@ -28,7 +28,7 @@ pub enum Slot {
     Queue,
 }
 
-/// How a job stands.
+/// The status of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It waits for another one.
@@ -91,11 +91,11 @@ pub struct Job {
     pub started_at: OffsetDateTime,
     /// When it ended.
     pub ended_at: Option<OffsetDateTime>,
-    /// How it stands.
+    /// Its status.
     pub status: Status,
     /// Whether it was started at Entity Resolution itself.
     pub foreign: bool,
-    /// Whether it was started through Clean Rooms, by somebody else than the function.
+    /// Whether it was started through Clean Rooms by hand.
     pub by_hand: bool,
 }
 
@@ -167,7 +167,7 @@ fn identifiers(path: &str) -> Option<[&str; 2]> {
     Some([membership, table])
 }
 
-/// Why a request is refused whatever it asks: unsigned, or with an identifier that is none.
+/// Why a request is refused regardless of its operation: unsigned, or with an invalid identifier.
 fn refused(request: &Request) -> Option<Reply> {
     unsigned(request, "cleanrooms").or_else(|| {
         let ids = identifiers(&request.path).into_iter().flatten();
@@ -357,8 +357,8 @@ fn is_identifier(text: &str) -> bool {
         })
 }
 
-/// The refusal of a request that has no signature of version 4 for this service. Whether the
-/// signature is right is not checked: there is no secret here to check it with.
+/// The refusal of a request that has no signature of version 4 for this service. The signature is not
+/// verified, because the stand-in does not know the secret.
 pub(crate) fn unsigned(request: &Request, service: &str) -> Option<Reply> {
     let authorization = request.header("authorization").unwrap_or_default();
     let scope = format!("/{service}/aws4_request");

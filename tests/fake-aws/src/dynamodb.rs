@@ -17,7 +17,7 @@ use crate::http::{Reply, Request, refusal};
 
 const KEY: &str = "idMappingTableArn";
 
-/// Who keeps the items.
+/// Where the items are kept.
 #[derive(Clone)]
 pub(crate) enum Tables {
     Database(Database),

@@ -1,4 +1,4 @@
-//! Faults on order.
+//! Faults that a test injects.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Effect {
 }
 
 impl Fault {
-    /// Carries out what a call with this fault does, and says what comes of it.
+    /// Carries out a call with this fault.
     pub fn apply(self, serve: impl FnOnce() -> Reply) -> Effect {
         let body = |status, body| {
             Effect::of(Answer::Reply(Reply {
@@ -112,7 +112,7 @@ impl Fault {
     }
 }
 
-/// An exception of Clean Rooms' API model (`cleanrooms-2022-02-17`) as it stands on the wire.
+/// An exception of Clean Rooms' API model (`cleanrooms-2022-02-17`) as it is on the wire.
 #[derive(Clone, Debug)]
 pub struct Exception {
     status: u16,

@@ -139,7 +139,7 @@ where
                 }
             });
             let task = tokio::spawn(async move {
-                // A connection that breaks is the other side's affair.
+                // The client handles a broken connection.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;

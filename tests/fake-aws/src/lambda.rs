@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::http::{self, Answer, Reply, Request, refusal};
+use crate::{CREDENTIALS, FUNCTION_ARN, REGION};
 
 /// What a function answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,7 @@ pub struct LambdaRuntimeApi {
     polled: Arc<Notify>,
     /// The ARN with which the function is invoked.
     pub function_arn: String,
-    /// The function's time-out.
+    /// The function's timeout.
     pub timeout: Duration,
 }
 
@@ -71,7 +72,7 @@ impl LambdaRuntimeApi {
             queue,
             waiting,
             polled,
-            function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:populator".to_owned(),
+            function_arn: FUNCTION_ARN.to_owned(),
             timeout: Duration::from_secs(60),
         })
     }
@@ -81,13 +82,30 @@ impl LambdaRuntimeApi {
         self.address.to_string()
     }
 
+    /// The variables that Lambda sets for the function's process.
+    pub fn variables(&self) -> [(&'static str, String); 10] {
+        let [key_id, secret, token] = CREDENTIALS;
+        [
+            ("AWS_LAMBDA_RUNTIME_API", self.host()),
+            ("AWS_LAMBDA_FUNCTION_NAME", "populator".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128".to_owned()),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", key_id.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
+            ("AWS_SESSION_TOKEN", token.to_owned()),
+        ]
+    }
+
     /// Waits until the function asks for its next invocation.
     pub async fn polled(&self) {
         self.polled.notified().await;
     }
 
-    /// Invokes the function and waits for its answer; none: the time-out passed, or the function's
-    /// process went away.
+    /// Invokes the function and waits for its answer. Returns `None` if the timeout passed or the function's
+    /// process ended.
     pub async fn invoke(&self, request_id: &str, payload: impl Into<Bytes>) -> Option<Answered> {
         let (sender, receiver) = oneshot::channel();
         self.waiting
@@ -143,7 +161,7 @@ async fn answer(
         .remove(request_id)
     {
         Some(sender) => {
-            // Whoever invoked may have given up.
+            // The invoker may no longer wait.
             let _ = sender.send(answered);
             Answer::Reply(Reply {
                 status: 202,

@@ -2,20 +2,21 @@
 //! for Lambda's Runtime API, which calls the function.
 //!
 //! They answer in the services' own wire format and refuse what the services would refuse: unsigned
-//! requests, paths, identifiers, job types, events, messages. One job runs at a time, if a test
-//! wants it so, and ends when the test says. They record every call, and fail on order. They are for
-//! tests and the local example; nothing here is part of the function.
+//! requests, paths, identifiers, job types, events, messages. A test decides how many jobs may run, and when
+//! they end. They record every call, and have the faults that a test injects. They are for tests, benchmarks
+//! and the local example, and no part of the function.
 
 mod clean_rooms;
 mod dynamodb;
 mod entity_resolution;
+mod environment;
 mod event_bridge;
 mod fault;
 mod http;
 mod in_process;
 mod lambda;
+mod process;
 mod sqs;
-mod used;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -31,18 +32,23 @@ pub use crate::clean_rooms::{Job, Slot, Status, Table};
 use crate::dynamodb::Tables;
 pub use bytes::Bytes;
 
+pub use crate::environment::{Batch, Builder, DEAD, Environment, WAITING};
 pub use crate::fault::{Effect, Exception, Fault};
 use crate::http::Connections;
 pub use crate::http::{Answer, Reply, Request};
 pub use crate::lambda::{Answered, LambdaRuntimeApi};
+pub use crate::process::{Process, Used};
 pub use crate::sqs::{Message, Queue};
-pub use crate::used::Used;
 
-/// The account in which everything lies.
+/// The account of everything.
 pub const ACCOUNT: &str = "123456789012";
-/// The Region in which everything lies.
+/// The Region of everything.
 pub const REGION: &str = "eu-west-1";
-/// The DynamoDB table that is there: the ledger.
+/// The function's ARN.
+pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
+/// The credentials of the function's role: access key id, secret access key, session token.
+pub const CREDENTIALS: [&str; 3] = ["AKIDEXAMPLE", "k7secret-access-key", "t0session-token"];
+/// The DynamoDB table that exists: the ledger.
 pub const LEDGER_TABLE: &str = "ledger";
 
 /// An operation that the function calls.
@@ -68,7 +74,7 @@ pub enum Operation {
     PutItem,
     /// Amazon DynamoDB: the benchmark's peers, not the function.
     UpdateItem,
-    /// Amazon SQS: only who asks for nothing but a connection.
+    /// Amazon SQS: not used by the function.
     GetQueueAttributes,
     /// Amazon SQS.
     SendMessage,
@@ -95,7 +101,7 @@ impl Operation {
 /// A call as it came over the wire, and what was answered.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The operation; none: nothing that a service here has.
+    /// The operation. `None` if no service here has it.
     pub operation: Option<Operation>,
     /// Which of the server's connections it came on, counted from 1; 0: in process.
     pub connection: u64,
@@ -105,9 +111,9 @@ pub struct Call {
     pub path: String,
     /// The headers, their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The body; `null` where it is no JSON.
+    /// The body. `null` if it is not valid JSON.
     pub body: Value,
-    /// The answer's status; none: there was no answer.
+    /// The answer's status. `None` if there was no answer.
     pub status: Option<u16>,
     /// The answer's body.
     pub answer: String,
@@ -140,7 +146,7 @@ impl fmt::Debug for FakeAws {
     }
 }
 
-/// All that the services remember.
+/// The state of the services.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// The calls so far.
@@ -161,7 +167,7 @@ pub struct State {
     pub shuffled: Option<u64>,
     /// How far Entity Resolution's clock is ahead.
     pub entity_resolution_ahead: time::Duration,
-    /// Whether Entity Resolution tells no start of a job that is queued.
+    /// Whether Entity Resolution shows no start of a queued job.
     pub queued_have_no_start: bool,
     /// Whether all tables have one workflow.
     pub shared_workflow: bool,
@@ -175,7 +181,7 @@ pub struct State {
     pub queues: BTreeMap<String, Queue>,
     /// The items of the ledger by their keys, where no database keeps them.
     pub items: BTreeMap<String, Value>,
-    /// For those who go by several clocks: when what was changed last.
+    /// For tests with several clocks: when each item was changed last.
     pub changed: BTreeMap<String, OffsetDateTime>,
     next: HashMap<Operation, VecDeque<Fault>>,
     always: HashMap<Operation, Fault>,
@@ -205,7 +211,7 @@ impl FakeAws {
     }
 
     /// Without a socket, for [`FakeAws::http_client`]. The ledger is part of [`State`], so that all
-    /// can be kept and put back.
+    /// can be kept and restored.
     pub fn in_process() -> Self {
         Self::new(Tables::Items)
     }
@@ -228,23 +234,27 @@ impl FakeAws {
         }
     }
 
+    pub(crate) fn is_in_process(&self) -> bool {
+        self.address.port() == 0
+    }
+
     /// Where they listen: the value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The clock that they go by; otherwise the system's.
+    /// Sets their clock, which is the system's otherwise.
     pub fn set_clock(&self, now: impl Fn() -> OffsetDateTime + Send + Sync + 'static) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
     }
 
-    /// The present moment.
+    /// The present time.
     pub fn now(&self) -> OffsetDateTime {
         let now = Arc::clone(&self.now.lock().unwrap_or_else(PoisonError::into_inner));
         now()
     }
 
-    /// The next call of this operation fails so; further orders wait in line.
+    /// The next call of this operation has this fault. Further faults apply to the calls after it.
     pub fn fail_next(&self, operation: Operation, fault: Fault) {
         self.state()
             .next
@@ -253,7 +263,7 @@ impl FakeAws {
             .push_back(fault);
     }
 
-    /// Every call of this operation fails so, unless a [`FakeAws::fail_next`] is in line.
+    /// Every call of this operation has this fault, unless a [`FakeAws::fail_next`] is pending.
     pub fn fail_always(&self, operation: Operation, fault: Fault) {
         self.state().always.insert(operation, fault);
     }
@@ -265,8 +275,8 @@ impl FakeAws {
         state.next.remove(&operation);
     }
 
-    /// Each call fails as this says of its number (in [`State::calls`]) and its operation. Goes
-    /// before other orders.
+    /// Each call has the fault that this returns for its number (in [`State::calls`]) and its operation. It
+    /// takes precedence over other faults.
     pub fn fail_by(
         &self,
         plan: impl Fn(usize, Operation) -> Option<Fault> + Send + Sync + 'static,
@@ -279,7 +289,7 @@ impl FakeAws {
         *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Some(script);
     }
 
-    /// Serves a request now, whatever was ordered, and does not record it.
+    /// Serves a request without any injected fault, and does not record it.
     pub fn serve_now(&self, request: &Request) -> Reply {
         self.serve(Operation::of(request), request)
     }
@@ -289,7 +299,7 @@ impl FakeAws {
         self.state().slot = slot;
     }
 
-    /// The running job ends so; the next in a queue begins. Which job it was; none: none ran.
+    /// Ends the running job, so that the next queued one begins. Returns `None` if no job ran.
     pub fn end_job(&self, status: Status) -> Option<Job> {
         let now = self.now();
         let state = &mut *self.state();
@@ -308,18 +318,18 @@ impl FakeAws {
         self.state().tables.insert(table.to_owned(), is);
     }
 
-    /// Entity Resolution shows no job until it was asked this many times more.
+    /// Entity Resolution shows no job until it was called this many times more.
     pub fn hide_jobs(&self, times: usize) {
         self.state().hidden_for = times;
     }
 
-    /// A job that somebody started at Entity Resolution itself, for the workflow of this table.
+    /// Starts a job at Entity Resolution itself, for the workflow of this table.
     pub fn start_foreign_job(&self, table: &str) {
         let now = self.now();
         clean_rooms::start_foreign_job(&mut self.state().jobs, table, now);
     }
 
-    /// A job that somebody started through Clean Rooms, if the slot is free. Whether it was.
+    /// Starts a job through Clean Rooms by hand. Returns whether the slot was free.
     pub fn start_job_by_hand(&self, table: &str, job_type: Option<&str>) -> bool {
         let now = self.now();
         let state = &mut *self.state();
@@ -359,8 +369,7 @@ impl FakeAws {
         self.connections.close_idle()
     }
 
-    /// Waits until a call was ordered to be the last of the function in this execution environment
-    /// ([`Fault::Crash`]).
+    /// Waits until a call ends the function in this execution environment ([`Fault::Crash`]).
     pub async fn crashed(&self, environment: usize) {
         match self.crashed.get(environment) {
             Some(crashed) => crashed.notified().await,
@@ -368,7 +377,7 @@ impl FakeAws {
         }
     }
 
-    /// All that is remembered, to look at, keep, change or put back.
+    /// The state, to read, keep, change or restore.
     pub fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked while it held the lock has failed already.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -402,7 +411,7 @@ impl FakeAws {
                 status: None,
                 answer: String::new(),
             });
-            // Who says nothing of himself is refused before anything else.
+            // A request without authorization is refused before anything else.
             let operation = operation.filter(|_| request.header("authorization").is_some());
             let planned = || plan?(index, operation?);
             let fault = planned().or_else(|| {
@@ -425,7 +434,7 @@ impl FakeAws {
                         .get(request.environment)
                         .inspect(|crashed| crashed.notify_one());
                 }
-                // No timer for no delay: whoever is answered at once is not set back.
+                // Without a timer where there is no delay, so that an immediate answer is not delayed.
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }

@@ -16,7 +16,7 @@ const RETENTION: Duration = Duration::days(14);
 /// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// How long a message that was received is out of sight.
+    /// How long a message is invisible after it was received.
     pub visibility_timeout: Duration,
     /// After how many receipts a message goes to which queue.
     pub redrive: Option<(u32, String)>,
@@ -43,7 +43,7 @@ pub struct Message {
     pub first_received_at: Option<OffsetDateTime>,
 }
 
-/// Attributes there are none here: whoever has no signature is refused, as elsewhere.
+/// The stand-in has no attributes. A request without a signature is refused, as elsewhere.
 pub(crate) fn get_queue_attributes(request: &Request) -> Reply {
     unsigned(request, "sqs").unwrap_or_else(|| {
         refusal(
@@ -213,8 +213,8 @@ impl FakeAws {
         }
     }
 
-    /// Receives up to this many messages, as Lambda's poller does, and makes of them the event that
-    /// it invokes a function with. None: no message is visible.
+    /// Receives up to this many messages, and makes of them the event with which Lambda's poller invokes the
+    /// function. Returns `None` if no message is visible.
     pub fn receive(&self, name: &str, most: usize) -> Option<Value> {
         let now = self.now();
         let state = &mut *self.state();
@@ -252,8 +252,8 @@ impl FakeAws {
         (!records.is_empty()).then(|| json!({ "Records": records }))
     }
 
-    /// What Lambda's poller does when the function has answered on an event of
-    /// [`FakeAws::receive`]: it deletes what did not fail. None: the function failed as a whole.
+    /// What Lambda's poller does when the function has answered an event of [`FakeAws::receive`]: it deletes
+    /// what did not fail. The answer is `None` if the invocation failed.
     pub fn received(&self, name: &str, event: &Value, answer: Option<&Value>) {
         let Some(answer) = answer else { return };
         let failures = answer["batchItemFailures"].as_array();

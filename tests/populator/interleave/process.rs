@@ -1,10 +1,10 @@
 //! An invocation as a deterministic process: what it calls next, and how it ends, follows from its
-//! payload, the moment at which it began and the answers that it got.
+//! payload, the time at which it began and the answers that it got.
 //!
 //! So it is executed once for each sequence of answers, and looked up from then on. Two sources of
-//! chance are taken out. Its clock moves 20 ms with each of its own calls, while it waits for its own
-//! timers, and on to the moment of what it reads ([`Services`]). And the random UUIDs that it makes (of claims and of writes) are replaced on the wire by
-//! names that count them, which the answers that it gets are translated back from.
+//! randomness are removed. Its clock moves 20 ms with each of its own calls, while it waits for its own
+//! timers, and on to the time of what it reads ([`Services`]). And the random UUIDs that it makes (of claims
+//! and of writes) are replaced on the wire by numbered ones, and translated back in its answers.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -16,8 +16,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::newer::as_newer;
-use crate::lab::{Ended, Lab, Time};
-use crate::world::{M, T1, T2};
+use crate::harness::{M, T1, T2};
+use crate::simulator::{Ended, Simulator, Time};
 
 /// How long a call takes to reach its service.
 const PACE: Duration = Duration::from_millis(20);
@@ -25,8 +25,8 @@ const PACE: Duration = Duration::from_millis(20);
 /// An invocation.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Which invocation of a schedule it is; its random names are made of it.
-    pub who: u16,
+    /// The number of the invocation in its schedule. Its UUIDs on the wire have it.
+    pub number: u16,
     pub environment: usize,
     pub request_id: String,
     pub payload: Value,
@@ -47,7 +47,7 @@ pub struct Pending {
 pub enum End {
     Response(Value),
     Failed,
-    /// The process went away, on order or at the time-out.
+    /// The process ended, by a fault or at the timeout.
     Crashed,
 }
 
@@ -58,12 +58,12 @@ pub enum Next {
     Ended(End, OffsetDateTime),
 }
 
-/// A point of an invocation: which it is, and the answers that it got so far.
+/// A point of an invocation: the invocation, and the answers that it got so far.
 pub type Point = usize;
 
 struct Known {
     start: Rc<Start>,
-    /// The point before, and the answer that led here.
+    /// The previous point, and the answer that led to this one.
     before: Option<(Point, Answered)>,
     next: Next,
     after: HashMap<String, Point>,
@@ -71,7 +71,7 @@ struct Known {
 
 /// The invocations that were executed so far.
 pub struct Processes {
-    lab: Lab,
+    sim: Simulator,
     /// The environment that runs a newer version.
     newer: Option<usize>,
     pub services: Services,
@@ -81,9 +81,9 @@ pub struct Processes {
 }
 
 impl Processes {
-    pub fn new(lab: &Lab, newer: Option<usize>) -> Self {
+    pub fn new(sim: &Simulator, newer: Option<usize>) -> Self {
         Self {
-            lab: lab.clone(),
+            sim: sim.clone(),
             newer,
             services: Services::new(),
             known: Vec::new(),
@@ -100,7 +100,7 @@ impl Processes {
     pub async fn begin(&mut self, start: Start, state: &State) -> Point {
         let key = format!(
             "{} {} {} {} {}",
-            start.who, start.environment, start.request_id, start.began, start.payload
+            start.number, start.environment, start.request_id, start.began, start.payload
         );
         if let Some(point) = self.roots.get(&key) {
             return *point;
@@ -119,16 +119,16 @@ impl Processes {
         self.execute(start, Some((point, answer)), state).await
     }
 
-    /// Executes an invocation to its end: with the answers that led to a point, then as if nobody else
-    /// called. The points on the way become known.
+    /// Executes an invocation to its end: with the answers that led to a point, then as if it ran alone. The
+    /// points on the way become known.
     async fn execute(
         &mut self,
         start: Rc<Start>,
         last: Option<(Point, Answered)>,
         state: &State,
     ) -> Point {
-        // It must not depend on what was read, or retried, in another one.
-        self.lab.renew_environment(start.environment).await;
+        // An execution must not depend on what another one read or retried.
+        self.sim.renew_environment(start.environment).await;
         self.executions += 1;
         let mut answers: Vec<Answered> = Vec::new();
         let mut expected: Vec<Rc<Pending>> = Vec::new();
@@ -144,7 +144,7 @@ impl Processes {
         let scripted = answers.len();
 
         let execution = Execution {
-            time: self.lab.time(),
+            time: self.sim.time(),
             services: self.services.clone(),
             state: state.clone(),
             answers,
@@ -154,12 +154,12 @@ impl Processes {
         };
         let execution = Arc::new(Mutex::new(execution));
         let script = Arc::clone(&execution);
-        self.lab.aws.set_script(Arc::new(move |request| {
+        self.sim.aws.set_script(Arc::new(move |request| {
             script.lock().unwrap().call(request)
         }));
-        self.lab.set_now(start.began);
+        self.sim.set_now(start.began);
         let ended = self
-            .lab
+            .sim
             .invoke(start.environment, &start.request_id, &start.payload)
             .await;
         let end = match ended {
@@ -167,7 +167,7 @@ impl Processes {
             Ended::Failed(_) => End::Failed,
             Ended::Crashed => End::Crashed,
         };
-        let ended_at = self.lab.now();
+        let ended_at = self.sim.now();
 
         let mut execution = execution.lock().unwrap();
         for (call, expected) in execution.calls.iter().zip(expected.iter().rev()) {
@@ -222,10 +222,10 @@ impl Answered {
     }
 }
 
-/// The services, for whatever state is handed to them.
+/// The services, on any given state.
 ///
-/// A call is served by the clock of who calls, but not before what it reads was written: causes come
-/// before effects by any clock here, though clocks differ.
+/// A call is served by the caller's clock, but not before what it reads was written: causes come
+/// before effects although clocks differ.
 #[derive(Clone)]
 pub struct Services {
     aws: FakeAws,
@@ -241,7 +241,7 @@ impl Services {
         Self { aws, time }
     }
 
-    /// Something is done with them at a moment.
+    /// Acts on them at a time.
     pub fn at<T>(
         &self,
         state: &mut State,
@@ -255,8 +255,8 @@ impl Services {
         result
     }
 
-    /// What they answer without a fault, and when. Ids that count what others did too, and that the
-    /// function does not read, are left out: they would make calls depend on each other that do not.
+    /// What they answer without a fault, and when. Numbered ids that the function does not read are left
+    /// out, because they would make independent calls depend on each other.
     pub fn serve(&self, state: &mut State, pending: &Pending) -> (Reply, OffsetDateTime) {
         let read = what_it_reads(pending);
         let changed = read.as_ref().and_then(|what| state.changed.get(what));
@@ -314,7 +314,7 @@ impl Execution {
     fn call(&mut self, mut request: Request) -> Answer {
         self.time.pass(PACE);
         request.body = self.names.outward(&request.body);
-        // Of these nothing depends, and they differ each time.
+        // The other headers do not matter, and differ each time.
         request
             .headers
             .retain(|name, _| name == "authorization" || name == "x-amz-target");
@@ -347,19 +347,19 @@ impl Execution {
     }
 }
 
-/// The random UUIDs of one execution, and what they are called on the wire.
+/// The random UUIDs of one execution, and the numbered ones in their place on the wire.
 struct Names {
-    who: u16,
+    number: u16,
     /// Those that came from outside.
     given: HashSet<String>,
-    /// Those that it made, each with its name.
+    /// Those that it made, each with its numbered one.
     made: Vec<(String, String)>,
 }
 
 impl Names {
     fn new(start: &Start) -> Self {
         Self {
-            who: start.who,
+            number: start.number,
             // The settings name the tables too.
             given: uuids(&start.payload.to_string())
                 .chain([M, T1, T2])
@@ -381,7 +381,7 @@ impl Names {
             if random && !known {
                 let name = format!(
                     "eeeeeeee-{:04x}-4000-8e00-{:012x}",
-                    self.who,
+                    self.number,
                     self.made.len()
                 );
                 self.made.push((uuid.to_owned(), name));

@@ -9,10 +9,10 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use super::process::{Answered, End, Next, Pending, Point, Processes, Start};
-use crate::chance::Random;
-use crate::lab::{Delivery, VISIBILITY, failure_record};
-use crate::promises::{Allowed, History, News, Seen, story};
-use crate::proof::faults;
+use crate::fault_search::faults;
+use crate::invariants::{Allowed, Change, History, Seen, story};
+use crate::simulation::Random;
+use crate::simulator::{Delivery, VISIBILITY, failure_record};
 
 /// How far one environment may be ahead of a call of the other: more than that the other is not slower,
 /// unless a fault makes it so. And so far may two clocks differ.
@@ -30,14 +30,14 @@ pub enum Act {
     Poll(String, Value),
 }
 
-/// A world in which two invocations begin.
+/// The state in which two invocations begin.
 pub struct Setup {
     pub state: State,
     pub now: OffsetDateTime,
     pub retries: Vec<Delivery>,
     pub acts: [Act; 2],
-    /// The changes that were accepted before, or are now.
-    pub changes: Vec<News>,
+    /// The changes that were accepted before, or that are delivered now.
+    pub changes: Vec<Change>,
     /// Whether jobs are tracked.
     pub track: bool,
     /// The faults of a schedule.
@@ -65,13 +65,14 @@ struct Step {
     fault: Option<Fault>,
 }
 
-/// The world after both invocations, and on the way until everything is done.
+/// The state after both invocations, and until everything is done.
 struct After {
     state: State,
     now: OffsetDateTime,
     retries: Vec<Delivery>,
     history: History,
-    who: u16,
+    /// The number of the next invocation.
+    next: u16,
 }
 
 /// What was searched, and what was found.
@@ -81,7 +82,7 @@ pub struct Found {
     pub schedules: usize,
     pub ends: usize,
     pub executions: usize,
-    /// Each kind of broken promise: how often, and the first schedule.
+    /// Each broken invariant: how often it was broken, and the first schedule.
     pub broken: BTreeMap<String, (usize, String)>,
 }
 
@@ -133,7 +134,7 @@ impl<'a> Search<'a> {
         self.found
     }
 
-    /// Schedules by chance, each from a number.
+    /// Random schedules, one for each seed.
     pub async fn some(mut self, seeds: std::ops::Range<u64>) -> Found {
         let executions = self.processes.executions;
         let begin = self.begin().await;
@@ -166,7 +167,7 @@ impl<'a> Search<'a> {
                 Act::Poll(request_id, batch) => (request_id, batch),
             };
             let start = Start {
-                who: environment as u16,
+                number: environment as u16,
                 environment,
                 request_id: request_id.clone(),
                 payload: payload.clone(),
@@ -182,9 +183,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What may go wrong at a call. With several faults in a schedule a job may be started and never
-    /// seen, and then runs once more, which is no fault of the function: reads of jobs are not refused
-    /// then.
+    /// The faults of a call. With several faults in a schedule a job may be started and never seen. It then
+    /// runs once more, which the function cannot prevent, so reads of jobs are not refused.
     fn faults(&self, operation: Operation) -> Vec<Fault> {
         let mut all = faults(operation);
         if self.setup.faults > 1 && reads_jobs(operation) {
@@ -193,7 +193,7 @@ impl<'a> Search<'a> {
         all
     }
 
-    /// The calls of which each has to be tried next.
+    /// The calls that have to be tried next.
     fn next_calls(&self, node: &Node) -> Vec<(usize, Rc<Pending>)> {
         let pending = |at: &At| match at {
             At::Point(point) => match self.processes.next(*point) {
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
         fault: Option<Fault>,
     ) -> Node {
         let At::Point(point) = node.at[environment] else {
-            panic!("what crashed calls nobody");
+            panic!("a crashed invocation makes no call");
         };
         let mut next = node.clone();
         next.trail = Some(Rc::new(Step {
@@ -262,8 +262,8 @@ impl<'a> Search<'a> {
         next
     }
 
-    /// Both invocations have ended: Lambda and SQS do what they do, the promises hold, faults end, and
-    /// everything is done in a bounded number of rounds.
+    /// Both invocations have ended: Lambda and SQS react, the invariants hold, faults end, and everything is
+    /// done in a bounded number of rounds.
     async fn end(&mut self, node: Node) {
         self.found.schedules += 1;
         let mut after = self.ended(&node);
@@ -293,7 +293,7 @@ impl<'a> Search<'a> {
             now: self.setup.now,
             retries: self.setup.retries.clone(),
             history: History::default(),
-            who: 2,
+            next: 2,
         };
         let before = Seen::of(&self.setup.state, &self.setup.retries);
         after.history.pause(&before, &self.setup.changes);
@@ -305,7 +305,7 @@ impl<'a> Search<'a> {
             },
         });
         after.now = ends[0].1.max(ends[1].1);
-        number_anew(&mut after.state, &self.setup.state);
+        renumber(&mut after.state, &self.setup.state);
         for (act, (end, _)) in self.setup.acts.iter().zip(ends) {
             match act {
                 Act::Deliver(delivery) => self.keep(&mut after, delivery.clone(), &end),
@@ -331,7 +331,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What SQS's poller does with a batch when its invocation has ended.
+    /// What Lambda's poller does with a batch when its invocation has ended.
     fn delete(&self, after: &mut After, batch: &Value, end: &End) {
         if let End::Response(answer) = end {
             self.processes
@@ -371,7 +371,7 @@ impl<'a> Search<'a> {
                 self.delete(after, &batch, &end);
             }
             let broken = after.broken(&self.setup, faults);
-            // What follows from here was seen before.
+            // The search was in this state before.
             if !broken.is_empty() || !self.drained.insert(after.key()) {
                 return broken;
             }
@@ -384,16 +384,16 @@ impl<'a> Search<'a> {
         broken
     }
 
-    /// An invocation by itself.
+    /// An invocation that runs alone.
     async fn invoke(&mut self, after: &mut After, request_id: &str, payload: &Value) -> End {
         let start = Start {
-            who: after.who,
+            number: after.next,
             environment: 0,
             request_id: request_id.to_owned(),
             payload: payload.clone(),
             began: after.now,
         };
-        after.who += 1;
+        after.next += 1;
         let mut point = self.processes.begin(start, &after.state).await;
         loop {
             let pending = match self.processes.next(point) {
@@ -419,8 +419,8 @@ impl After {
         let mut broken = seen.broken(&setup.changes, Allowed::default());
         broken.extend(self.history.broken(&seen, &setup.changes));
         self.history.pause(&seen, &setup.changes);
-        // The second environment may have done the same at the same time; and each change was delivered
-        // once before and once or twice now.
+        // The second environment may have done the same at the same time. Each change was delivered once
+        // before, and once or twice now.
         broken.extend(seen.too_often(faults + 1, 3 + self.retries.len()));
         broken
     }
@@ -428,14 +428,14 @@ impl After {
     fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         fingerprint(&self.state, &mut hasher);
-        (self.now, self.who).hash(&mut hasher);
+        (self.now, self.next).hash(&mut hasher);
         format!("{:?}", self.retries).hash(&mut hasher);
         hasher.finish()
     }
 }
 
-/// Calls that nothing the other environment calls depends on, and that depend on nothing that it calls:
-/// events and messages are sets, and what describes a table does not change.
+/// Whether a call and every call of the other environment are independent: the order of events and messages
+/// does not matter, and the description of a table does not change.
 fn is_alone(operation: Operation) -> bool {
     matches!(
         operation,
@@ -461,7 +461,7 @@ fn key(node: &Node) -> u64 {
     hasher.finish()
 }
 
-/// All that the services remember, but in which order events and messages arrived.
+/// The state of the services without the order in which events and messages arrived.
 fn fingerprint(state: &State, hasher: &mut impl Hasher) {
     for job in &state.jobs {
         format!("{job:?}").hash(hasher);
@@ -496,9 +496,9 @@ fn fingerprint(state: &State, hasher: &mut impl Hasher) {
     }
 }
 
-/// Gives the messages that were sent since a state ids in the order of their bodies, so that what differs
-/// in nothing but that is one.
-fn number_anew(state: &mut State, since: &State) {
+/// Renumbers the messages that were sent since a state in the order of their bodies, so that states that
+/// differ only in their ids are one.
+fn renumber(state: &mut State, since: &State) {
     for (name, queue) in &mut state.queues {
         let old = since
             .queues
@@ -512,7 +512,7 @@ fn number_anew(state: &mut State, since: &State) {
     }
 }
 
-/// A schedule, as a person reads it.
+/// A schedule in readable form.
 fn trail(last: &Option<Rc<Step>>) -> String {
     let mut steps = Vec::new();
     let mut step = last;

@@ -1,4 +1,4 @@
-//! The worlds in which two invocations begin.
+//! The set-ups in which two invocations begin.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::newer::write_anew;
 use super::search::{Act, Setup};
-use crate::lab::{BEGIN, Lab, TIMEOUT, VISIBILITY};
-use crate::promises::News;
-use crate::world::{T1, T2, table_arn};
+use crate::harness::{T1, T2, table_arn};
+use crate::invariants::Change;
+use crate::simulator::{BEGIN, Simulator, TIMEOUT, VISIBILITY};
 
 /// What happened before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,11 @@ pub enum Way {
     /// The process died in its call, which had started a job.
     Expired,
     /// The process died before its call.
-    ExpiredInVain,
+    ExpiredBeforeCall,
     /// A call's answer was lost six minutes ago, and no job shows.
-    GivenUp,
+    AnswerLost,
     /// The same, and the process of the next call died in it.
-    LeftSecond,
+    SecondCallCrashed,
     /// A start could not be announced.
     Unannounced,
     /// A tracked job has failed.
@@ -68,10 +68,10 @@ impl Way {
             Self::WaitingOtherDefault => vec![[Poll, Deliver(0)], [Deliver(0), Poll]],
             Self::WaitingOtherVersion => vec![[Poll, Deliver(0)]],
             Self::SucceededOtherVersion => vec![[Poll, Poll]],
-            Self::Expired | Self::ExpiredInVain | Self::Unannounced => {
+            Self::Expired | Self::ExpiredBeforeCall | Self::Unannounced => {
                 vec![[Deliver(0), Deliver(0)], [Deliver(0), Deliver(1)]]
             }
-            Self::GivenUp | Self::LeftSecond => vec![
+            Self::AnswerLost | Self::SecondCallCrashed => vec![
                 [Poll, Poll],
                 [Poll, Deliver(0)],
                 [Poll, Deliver(1)],
@@ -81,13 +81,13 @@ impl Way {
     }
 }
 
-/// A world in which it has happened.
+/// The state after it.
 pub struct Begun {
-    pub lab: Lab,
+    pub sim: Simulator,
     track: bool,
     /// The environment that runs a newer version.
     pub newer: Option<usize>,
-    changes: Vec<News>,
+    changes: Vec<Change>,
     accepted: Vec<usize>,
 }
 
@@ -107,25 +107,25 @@ impl Begun {
                 ("DEFAULT_JOB_TYPE", default),
             ]
         });
-        let mut lab = Lab::of(FakeAws::in_process(), slot, [&one, &other]).await;
-        lab.aws.state().shared_workflow = shared;
+        let mut sim = Simulator::of(FakeAws::in_process(), slot, [&one, &other]).await;
+        sim.aws.state().shared_workflow = shared;
         let second = time::Duration::seconds(1);
-        let news = |id, time| match other_default {
-            true => News::by_default(id, T1, defaults, time),
-            false => News::new(id, T1, time),
+        let change = |id, time| match other_default {
+            true => Change::by_default(id, T1, defaults, time),
+            false => Change::new(id, T1, time),
         };
         let changes = vec![
-            news("news-a", BEGIN - 10 * second),
-            news("news-b", BEGIN + 30 * second),
-            News::new("news-c", T2, BEGIN - 5 * second),
-            News::with_wish("news-d", T1, "BATCH", BEGIN - 8 * second),
-            News::new("other", T2, BEGIN - 20 * second),
+            change("change-a", BEGIN - 10 * second),
+            change("change-b", BEGIN + 30 * second),
+            Change::new("change-c", T2, BEGIN - 5 * second),
+            Change::of_type("change-d", T1, "BATCH", BEGIN - 8 * second),
+            Change::new("other", T2, BEGIN - 20 * second),
         ];
-        let fail = |operation, fault| lab.aws.fail_next(operation, fault);
+        let fail = |operation, fault| sim.aws.fail_next(operation, fault);
         match way {
             Way::Expired => fail(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash),
-            Way::ExpiredInVain => fail(Operation::PopulateIdMappingTable, Fault::Crash),
-            Way::GivenUp | Way::LeftSecond => {
+            Way::ExpiredBeforeCall => fail(Operation::PopulateIdMappingTable, Fault::Crash),
+            Way::AnswerLost | Way::SecondCallCrashed => {
                 fail(Operation::PopulateIdMappingTable, Fault::Drop);
             }
             Way::Unannounced => {
@@ -142,52 +142,52 @@ impl Begun {
             Way::Waiting | Way::WaitingOtherDefault | Way::WaitingOtherVersion
         );
         if waiting {
-            lab.deliver(0, &changes[4].event).await;
+            sim.deliver(0, &changes[4].event).await;
             accepted.push(4);
         }
         if !matches!(way, Way::Empty | Way::SharedWorkflow) {
-            lab.deliver(0, &changes[0].event).await;
+            sim.deliver(0, &changes[0].event).await;
             accepted.push(0);
         }
         match way {
             Way::Empty | Way::SharedWorkflow => {}
             Way::Waiting | Way::WaitingOtherDefault | Way::WaitingOtherVersion => {
                 if slot != Slot::Unlimited {
-                    lab.aws.end_job(Status::Succeeded);
+                    sim.aws.end_job(Status::Succeeded);
                 }
             }
-            Way::Expired | Way::ExpiredInVain => {
-                lab.pass(TIMEOUT + Duration::from_secs(2));
+            Way::Expired | Way::ExpiredBeforeCall => {
+                sim.pass(TIMEOUT + Duration::from_secs(2));
             }
-            Way::GivenUp => lab.pass(Duration::from_secs(6 * 60)),
-            Way::LeftSecond => {
-                lab.pass(VISIBILITY);
-                lab.aws
+            Way::AnswerLost => sim.pass(Duration::from_secs(6 * 60)),
+            Way::SecondCallCrashed => {
+                sim.pass(VISIBILITY);
+                sim.aws
                     .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-                lab.poll(0).await;
-                lab.pass(VISIBILITY);
+                sim.poll(0).await;
+                sim.pass(VISIBILITY);
             }
-            Way::Unannounced => lab.pass(Duration::from_secs(60)),
+            Way::Unannounced => sim.pass(Duration::from_secs(60)),
             Way::Failed | Way::Succeeded | Way::SucceededOtherVersion => {
-                lab.pass(Duration::from_secs(60 * 60));
-                lab.aws.end_job(match way {
+                sim.pass(Duration::from_secs(60 * 60));
+                sim.aws.end_job(match way {
                     Way::Failed => Status::Failed,
                     _ => Status::Succeeded,
                 });
             }
         }
         // Each change has happened.
-        if lab.now() < BEGIN + 32 * second {
-            lab.set_now(BEGIN + 32 * second);
+        if sim.now() < BEGIN + 32 * second {
+            sim.set_now(BEGIN + 32 * second);
         }
-        lab.aws.state().calls.clear();
+        sim.aws.state().calls.clear();
         let versions = matches!(way, Way::WaitingOtherVersion | Way::SucceededOtherVersion);
         let newer = versions.then_some(1);
         if newer.is_some() {
-            write_anew(&mut lab.aws.state());
+            write_anew(&mut sim.aws.state());
         }
         Self {
-            lab,
+            sim,
             track,
             newer,
             changes,
@@ -195,19 +195,19 @@ impl Begun {
         }
     }
 
-    /// Two acts in this world.
+    /// Two acts in this state.
     pub fn setup(&self, acts: &[What; 2], faults: usize) -> Setup {
-        let mut state = self.lab.aws.state().clone();
+        let mut state = self.sim.aws.state().clone();
         let mut accepted = self.accepted.clone();
         let mut batch = None;
-        let mut invoked = self.lab.invoked;
+        let mut invoked = self.sim.invoked;
         let acts = acts.map(|act| {
             invoked += 1;
             let request_id = format!("request-{invoked}");
             match act {
                 What::Deliver(which) => {
                     accepted.push(which);
-                    Act::Deliver(crate::lab::Delivery {
+                    Act::Deliver(crate::simulator::Delivery {
                         request_id,
                         payload: self.changes[which].event.clone(),
                         tries: 0,
@@ -224,8 +224,8 @@ impl Begun {
         accepted.dedup();
         Setup {
             state,
-            now: self.lab.now(),
-            retries: self.lab.repeats.clone(),
+            now: self.sim.now(),
+            retries: self.sim.repeats.clone(),
             acts,
             changes: accepted
                 .into_iter()
@@ -237,9 +237,9 @@ impl Begun {
     }
 
     fn receive(&self, state: &mut fake_aws::State) -> serde_json::Value {
-        let before = std::mem::replace(&mut *self.lab.aws.state(), state.clone());
-        let batch = self.lab.aws.receive("waiting", 10);
-        *state = std::mem::replace(&mut *self.lab.aws.state(), before);
+        let before = std::mem::replace(&mut *self.sim.aws.state(), state.clone());
+        let batch = self.sim.aws.receive("waiting", 10);
+        *state = std::mem::replace(&mut *self.sim.aws.state(), before);
         batch.unwrap_or_else(|| json!({ "Records": [] }))
     }
 }

@@ -1,15 +1,14 @@
 //! A function with its services, so that a test reads as a sentence.
 
-use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{Call, FakeAws, Operation};
-use id_mapping_populator::aws::clients;
+use fake_aws::{Builder, Call, Environment, FUNCTION_ARN, FakeAws, Operation};
 use id_mapping_populator::clock::Clock;
-use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+
+use crate::in_process;
 
 pub const M: &str = "11111111-2222-4333-8444-555555555555";
 pub const T1: &str = "aaaaaaaa-0001-4000-8000-000000000001";
@@ -17,7 +16,6 @@ pub const T2: &str = "aaaaaaaa-0002-4000-8000-000000000002";
 pub const T3: &str = "aaaaaaaa-0003-4000-8000-000000000003";
 pub const T4: &str = "aaaaaaaa-0004-4000-8000-000000000004";
 pub const T5: &str = "aaaaaaaa-0005-4000-8000-000000000005";
-pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
 
 pub fn table_arn(table: &str) -> String {
     format!("arn:aws:cleanrooms:eu-west-1:123456789012:membership/{M}/idmappingtable/{table}")
@@ -41,15 +39,15 @@ pub fn event_file(name: &str) -> Value {
 }
 
 /// A function with its services.
-pub struct World {
+pub struct Harness {
     pub aws: FakeAws,
     populator: Populator,
     pub function_arn: String,
-    /// How long before the function's time-out an invocation arrives.
-    pub left: time::Duration,
+    /// The time from an invocation's arrival to the function's timeout.
+    pub remaining: time::Duration,
 }
 
-impl World {
+impl Harness {
     /// With outcome events on the bus `default`.
     pub async fn new() -> Self {
         Self::with(&[("EVENT_BUS_NAME", "default")]).await
@@ -57,46 +55,26 @@ impl World {
 
     /// With these settings.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
-        let aws = FakeAws::start().await.unwrap();
-        let url = aws.url();
-        Self::at(aws, &url, variables).await
+        Self::built(Environment::builder().settings(variables)).await
     }
 
-    /// With services that are looked for elsewhere than they are.
-    pub async fn at(aws: FakeAws, url: &str, variables: &[(&str, &str)]) -> Self {
-        let settings = Settings::read(|name| match name {
-            "AWS_REGION" => Some("eu-west-1".to_owned()),
-            _ => variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned()),
-        })
-        .unwrap();
-        let config = clients::config_loader(&settings.region)
-            .endpoint_url(url)
-            .credentials_provider(Credentials::new(
-                "AKIDEXAMPLE",
-                "secret",
-                None,
-                None,
-                "tests",
-            ))
-            .load()
-            .await;
+    /// With all that the builder names.
+    pub async fn built(builder: Builder) -> Self {
+        let environment = builder.over_http().await.unwrap();
+        let populator = in_process::populator(&environment, Clock::system());
         Self {
-            aws,
-            populator: Populator::new(settings, &config, Clock::system()),
+            populator: populator.await.unwrap(),
+            aws: environment.aws,
             function_arn: FUNCTION_ARN.to_owned(),
-            left: time::Duration::seconds(60),
+            remaining: time::Duration::seconds(60),
         }
     }
 
     pub async fn handle(&self, payload: &Value) -> Result<Value, Error> {
+        let request_id = "11111111-0000-4000-8000-00000000cafe";
         let invocation = Invocation {
-            request_id: "11111111-0000-4000-8000-00000000cafe".to_owned(),
             function_arn: self.function_arn.clone(),
-            deadline: OffsetDateTime::now_utc() + self.left,
-            trace_header: None,
+            ..in_process::invocation(request_id, OffsetDateTime::now_utc() + self.remaining)
         };
         let response = self
             .populator

@@ -1,4 +1,4 @@
-//! Runs a scenario, and asks for the promises after each step.
+//! Runs a scenario, and checks the invariants after each step.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use fake_aws::{FakeAws, Fault, Operation, Status};
 use serde_json::{Value, json};
 
 use super::scenario::{Random, Scenario, Step, faults_of};
+use crate::harness::table_arn;
 use crate::interleave::reads_jobs;
-use crate::lab::{Lab, VISIBILITY};
-use crate::promises::{Allowed, History, News, Seen, story};
-use crate::world::table_arn;
+use crate::invariants::{Allowed, Change, History, Seen, story};
+use crate::simulator::{Simulator, VISIBILITY};
 
 /// The most calls of one step: none of its parts has more than ten requests and as many retries.
 const MOST_CALLS: usize = 800;
 
-/// What came of a scenario.
+/// The result of a scenario.
 pub struct Ran {
     pub broken: Vec<String>,
     pub story: String,
@@ -26,12 +26,12 @@ pub struct Ran {
 
 struct Run<'a> {
     scenario: &'a Scenario,
-    lab: Lab,
+    sim: Simulator,
     /// The changes as they were delivered: those of bare requests are as old as their delivery.
-    news: Vec<News>,
+    changes: Vec<Change>,
     accepted: BTreeSet<usize>,
     history: History,
-    /// The bodies that somebody sent and that are refused.
+    /// The bodies of the invalid messages so far.
     refused: Vec<Value>,
     /// The faults so far.
     fired: Arc<AtomicUsize>,
@@ -42,11 +42,11 @@ pub async fn run(scenario: &Scenario) -> Ran {
     let mut run = Run::begin(scenario).await;
     let mut broken = Vec::new();
     for step in &scenario.steps {
-        let calls = run.lab.aws.call_count();
+        let calls = run.sim.aws.call_count();
         run.act(step).await;
         broken.extend(run.broken());
-        let made = run.lab.aws.call_count() - calls;
-        if made > MOST_CALLS && !scenario.world.many_jobs {
+        let made = run.sim.aws.call_count() - calls;
+        if made > MOST_CALLS && !scenario.conditions.many_jobs {
             broken.push(format!("{step:?} made {made} calls"));
         }
         if !broken.is_empty() {
@@ -56,8 +56,8 @@ pub async fn run(scenario: &Scenario) -> Ran {
     if broken.is_empty() {
         broken = run.finish().await;
     }
-    let calls = run.lab.aws.call_count();
-    let story = story(&run.lab.aws.state());
+    let calls = run.sim.aws.call_count();
+    let story = story(&run.sim.aws.state());
     Ran {
         broken,
         story,
@@ -67,15 +67,15 @@ pub async fn run(scenario: &Scenario) -> Ran {
 
 impl<'a> Run<'a> {
     async fn begin(scenario: &'a Scenario) -> Self {
-        let world = &scenario.world;
-        let aws = match world.database {
+        let conditions = &scenario.conditions;
+        let aws = match conditions.database {
             true => FakeAws::in_process_with_database().unwrap(),
             false => FakeAws::in_process(),
         };
         let mut tables: Vec<String> = scenario
-            .news
+            .changes
             .iter()
-            .map(|news| table_arn(&news.table))
+            .map(|change| table_arn(&change.table))
             .collect();
         tables.sort();
         tables.dedup();
@@ -84,44 +84,52 @@ impl<'a> Run<'a> {
             [
                 (
                     "TRACK_COMPLETION",
-                    if world.track[environment] { "true" } else { "" },
+                    if conditions.track[environment] {
+                        "true"
+                    } else {
+                        ""
+                    },
                 ),
-                ("DEFAULT_JOB_TYPE", world.defaults[environment]),
-                ("MAX_WAIT", world.max_wait),
+                ("DEFAULT_JOB_TYPE", conditions.defaults[environment]),
+                ("MAX_WAIT", conditions.max_wait),
                 (
                     "ID_MAPPING_TABLE_ARNS",
-                    if world.shared_workflow { &tables } else { "" },
+                    if conditions.shared_workflow {
+                        &tables
+                    } else {
+                        ""
+                    },
                 ),
             ]
         };
         let [one, other] = [settings(0), settings(1)];
-        let mut lab = Lab::of(aws, scenario.slot, [&one, &other]).await;
+        let mut sim = Simulator::of(aws, scenario.slot, [&one, &other]).await;
         let milliseconds = time::Duration::milliseconds;
-        if world.backoff {
-            lab.pause_between_tries().await;
+        if conditions.backoff {
+            sim.pause_between_tries().await;
         }
-        if world.ahead != [0, 0] {
-            lab.set_ahead(world.ahead.map(milliseconds)).await;
+        if conditions.ahead != [0, 0] {
+            sim.set_ahead(conditions.ahead.map(milliseconds)).await;
         }
-        if world.timeout > 0 {
-            lab.timeout = Duration::from_secs(world.timeout);
+        if conditions.timeout > 0 {
+            sim.timeout = Duration::from_secs(conditions.timeout);
         }
-        if world.many_jobs {
-            many_jobs(&lab, &scenario.news[0].table);
+        if conditions.many_jobs {
+            many_jobs(&sim, &scenario.changes[0].table);
         }
-        let state = &mut *lab.aws.state();
-        state.shown_after = time::Duration::seconds(world.shown_after);
-        state.entity_resolution_ahead = milliseconds(world.entity_resolution_ahead);
-        state.oldest_first = world.oldest_first;
-        state.shuffled = world.shuffled;
-        state.queued_have_no_start = world.queued_have_no_start;
-        state.shared_workflow = world.shared_workflow;
+        let state = &mut *sim.aws.state();
+        state.shown_after = time::Duration::seconds(conditions.shown_after);
+        state.entity_resolution_ahead = milliseconds(conditions.entity_resolution_ahead);
+        state.oldest_first = conditions.oldest_first;
+        state.shuffled = conditions.shuffled;
+        state.queued_have_no_start = conditions.queued_have_no_start;
+        state.shared_workflow = conditions.shared_workflow;
         let fired = Arc::new(AtomicUsize::new(0));
-        lab.aws.fail_by(plan(scenario, Arc::clone(&fired)));
+        sim.aws.fail_by(plan(scenario, Arc::clone(&fired)));
         Self {
             scenario,
-            lab: lab.clone(),
-            news: scenario.news.clone(),
+            sim: sim.clone(),
+            changes: scenario.changes.clone(),
             accepted: BTreeSet::new(),
             history: History::default(),
             refused: Vec::new(),
@@ -130,15 +138,15 @@ impl<'a> Run<'a> {
     }
 
     /// The changes that were accepted so far.
-    fn changes(&self) -> Vec<News> {
+    fn accepted_changes(&self) -> Vec<Change> {
         let accepted = self.accepted.iter();
-        accepted.map(|which| self.news[*which].clone()).collect()
+        accepted.map(|which| self.changes[*which].clone()).collect()
     }
 
-    /// What is not as promised between two steps.
+    /// The invariants that do not hold between two steps.
     fn broken(&mut self) -> Vec<String> {
-        let seen = Seen::of_lab(&self.lab);
-        let changes = self.changes();
+        let seen = Seen::of_simulator(&self.sim);
+        let changes = self.accepted_changes();
         let mut broken = seen.broken(&changes, self.allowed());
         broken.extend(self.history.broken(&seen, &changes));
         self.history.pause(&seen, &changes);
@@ -148,29 +156,29 @@ impl<'a> Run<'a> {
             }
         }
         let repetitions = 1 + self.fired.load(Ordering::Relaxed);
-        broken.extend(seen.too_often(repetitions, self.lab.invoked + self.scenario.steps.len()));
+        broken.extend(seen.too_often(repetitions, self.sim.invoked + self.scenario.steps.len()));
         broken
     }
 
     fn allowed(&self) -> Allowed {
-        let world = &self.scenario.world;
-        let ahead = world.ahead.iter().map(|ahead| ahead.abs()).max();
+        let conditions = &self.scenario.conditions;
+        let ahead = conditions.ahead.iter().map(|ahead| ahead.abs()).max();
         let clocks = match ahead {
             Some(0) | None => time::Duration::ZERO,
             Some(ahead) => time::Duration::milliseconds(ahead + 200),
         };
         Allowed {
             clocks,
-            unseen_jobs: world.blind || self.are_jobs_alike(),
+            unseen_jobs: conditions.blind || self.are_jobs_alike(),
             jobs_by_hand: self.scenario.has_jobs_by_hand(),
         }
     }
 
-    /// Whether nobody can tell from their starts which job is whose: two of one workflow were accepted
-    /// within seconds, or somebody started one by hand.
+    /// Whether two jobs cannot be told apart by their starts: two of one workflow were accepted within
+    /// seconds, or one was started by hand.
     fn are_jobs_alike(&self) -> bool {
-        let jobs = self.lab.aws.jobs();
-        let shared = self.scenario.world.shared_workflow;
+        let jobs = self.sim.aws.jobs();
+        let shared = self.scenario.conditions.shared_workflow;
         let alike = jobs.iter().enumerate().any(|(index, job)| {
             jobs.iter().skip(index + 1).any(|other| {
                 let near = (job.started_at - other.started_at).abs() < time::Duration::seconds(10);
@@ -180,25 +188,25 @@ impl<'a> Run<'a> {
         alike || self.scenario.has_jobs_by_hand()
     }
 
-    /// Whether a change is not to be delivered again: it would be another one.
+    /// Whether a change must not be delivered again, because it would be another change.
     fn is_over(&self, which: usize) -> bool {
-        !self.news[which].named && self.accepted.contains(&which)
+        !self.changes[which].named && self.accepted.contains(&which)
     }
 
     /// A change has happened when it is delivered.
     fn happens(&mut self, which: usize) -> Value {
         // Some arrive in the second in which they happened.
         let delay = time::Duration::seconds((which % 2) as i64);
-        if !self.news[which].named {
-            self.news[which].time = self.lab.now();
-        } else if self.lab.now() < self.news[which].time + delay {
-            self.lab.set_now(self.news[which].time + delay);
+        if !self.changes[which].named {
+            self.changes[which].time = self.sim.now();
+        } else if self.sim.now() < self.changes[which].time + delay {
+            self.sim.set_now(self.changes[which].time + delay);
         }
         for other in self.scenario.together(which) {
             self.accepted.insert(other);
-            self.history.delivered(&self.news[other]);
+            self.history.delivered(&self.changes[other]);
         }
-        self.news[which].event.clone()
+        self.changes[which].event.clone()
     }
 
     async fn act(&mut self, step: &Step) {
@@ -206,97 +214,99 @@ impl<'a> Run<'a> {
             Step::Deliver(which, environment) => {
                 if !self.is_over(which) {
                     let event = self.happens(which);
-                    self.lab.deliver(environment, &event).await;
+                    self.sim.deliver(environment, &event).await;
                 }
             }
             Step::DeliverBoth(one, other) => {
-                if self.is_over(one) || self.is_over(other) || one == other && !self.news[one].named
+                if self.is_over(one)
+                    || self.is_over(other)
+                    || one == other && !self.changes[one].named
                 {
                     return;
                 }
                 let (one, other) = (self.happens(one), self.happens(other));
-                let lab = &mut self.lab;
-                let one = lab.delivery(&one);
-                let other = lab.delivery(&other);
+                let sim = &mut self.sim;
+                let one = sim.delivery(&one);
+                let other = sim.delivery(&other);
                 let (first, second) = tokio::join!(
-                    lab.invoke(0, &one.request_id, &one.payload),
-                    lab.invoke(1, &other.request_id, &other.payload)
+                    sim.invoke(0, &one.request_id, &one.payload),
+                    sim.invoke(1, &other.request_id, &other.payload)
                 );
-                lab.keep(one, &first);
-                lab.keep(other, &second);
+                sim.keep(one, &first);
+                sim.keep(other, &second);
             }
             Step::PollAndDeliver(which) => {
                 if self.is_over(which) {
                     return;
                 }
                 let event = self.happens(which);
-                let delivery = self.lab.delivery(&event);
-                let mut poller = self.lab.clone();
+                let delivery = self.sim.delivery(&event);
+                let mut poller = self.sim.clone();
                 let (ended, _) = tokio::join!(
-                    self.lab.invoke(0, &delivery.request_id, &delivery.payload),
+                    self.sim.invoke(0, &delivery.request_id, &delivery.payload),
                     poller.poll(1)
                 );
-                self.lab.invoked = poller.invoked;
-                self.lab.keep(delivery, &ended);
+                self.sim.invoked = poller.invoked;
+                self.sim.keep(delivery, &ended);
             }
             Step::Round(environment) => {
-                self.lab.pass(VISIBILITY);
-                self.lab.repeat(environment).await;
-                self.lab.poll(1 - environment).await;
+                self.sim.pass(VISIBILITY);
+                self.sim.repeat(environment).await;
+                self.sim.poll(1 - environment).await;
             }
             Step::EndJob(status) => {
                 // None is over in less than a minute.
-                self.lab.pass(Duration::from_secs(60));
-                self.lab.aws.end_job(status);
+                self.sim.pass(Duration::from_secs(60));
+                self.sim.aws.end_job(status);
             }
-            Step::Pass(seconds) => self.lab.pass(Duration::from_secs(seconds)),
+            Step::Pass(seconds) => self.sim.pass(Duration::from_secs(seconds)),
             Step::Redrive => {
-                let changes = self.changes();
+                let changes = self.accepted_changes();
                 for change in &changes {
                     self.history.delivered(change);
                 }
-                self.lab.aws.move_messages("dead", "waiting");
+                self.sim.aws.move_messages("dead", "waiting");
             }
-            Step::ForeignJob(which) => self.lab.aws.start_foreign_job(&self.news[which].table),
+            Step::ForeignJob(which) => self.sim.aws.start_foreign_job(&self.changes[which].table),
             Step::JobByHand(which) => {
-                let table = &self.news[which].table;
-                self.lab.aws.start_job_by_hand(table, Some("INCREMENTAL"));
+                let table = &self.changes[which].table;
+                self.sim.aws.start_job_by_hand(table, Some("INCREMENTAL"));
             }
             Step::Refused(size) => {
                 let body = json!({ "membershipId": "x".repeat(size) });
-                self.lab.aws.send("waiting", &body.to_string());
+                self.sim.aws.send("waiting", &body.to_string());
                 self.refused.push(body);
             }
         }
     }
 
-    /// Faults end, and slots free: everything is done in a bounded number of rounds.
+    /// Faults end, and the slot frees: everything is done in a bounded number of rounds.
     async fn finish(&mut self) -> Vec<String> {
-        self.lab
+        self.sim
             .aws
             .fail_by(|_, _| Some(Fault::Slow(Duration::from_millis(1))));
-        self.lab.timeout = crate::lab::TIMEOUT;
-        let most = 4 * self.scenario.news.len() + 12 + self.lab.aws.jobs().len().min(40);
+        self.sim.timeout = crate::simulator::TIMEOUT;
+        let most = 4 * self.scenario.changes.len() + 12 + self.sim.aws.jobs().len().min(40);
         let mut rounds = 0;
-        while !(self.lab.repeats.is_empty() && self.lab.aws.messages("waiting").is_empty()) {
-            self.lab.aws.end_job(Status::Succeeded);
-            self.lab.pass(VISIBILITY);
-            self.lab.repeat(0).await;
-            while self.lab.poll(0).await {}
+        while !(self.sim.repeats.is_empty() && self.sim.aws.messages("waiting").is_empty()) {
+            self.sim.aws.end_job(Status::Succeeded);
+            self.sim.pass(VISIBILITY);
+            self.sim.repeat(0).await;
+            while self.sim.poll(0).await {}
             let broken = self.broken();
             if !broken.is_empty() {
                 return broken;
             }
             rounds += 1;
             if rounds > most {
-                // A job that cannot be told from others is tracked until MAX_WAIT is over.
-                if self.allowed().unseen_jobs && Seen::of_lab(&self.lab).only_tracks() {
+                // A job that cannot be told from others is tracked until MAX_WAIT has passed.
+                if self.allowed().unseen_jobs && Seen::of_simulator(&self.sim).only_tracks() {
                     break;
                 }
                 return vec![format!("no end after {rounds} rounds")];
             }
         }
-        let seen = Seen::of_lab(&self.lab);
+        let seen = Seen::of_simulator(&self.sim);
         let mut broken = Vec::new();
         if !self.allowed().unseen_jobs {
             broken.extend(seen.broken_at_the_end());
@@ -308,12 +318,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Which call fails how; the others take their time, so that the calls of two environments mix.
+/// The fault of each call. Calls without a fault take a random time, so that those of two environments mix.
 fn plan(
     scenario: &Scenario,
     fired: Arc<AtomicUsize>,
 ) -> impl Fn(usize, Operation) -> Option<Fault> + Send + Sync + 'static {
-    let (faults, blind, pace) = (scenario.faults.clone(), scenario.world.blind, scenario.pace);
+    let (faults, blind, pace) = (
+        scenario.faults.clone(),
+        scenario.conditions.blind,
+        scenario.pace,
+    );
     move |number, operation| {
         let chosen = faults
             .get(&number)
@@ -328,13 +342,13 @@ fn plan(
     }
 }
 
-/// Old jobs that somebody started for a table at Entity Resolution.
-fn many_jobs(lab: &Lab, table: &str) {
-    let now = lab.now();
-    lab.set_now(now - time::Duration::days(20));
+/// Old jobs for a table that were started at Entity Resolution by hand.
+fn many_jobs(sim: &Simulator, table: &str) {
+    let now = sim.now();
+    sim.set_now(now - time::Duration::days(20));
     for _ in 0..520 {
-        lab.aws.start_foreign_job(table);
-        lab.aws.end_job(Status::Succeeded);
+        sim.aws.start_foreign_job(table);
+        sim.aws.end_job(Status::Succeeded);
     }
-    lab.set_now(now);
+    sim.set_now(now);
 }

@@ -1,7 +1,7 @@
-//! What is promised, as questions to a world in which no invocation runs just now.
+//! The invariants, checked on the state of the services while no invocation runs.
 //!
-//! They are asked before anything is delivered again: a loss that a later delivery of the same change
-//! would repair is a loss. Only what AWS itself keeps counts: Lambda's retries and the queues.
+//! They are checked before anything is delivered again: a loss that a later delivery of the same change
+//! would repair is a loss. Only Lambda's retries and the queues count as kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,31 +9,31 @@ use fake_aws::{Job, Message, State, Status};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use crate::lab::{Delivery, Lab};
-use crate::world::{request_for, table_arn};
+use crate::harness::{request_for, table_arn};
+use crate::simulator::{Delivery, Simulator};
 
 /// A table's data changed.
 #[derive(Clone, Debug)]
-pub struct News {
+pub struct Change {
     pub id: String,
     pub table: String,
     /// The job type that is asked for.
     pub requested_type: &'static str,
-    /// The types that may be taken for it, where none is asked for; the settings of the environments.
+    /// The types that the settings of the environments give to a change that requests none.
     pub defaults: Vec<&'static str>,
     pub time: OffsetDateTime,
-    /// The payload that tells it, perhaps among other changes.
+    /// The payload that reports it, perhaps together with other changes.
     pub event: Value,
     /// Whether the payload has an id of its own; otherwise it is the only change of its table.
     pub named: bool,
 }
 
-impl News {
+impl Change {
     pub fn new(id: &str, table: &str, time: OffsetDateTime) -> Self {
-        Self::with_wish(id, table, "INCREMENTAL", time)
+        Self::of_type(id, table, "INCREMENTAL", time)
     }
 
-    pub fn with_wish(
+    pub fn of_type(
         id: &str,
         table: &str,
         requested_type: &'static str,
@@ -51,7 +51,7 @@ impl News {
         }
     }
 
-    /// One event that tells of changes of several tables.
+    /// One event that reports changes of several tables.
     pub fn of_tables(
         id: &str,
         tables: &[String],
@@ -66,23 +66,23 @@ impl News {
         );
         let of = |table: &String| Self {
             event: event.clone(),
-            ..Self::with_wish(id, table, requested_type, time)
+            ..Self::of_type(id, table, requested_type, time)
         };
         tables.iter().map(of).collect()
     }
 
-    /// A bare request that names nothing but the table. Its change is as old as its delivery.
+    /// A bare request that names only the table. Its change is as old as its delivery.
     pub fn bare(id: &str, table: &str, requested_type: &'static str, time: OffsetDateTime) -> Self {
         let mut request = request_for(table);
         request["jobType"] = json!(requested_type);
         Self {
             event: request,
             named: false,
-            ..Self::with_wish(id, table, requested_type, time)
+            ..Self::of_type(id, table, requested_type, time)
         }
     }
 
-    /// An event that names no job type: the setting of the environment that takes it says which.
+    /// An event without a job type. The setting of the environment that receives it decides.
     pub fn by_default(
         id: &str,
         table: &str,
@@ -93,7 +93,7 @@ impl News {
         Self {
             event: event(id, time, detail),
             defaults: defaults.to_vec(),
-            ..Self::with_wish(id, table, "", time)
+            ..Self::of_type(id, table, "", time)
         }
     }
 
@@ -103,7 +103,7 @@ impl News {
         job.table == self.table && defaults.any(|requested_type| serves(job, requested_type))
     }
 
-    /// Whether it does so whichever environment has taken the change.
+    /// Whether it does so in every environment that may have received the change.
     fn is_surely_served_by(&self, job: &Job) -> bool {
         let mut defaults = self.defaults.iter();
         job.table == self.table && defaults.all(|requested_type| serves(job, requested_type))
@@ -159,24 +159,24 @@ fn rfc_3339(time: OffsetDateTime) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
-/// What the environment does that no function can make up for.
+/// What the environment may do that no function can make up for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allowed {
     /// How far a clock may differ from the time at which services note a job's start.
     pub clocks: Duration,
-    /// Whether somebody may start jobs through Clean Rooms that nobody can tell from ours.
+    /// Whether jobs may be started through Clean Rooms by hand that cannot be told from ours.
     pub jobs_by_hand: bool,
-    /// Jobs whose start was never answered may stay unseen: a permission is missing, or they show when the
-    /// call is given up. Such a job may run once more, unannounced.
+    /// Jobs whose start was never answered may stay unseen: a permission is missing, or they show only after
+    /// the call was abandoned. Such a job may run once more, unannounced.
     pub unseen_jobs: bool,
 }
 
-/// The world between two invocations.
+/// The state of the services between two invocations.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The jobs that the function started.
     pub jobs: Vec<Job>,
-    /// The jobs that somebody started through Clean Rooms.
+    /// The jobs that were started through Clean Rooms by hand.
     by_hand: Vec<Job>,
     /// The details of the outcome events, in the order of their publication.
     pub details: Vec<Value>,
@@ -211,28 +211,28 @@ impl Seen {
         }
     }
 
-    pub fn of_lab(lab: &Lab) -> Self {
-        Self::of(&lab.aws.state(), &lab.repeats)
+    pub fn of_simulator(sim: &Simulator) -> Self {
+        Self::of(&sim.aws.state(), &sim.repeats)
     }
 
     fn job_of(&self, detail: &Value) -> Option<&Job> {
         self.jobs.iter().find(|job| is_of(job, detail))
     }
 
-    pub fn has(&self, outcome: &str, change: &News) -> bool {
+    pub fn has(&self, outcome: &str, change: &Change) -> bool {
         let of_change = |detail: &Value| detail["outcome"] == outcome && change.has(detail);
         self.details.iter().any(of_change)
     }
 
-    pub fn waits(&self, change: &News) -> bool {
+    pub fn waits(&self, change: &Change) -> bool {
         self.waiting.iter().any(|body| change.is_in(body))
     }
 
-    pub fn is_dead(&self, change: &News) -> bool {
+    pub fn is_dead(&self, change: &Change) -> bool {
         self.dead.iter().any(|body| change.is_in(body))
     }
 
-    pub fn is_retried(&self, change: &News) -> bool {
+    pub fn is_retried(&self, change: &Change) -> bool {
         self.retries.contains(&change.event)
     }
 
@@ -241,14 +241,14 @@ impl Seen {
         self.waiting.contains(body) || self.dead.contains(body)
     }
 
-    /// Whether nothing but jobs that are tracked stands in the waiting queue.
+    /// Whether the waiting queue has tracking messages only.
     pub fn only_tracks(&self) -> bool {
         let tracks = |body: &Value| !body["watch"].is_null();
         self.retries.is_empty() && self.waiting.iter().all(tracks)
     }
 
-    /// What is not as promised, although no invocation runs. The changes are those that were accepted.
-    pub fn broken(&self, changes: &[News], allowed: Allowed) -> Vec<String> {
+    /// The invariants that do not hold. The changes are those that were accepted.
+    pub fn broken(&self, changes: &[Change], allowed: Allowed) -> Vec<String> {
         let mut broken = Vec::new();
         for change in changes {
             broken.extend(self.lost(change));
@@ -264,9 +264,9 @@ impl Seen {
         broken
     }
 
-    /// An accepted change is in a queue or in Lambda's hands, or a job started for it. What was rejected
-    /// is where a person finds it.
-    fn lost(&self, change: &News) -> Option<String> {
+    /// An accepted change is in a queue, or Lambda will retry it, or a job started for it. A rejected change
+    /// is in the dead-letter queue.
+    fn lost(&self, change: &Change) -> Option<String> {
         let kept = self.waits(change) || self.is_dead(change) || self.is_retried(change);
         let done = self.has("STARTED", change) || self.has("COVERED", change);
         (!kept && !done).then(|| {
@@ -276,8 +276,8 @@ impl Seen {
         })
     }
 
-    /// However soon after the change its first job started: its key is known.
-    fn started_twice(&self, change: &News) -> Option<String> {
+    /// This holds for any time between the change and its first job, because the ledger knows its key.
+    fn started_twice(&self, change: &Change) -> Option<String> {
         let own: Vec<&Value> = self
             .details
             .iter()
@@ -294,7 +294,7 @@ impl Seen {
     }
 
     /// A job that serves no change which an earlier one did not serve was one too many.
-    fn superfluous(&self, changes: &[News], allowed: Allowed) -> Vec<String> {
+    fn superfluous(&self, changes: &[Change], allowed: Allowed) -> Vec<String> {
         let surely_after = Duration::seconds(1) + allowed.clocks;
         let needed = |index: usize, job: &Job| {
             changes.iter().any(|change| {
@@ -322,7 +322,7 @@ impl Seen {
 
     /// `STARTED` and `COVERED` name a job of that table, of a type that serves the change, that began
     /// after it.
-    fn misnamed(&self, detail: &Value, changes: &[News], allowed: Allowed) -> Option<String> {
+    fn misnamed(&self, detail: &Value, changes: &[Change], allowed: Allowed) -> Option<String> {
         let outcome = detail["outcome"].as_str().unwrap();
         if !["STARTED", "COVERED"].contains(&outcome) {
             return None;
@@ -366,7 +366,7 @@ impl Seen {
             {
                 broken.push(format!("{what} and {other} have one eventId"));
             }
-            // Of two requests without a name nothing else is told apart.
+            // Two requests without an id of their own differ in nothing else.
             let may_differ = detail["outcome"] == "REJECTED" || detail["requestId"].is_null();
             if let Some(other) = names.insert(what.clone(), name)
                 && other != name
@@ -416,8 +416,8 @@ impl Seen {
         broken
     }
 
-    /// What must hold besides when everything is done: each job is announced, but one that failed before it
-    /// was found.
+    /// What must also hold when everything is done: each job is announced, unless it failed before it was
+    /// found.
     pub fn broken_at_the_end(&self) -> Vec<String> {
         let announced = |job: &&Job| self.is_announced(job);
         self.jobs
@@ -428,11 +428,11 @@ impl Seen {
             .collect()
     }
 
-    /// Where jobs are tracked: each that was announced is announced to have ended as it did.
+    /// Where jobs are tracked, the end of each announced job is announced.
     pub fn broken_ends(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for job in self.jobs.iter().filter(|job| self.is_announced(job)) {
-            let told: BTreeSet<&str> = self
+            let announced: BTreeSet<&str> = self
                 .details
                 .iter()
                 .filter(|detail| is_of(job, detail))
@@ -444,8 +444,11 @@ impl Seen {
                 Status::Failed => BTreeSet::from(["FAILED"]),
                 Status::Queued | Status::Running => BTreeSet::new(),
             };
-            if told != expected {
-                broken.push(format!("job {job} {:?} is told to be {told:?}", job.status));
+            if announced != expected {
+                broken.push(format!(
+                    "job {job} {:?} is announced as {announced:?}",
+                    job.status
+                ));
             }
         }
         broken
@@ -464,41 +467,41 @@ fn is_of(job: &Job, detail: &Value) -> bool {
         || detail["entityResolutionJobId"] == json!(job.entity_resolution_id)
 }
 
-/// What cannot be seen at one moment: the moments between invocations, each as what had been published.
+/// The history that one state does not show: what had been published between any two invocations.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// How many outcomes were published whenever no invocation ran.
     pauses: Vec<usize>,
-    /// How many jobs there were when these changes (by id and table) were rejected and stood nowhere but
-    /// in the dead-letter queue.
-    put_aside: BTreeMap<(String, String), usize>,
+    /// How many jobs there were when these changes (by id and table) were rejected and were in the
+    /// dead-letter queue only.
+    dead_lettered: BTreeMap<(String, String), usize>,
 }
 
 impl History {
     /// No invocation runs now.
-    pub fn pause(&mut self, seen: &Seen, changes: &[News]) {
+    pub fn pause(&mut self, seen: &Seen, changes: &[Change]) {
         self.pauses.push(seen.details.len());
         for change in changes {
             let key = (change.id.clone(), change.table.clone());
-            let aside = seen.has("REJECTED", change)
+            let dead_lettered = seen.has("REJECTED", change)
                 && seen.is_dead(change)
                 && !seen.waits(change)
                 && !seen.is_retried(change);
-            if aside {
-                self.put_aside.entry(key).or_insert(seen.jobs.len());
+            if dead_lettered {
+                self.dead_lettered.entry(key).or_insert(seen.jobs.len());
             }
         }
     }
 
-    /// A change is delivered again, or moved back from the dead-letter queue.
-    pub fn delivered(&mut self, change: &News) {
-        self.put_aside
+    /// A change is delivered again, or redriven from the dead-letter queue.
+    pub fn delivered(&mut self, change: &Change) {
+        self.dead_lettered
             .remove(&(change.id.clone(), change.table.clone()));
     }
 
-    /// No invocation that began after a job's `FAILED` names that job, and none starts a job for what was
-    /// rejected and lies in the dead-letter queue.
-    pub fn broken(&self, seen: &Seen, changes: &[News]) -> Vec<String> {
+    /// No invocation that began after a job's `FAILED` names that job, and none starts a job for a change
+    /// that was rejected and is in the dead-letter queue.
+    pub fn broken(&self, seen: &Seen, changes: &[Change]) -> Vec<String> {
         let mut broken = Vec::new();
         for (index, detail) in seen.details.iter().enumerate() {
             let outcome = detail["outcome"].as_str().unwrap();
@@ -512,15 +515,15 @@ impl History {
                 failed.any(|detail| is_of(job, detail))
             };
             if seen.job_of(detail).is_some_and(failed) {
-                let whose = &detail["requestId"];
+                let request_id = &detail["requestId"];
                 broken.push(format!(
-                    "{outcome} of {whose} names a job whose FAILED was published"
+                    "{outcome} of {request_id} names a job whose FAILED was published"
                 ));
             }
         }
         for change in changes {
             let key = (change.id.clone(), change.table.clone());
-            let Some(since) = self.put_aside.get(&key) else {
+            let Some(since) = self.dead_lettered.get(&key) else {
                 continue;
             };
             let later: Vec<&Job> = seen.jobs.iter().skip(*since).collect();
@@ -534,7 +537,7 @@ impl History {
     }
 }
 
-/// What happened, for a person.
+/// A readable account of what happened.
 pub fn story(state: &State) -> String {
     let mut story = String::new();
     for job in &state.jobs {

@@ -1,8 +1,47 @@
-//! What the kernel counts of a process.
+//! A process of the function, and what the kernel counts of it.
 
 use std::fs;
 use std::io;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// A running process. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+impl Process {
+    /// Starts it, without standard input.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        Ok(Self(command.stdin(Stdio::null()).spawn()?))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it, and waits for its end.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> io::Result<bool> {
+        Ok(self.0.try_wait()?.is_none())
+    }
+
+    /// What it used so far.
+    pub fn used(&self) -> io::Result<Used> {
+        Used::by(self.id())
+    }
+}
 
 /// What a process used so far.
 #[derive(Clone, Copy, Debug)]

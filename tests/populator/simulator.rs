@@ -1,16 +1,14 @@
-//! The function and its services without a socket, in a time that the test moves: real SDK clients,
-//! execution environments, Lambda's repeats, the poller of the waiting line.
+//! The function and its services without a socket, in a time that the test controls: real SDK clients,
+//! execution environments, Lambda's retries, the poller of the waiting queue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_config::Region;
 use aws_config::retry::RetryConfig;
-use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{ENVIRONMENTS, FakeAws, LEDGER_TABLE, Slot};
-use id_mapping_populator::aws::clients;
+use fake_aws::{ENVIRONMENTS, Environment, FUNCTION_ARN, FakeAws, Slot};
 use id_mapping_populator::clock::Clock;
-use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
@@ -18,11 +16,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::world::FUNCTION_ARN;
+use crate::in_process;
 
-/// The function's time-out.
+/// The function's timeout.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
-/// The waiting queue's visibility time-out.
+/// The waiting queue's visibility timeout.
 pub const VISIBILITY: Duration = Duration::from_secs(15 * 60);
 
 /// How an invocation ended.
@@ -30,7 +28,7 @@ pub const VISIBILITY: Duration = Duration::from_secs(15 * 60);
 pub enum Ended {
     Response(Value),
     Failed(Error),
-    /// The process went away, on order or at the time-out.
+    /// The process ended, by a fault or at the timeout.
     Crashed,
 }
 
@@ -43,7 +41,7 @@ pub struct Delivery {
     pub tries: u32,
 }
 
-/// A virtual time, which passes while something is waited for. The runtime must be paused.
+/// A virtual time, which passes while a task waits for a timer. The runtime must be paused.
 #[derive(Clone, Debug)]
 pub struct Time(Arc<Mutex<(Instant, OffsetDateTime)>>);
 
@@ -53,7 +51,7 @@ impl Time {
         Self(Arc::new(Mutex::new((Instant::now(), BEGIN))))
     }
 
-    /// In whole steps of two milliseconds: timers end at any moment within one.
+    /// In steps of two milliseconds, because a timer may end at any time within one.
     pub fn now(&self) -> OffsetDateTime {
         let (instant, moment) = *self.0.lock().unwrap();
         let elapsed = instant.elapsed().as_millis() as u64;
@@ -69,18 +67,17 @@ impl Time {
     }
 }
 
-/// Everything is at one moment of a virtual time, which passes while something is waited for. The
-/// runtime must be paused.
+/// The function and its services in a virtual time. The runtime must be paused.
 #[derive(Clone)]
-pub struct Lab {
+pub struct Simulator {
     pub aws: FakeAws,
     populators: Vec<Populator>,
-    settings: [Settings; ENVIRONMENTS],
+    environments: [Environment; ENVIRONMENTS],
     time: Time,
     /// How far each environment's clock is ahead.
     ahead: [time::Duration; ENVIRONMENTS],
     retry: RetryConfig,
-    /// Lambda's queue of asynchronous invocations that failed and will be repeated.
+    /// Lambda's queue of asynchronous invocations that failed and will be retried.
     pub repeats: Vec<Delivery>,
     /// How many invocations there were: Lambda's request ids.
     pub invoked: usize,
@@ -91,13 +88,13 @@ pub struct Lab {
 
 pub const BEGIN: OffsetDateTime = time::macros::datetime!(2026-11-23 02:00 UTC);
 
-impl Lab {
-    /// With ledger, waiting line, dead-letter queue and event bus.
+impl Simulator {
+    /// With ledger, waiting queue, dead-letter queue and event bus.
     pub async fn new(slot: Slot) -> Self {
         Self::with(FakeAws::in_process(), slot, &[]).await
     }
 
-    /// With these services, and settings besides; empty ones are unset.
+    /// With these services and further settings. An empty setting is unset.
     pub async fn with(aws: FakeAws, slot: Slot, variables: &[(&str, &str)]) -> Self {
         Self::of(aws, slot, [variables; ENVIRONMENTS]).await
     }
@@ -110,44 +107,32 @@ impl Lab {
             move || time.now()
         };
         aws.set_clock(clock.clone());
-        aws.set_slot(slot);
-        let visibility = time::Duration::try_from(VISIBILITY).unwrap();
-        let waiting = aws.create_queue("waiting", visibility, Some((1000, "dead")));
-        let dead = aws.create_queue("dead", visibility, None);
-        let settings = variables.map(|variables| {
-            Settings::read(|name| {
-                let given = variables.iter().find(|(key, _)| *key == name);
-                let value = match (given, name) {
-                    (Some((_, value)), _) => value,
-                    (None, "AWS_REGION") => "eu-west-1",
-                    (None, "LEDGER_TABLE_NAME") => LEDGER_TABLE,
-                    (None, "WAITING_QUEUE_URL") => &waiting,
-                    (None, "DEAD_LETTER_QUEUE_URL") => &dead,
-                    (None, "EVENT_BUS_NAME") => "default",
-                    (None, _) => return None,
-                };
-                Some(value.to_owned())
-            })
-            .unwrap()
-        });
-        let mut lab = Self {
+        let common = Environment::builder()
+            .ledger()
+            .queue(time::Duration::try_from(VISIBILITY).unwrap())
+            .dead_letter_queue()
+            .event_bus()
+            .slot(slot)
+            .on(&aws);
+        let environment = |number| common.another(number, variables[number]);
+        let mut sim = Self {
             aws,
             populators: Vec::new(),
-            settings,
+            environments: std::array::from_fn(environment),
             time,
             ahead: [time::Duration::ZERO; ENVIRONMENTS],
-            // Without the pause before a second try, which is a matter of chance.
+            // Without the pause before a second try, which is random.
             retry: RetryConfig::standard().with_initial_backoff(Duration::from_nanos(1)),
             repeats: Vec::new(),
             invoked: 0,
             timeout: TIMEOUT,
             trace_header: None,
         };
-        lab.renew_environments().await;
-        lab
+        sim.renew_environments().await;
+        sim
     }
 
-    /// Execution environments that have done nothing yet.
+    /// Starts new execution environments.
     pub async fn renew_environments(&mut self) {
         self.populators.clear();
         for environment in 0..ENVIRONMENTS {
@@ -156,27 +141,26 @@ impl Lab {
         }
     }
 
-    /// The same for one of them.
+    /// Starts one new execution environment.
     pub async fn renew_environment(&mut self, environment: usize) {
         self.populators[environment] = self.environment(environment).await;
     }
 
     async fn environment(&self, environment: usize) -> Populator {
-        // The SDK counts retries for all clients of a process together that are for one service and
-        // Region, and allows only so many. What one test does must not depend on what others did.
+        // The SDK limits the retries of all clients in a process for one service and Region together. A test
+        // must not depend on the retries of others.
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let region = format!("eu-west-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
-        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "tests");
-        let config = clients::config_loader(&region)
-            .http_client(self.aws.http_client(environment))
-            .endpoint_url("http://services")
-            .credentials_provider(credentials)
+        let settings = in_process::settings(&self.environments[environment]).unwrap();
+        let config = in_process::sdk_config(&self.environments[environment]).await;
+        let config = config
+            .into_builder()
+            .region(Region::new(region))
             .retry_config(self.retry.clone())
-            .load()
-            .await;
+            .build();
         let (time, ahead) = (self.time.clone(), self.ahead[environment]);
         let clock = Clock::new(move || time.now() + ahead);
-        Populator::new(self.settings[environment].clone(), &config, clock)
+        Populator::new(settings, &config, clock)
     }
 
     /// Each environment's clock is so far ahead.
@@ -185,8 +169,8 @@ impl Lab {
         self.renew_environments().await;
     }
 
-    /// The SDK pauses between two tries, as in production: a second each time. (It draws a part of the
-    /// initial pause, of which the greatest pause leaves always as much.)
+    /// The SDK pauses between two tries, as in production: a second each time. (It takes a random part of the
+    /// initial pause, and the maximum limits each of them to the same second.)
     pub async fn pause_between_tries(&mut self) {
         self.retry = RetryConfig::standard()
             .with_initial_backoff(Duration::from_secs(1_000_000))
@@ -207,12 +191,12 @@ impl Lab {
         self.aws.now()
     }
 
-    /// Time passes, and nothing happens.
+    /// Lets time pass in which nothing happens.
     pub fn pass(&self, duration: Duration) {
         self.time.pass(duration);
     }
 
-    /// It is this moment.
+    /// Sets the time.
     pub fn set_now(&self, moment: OffsetDateTime) {
         self.time.set(moment);
     }
@@ -223,11 +207,10 @@ impl Lab {
 
     /// One invocation in an execution environment, with a deadline that Lambda enforces.
     pub async fn invoke(&self, environment: usize, request_id: &str, payload: &Value) -> Ended {
+        let deadline = self.now() + self.ahead[environment] + self.timeout;
         let invocation = Invocation {
-            request_id: request_id.to_owned(),
-            function_arn: FUNCTION_ARN.to_owned(),
-            deadline: self.now() + self.ahead[environment] + self.timeout,
             trace_header: self.trace_header.clone(),
+            ..in_process::invocation(request_id, deadline)
         };
         let payload = Payload::from_text(&payload.to_string());
         let populator = &self.populators[environment];
@@ -277,8 +260,7 @@ impl Lab {
         }
     }
 
-    /// An asynchronous invocation: what fails is repeated twice, then goes to the failure
-    /// destination.
+    /// An asynchronous invocation. A failed one is retried twice, then goes to the failure destination.
     pub async fn deliver(&mut self, environment: usize, payload: &Value) {
         let delivery = self.delivery(payload);
         self.carry_out(environment, delivery).await;
@@ -294,7 +276,7 @@ impl Lab {
         }
     }
 
-    /// Lambda repeats what failed.
+    /// Lambda retries the invocations that failed.
     pub async fn repeat(&mut self, environment: usize) {
         for delivery in std::mem::take(&mut self.repeats) {
             self.carry_out(environment, delivery).await;
@@ -322,19 +304,17 @@ impl Lab {
             .send("dead", &failure_record(&delivery).to_string());
     }
 
-    /// Lambda's poller hands a batch of the waiting line over. False: no message was visible.
+    /// Lambda's poller delivers a batch of the waiting queue. Returns whether a message was visible.
     pub async fn poll(&mut self, environment: usize) -> bool {
-        let Some(batch) = self.aws.receive("waiting", 10) else {
-            return false;
-        };
-        self.invoked += 1;
-        let request_id = format!("request-{}", self.invoked);
-        let answer = match self.invoke(environment, &request_id, &batch).await {
+        let request_id = format!("request-{}", self.invoked + 1);
+        let invoke = async |batch: &Value| match self.invoke(environment, &request_id, batch).await
+        {
             Ended::Response(answer) => Some(answer),
             Ended::Failed(_) | Ended::Crashed => None,
         };
-        self.aws.received("waiting", &batch, answer.as_ref());
-        true
+        let polled = self.aws.poll(invoke).await.is_some();
+        self.invoked += usize::from(polled);
+        polled
     }
 
     /// The outcome events so far, as `OUTCOME` or `OUTCOME error type`.

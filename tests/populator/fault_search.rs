@@ -1,9 +1,9 @@
-//! The promises, under every single fault and every two: an exhaustive search over deliveries,
-//! faults, ends of jobs and rounds of the waiting line, on the function itself.
+//! The exhaustive fault search: every order of deliveries, ends of jobs and polls of the waiting queue,
+//! with every single fault (or every two) at every call, on the function itself.
 //!
-//! A node is all that the world remembers; an edge is a delivery, a round, or the end of a job, with
-//! up to two faults at any of its calls. Nodes that differ only in random names and in moments that
-//! nothing compares are one.
+//! A node is the whole state of the services. An edge is a delivery, a round, or the end of a job, with
+//! up to two faults at any of its calls. Nodes that differ only in random ids, and in times that nothing
+//! compares, are one.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
@@ -15,16 +15,20 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::lab::{BEGIN, Delivery, Lab, VISIBILITY};
-use crate::promises;
-use crate::promises::{Allowed, News, Seen};
-use crate::world::{T1, T2};
+use crate::harness::{T1, T2};
+use crate::invariants;
+use crate::invariants::{Allowed, Change, Seen};
+use crate::simulator::{BEGIN, Delivery, Simulator, VISIBILITY};
 
-/// The two pieces of news: the second happens after the first one's job may have started.
-fn news(second_table: &str) -> [News; 2] {
+/// The two changes. The second happens after the first one's job may have started.
+fn changes(second_table: &str) -> [Change; 2] {
     [
-        News::new("news-a", T1, BEGIN - time::Duration::seconds(10)),
-        News::new("news-b", second_table, BEGIN + time::Duration::seconds(30)),
+        Change::new("change-a", T1, BEGIN - time::Duration::seconds(10)),
+        Change::new(
+            "change-b",
+            second_table,
+            BEGIN + time::Duration::seconds(30),
+        ),
     ]
 }
 
@@ -79,7 +83,7 @@ struct Node {
     state: State,
     repeats: Vec<Delivery>,
     now: OffsetDateTime,
-    /// How often each piece of news has still to be delivered.
+    /// How often each change has still to be delivered.
     deliveries: [u8; 2],
     ends: u8,
     rounds: u8,
@@ -88,10 +92,10 @@ struct Node {
 }
 
 struct Search {
-    lab: Lab,
-    /// Whether jobs are followed to their end.
+    sim: Simulator,
+    /// Whether jobs are tracked to their end.
     track: bool,
-    news: [News; 2],
+    changes: [Change; 2],
     seen: HashSet<u64>,
     /// The states on the way to an end, each with the number of rounds to it.
     drained: HashSet<(u64, usize)>,
@@ -103,17 +107,17 @@ struct Search {
 
 impl Search {
     fn restore(&mut self, node: &Node) {
-        *self.lab.aws.state() = node.state.clone();
-        self.lab.aws.state().calls.clear();
-        self.lab.repeats = node.repeats.clone();
-        self.lab.set_now(node.now);
+        *self.sim.aws.state() = node.state.clone();
+        self.sim.aws.state().calls.clear();
+        self.sim.repeats = node.repeats.clone();
+        self.sim.set_now(node.now);
     }
 
     fn node(&self, from: &Node, path: String) -> Node {
         Node {
-            state: self.lab.aws.state().clone(),
-            repeats: self.lab.repeats.clone(),
-            now: self.lab.now(),
+            state: self.sim.aws.state().clone(),
+            repeats: self.sim.repeats.clone(),
+            now: self.sim.now(),
             path,
             ..*from
         }
@@ -122,29 +126,29 @@ impl Search {
     async fn act(&mut self, act: Act) {
         match act {
             Act::Deliver(which) => {
-                let news = self.news[which].clone();
-                let earliest = news.time + time::Duration::seconds(2);
-                if self.lab.now() < earliest {
-                    self.lab.set_now(earliest);
+                let change = self.changes[which].clone();
+                let earliest = change.time + time::Duration::seconds(2);
+                if self.sim.now() < earliest {
+                    self.sim.set_now(earliest);
                 } else {
-                    self.lab.pass(Duration::from_secs(3));
+                    self.sim.pass(Duration::from_secs(3));
                 }
-                self.lab.deliver(0, &news.event).await;
+                self.sim.deliver(0, &change.event).await;
             }
             Act::EndJob => {
-                // That it failed is known only where jobs are followed.
+                // Only where jobs are tracked does the function learn that one failed.
                 let status = match self.track {
                     true => Status::Failed,
                     false => Status::Succeeded,
                 };
-                self.lab.aws.end_job(status);
+                self.sim.aws.end_job(status);
             }
             Act::Round => self.round().await,
         }
     }
 
-    /// Where jobs show late, the permission to look is there: without it a call is given up before its
-    /// job shows, as the README says.
+    /// Where jobs show late, reads of jobs are not refused: a call would be abandoned before its job
+    /// shows, as the README says.
     fn faults(&self, operation: Operation) -> Vec<Fault> {
         let mut faults = faults(operation);
         let reads_jobs = matches!(
@@ -153,20 +157,20 @@ impl Search {
                 | Operation::ListIdMappingJobs
                 | Operation::GetIdMappingJob
         );
-        if reads_jobs && !self.lab.aws.state().shown_after.is_zero() {
+        if reads_jobs && !self.sim.aws.state().shown_after.is_zero() {
             faults.retain(|fault| !matches!(fault, Fault::Refuse(_)));
         }
         faults
     }
 
     async fn round(&mut self) {
-        self.lab.pass(VISIBILITY);
-        self.lab.repeat(0).await;
-        self.lab.poll(0).await;
+        self.sim.pass(VISIBILITY);
+        self.sim.repeat(0).await;
+        self.sim.poll(0).await;
     }
 
-    /// The nodes that an act leads to, with every combination of the faults that are left.
-    async fn follow(&mut self, node: &Node, act: Act) -> Vec<Node> {
+    /// The nodes that an act leads to, with every combination of the remaining faults.
+    async fn successors(&mut self, node: &Node, act: Act) -> Vec<Node> {
         let mut after = node.clone();
         match act {
             Act::Deliver(which) => after.deliveries[which] -= 1,
@@ -178,7 +182,7 @@ impl Search {
         while let Some((plan, from)) = plans.pop() {
             self.restore(node);
             let planned = plan.clone();
-            self.lab.aws.fail_by(move |number, _| {
+            self.sim.aws.fail_by(move |number, _| {
                 let of_call = planned.iter().find(|(planned, _)| *planned == number);
                 of_call.map(|(_, fault)| fault.clone())
             });
@@ -186,7 +190,7 @@ impl Search {
             self.edges += 1;
             self.injected += plan.len();
             let mut path = format!("{}\n  {act:?}", node.path);
-            let calls = self.lab.aws.calls();
+            let calls = self.sim.aws.calls();
             for (number, fault) in &plan {
                 write!(
                     path,
@@ -195,13 +199,13 @@ impl Search {
                 )
                 .unwrap();
             }
-            let left = node.faults - plan.len() as u8;
-            self.assert_promises(&after, &path);
+            let remaining = node.faults - plan.len() as u8;
+            self.assert_invariants(&after, &path);
             found.push(Node {
-                faults: left,
+                faults: remaining,
                 ..self.node(&after, path)
             });
-            if left > 0 {
+            if remaining > 0 {
                 for (number, call) in calls.iter().enumerate().skip(from) {
                     for fault in self.faults(call.operation.unwrap()) {
                         let mut plan = plan.clone();
@@ -214,36 +218,36 @@ impl Search {
         found
     }
 
-    /// Whatever was accepted is somewhere, before anything is delivered again.
-    fn assert_promises(&self, after: &Node, path: &str) {
-        let news = self.news.iter().zip(after.deliveries);
-        let accepted = news.filter(|(_, deliveries)| *deliveries < 2);
-        let accepted: Vec<News> = accepted.map(|(news, _)| news.clone()).collect();
-        let broken = Seen::of_lab(&self.lab).broken(&accepted, Allowed::default());
-        let story = || promises::story(&self.lab.aws.state());
+    /// Checks that every accepted change is kept, before anything is delivered again.
+    fn assert_invariants(&self, after: &Node, path: &str) {
+        let changes = self.changes.iter().zip(after.deliveries);
+        let accepted = changes.filter(|(_, deliveries)| *deliveries < 2);
+        let accepted: Vec<Change> = accepted.map(|(change, _)| change.clone()).collect();
+        let broken = Seen::of_simulator(&self.sim).broken(&accepted, Allowed::default());
+        let story = || invariants::story(&self.sim.aws.state());
         assert!(broken.is_empty(), "{broken:#?}\nafter{path}\n{}", story());
     }
 
     /// Faults end and the slot frees: everything is done in a bounded number of rounds, and every
-    /// promise was kept.
+    /// invariant holds.
     async fn drain(&mut self, node: &Node) {
         self.restore(node);
-        self.lab.aws.fail_by(|_, _| None);
+        self.sim.aws.fail_by(|_, _| None);
         let mut rounds = 0;
-        while !(self.lab.repeats.is_empty() && self.lab.aws.messages("waiting").is_empty()) {
-            self.lab.aws.end_job(Status::Succeeded);
+        while !(self.sim.repeats.is_empty() && self.sim.aws.messages("waiting").is_empty()) {
+            self.sim.aws.end_job(Status::Succeeded);
             self.round().await;
             rounds += 1;
             assert!(rounds < 12, "no end after {rounds} rounds:{}", node.path);
-            // What follows from here was seen before.
+            // The search was in this state before.
             let key = self.key(&self.node(node, String::new()));
             if !self.drained.insert((key, rounds)) {
                 return;
             }
         }
         self.ends += 1;
-        let seen = Seen::of_lab(&self.lab);
-        let mut broken = seen.broken(&self.news, Allowed::default());
+        let seen = Seen::of_simulator(&self.sim);
+        let mut broken = seen.broken(&self.changes, Allowed::default());
         broken.extend(seen.broken_at_the_end());
         if self.track {
             broken.extend(seen.broken_ends());
@@ -252,25 +256,28 @@ impl Search {
             broken.is_empty(),
             "{broken:#?}\nafter{}\n{}",
             node.path,
-            promises::story(&self.lab.aws.state())
+            invariants::story(&self.sim.aws.state())
         );
     }
 
-    /// A node without what makes no difference.
+    /// The key of a node: its state without differences that do not matter.
     fn key(&self, node: &Node) -> u64 {
         let mut names = BTreeMap::new();
         let mut name = |text: &str| {
             let count = names.len();
             *names.entry(text.to_owned()).or_insert(count)
         };
-        // What the function compares a moment with: the changes; and the present, by its age: seconds decide
-        // whether clocks differ, a minute whether a job shows, five minutes and an hour whether a call is
-        // given up, half an hour whether somebody still waits. Time passes here by seconds in an act and by
-        // a quarter of an hour between rounds, so ages lie within two minutes of a multiple of that: below
-        // two minutes its tens of seconds decide what an age will be compared to, beyond them its minutes.
+        // The function compares a time with the times of the changes, and with the present by its age: seconds
+        // decide whether clocks differ, a minute whether a job shows, five minutes and an hour whether a call is
+        // abandoned, half an hour whether a waiter is still live. Time passes here by seconds in an act and by a
+        // quarter of an hour between rounds, so ages are within two minutes of a multiple of that: below two
+        // minutes the tens of seconds decide the result of a comparison, above them the minutes.
         let moment = |moment: OffsetDateTime| {
             let second = time::Duration::seconds(1);
-            let after = self.news.iter().map(|news| moment >= news.time + second);
+            let after = self
+                .changes
+                .iter()
+                .map(|change| moment >= change.time + second);
             let after: Vec<bool> = after.collect();
             let age = node.now - moment;
             let age = match age < time::Duration::minutes(2) {
@@ -335,7 +342,7 @@ impl Search {
     }
 }
 
-/// A JSON value with random names numbered and moments as what they are compared with.
+/// A JSON value in which random ids are numbered, and times are replaced by the results of their comparisons.
 fn canonical(
     value: &Value,
     name: &mut impl FnMut(&str) -> usize,
@@ -373,17 +380,17 @@ fn canonical(
     }
 }
 
-/// Where and how is searched.
+/// The parameters of a search.
 struct Start {
     second_table: &'static str,
     slot: Slot,
     /// Entity Resolution shows a job only when it is so old.
     shown_after: time::Duration,
-    /// Whether jobs are followed to their end.
+    /// Whether jobs are tracked to their end.
     track: bool,
-    /// How many faults a story may have.
+    /// How many faults a path may have.
     faults: u8,
-    /// Which piece of news is delivered first; none: either.
+    /// Which change is delivered first; none: either.
     first: Option<usize>,
 }
 
@@ -397,10 +404,10 @@ async fn search(start: Start) {
         first,
     } = start;
     let settings = [("TRACK_COMPLETION", if track { "true" } else { "" })];
-    let lab = Lab::with(FakeAws::in_process(), slot, &settings).await;
-    lab.aws.state().shown_after = shown_after;
+    let sim = Simulator::with(FakeAws::in_process(), slot, &settings).await;
+    sim.aws.state().shown_after = shown_after;
     let begin = Node {
-        state: lab.aws.state().clone(),
+        state: sim.aws.state().clone(),
         repeats: Vec::new(),
         now: BEGIN,
         deliveries: [2, 2],
@@ -410,9 +417,9 @@ async fn search(start: Start) {
         path: String::new(),
     };
     let mut search = Search {
-        lab,
+        sim,
         track,
-        news: news(second_table),
+        changes: changes(second_table),
         seen: HashSet::new(),
         drained: HashSet::new(),
         nodes: 0,
@@ -446,7 +453,7 @@ async fn search(start: Start) {
             acts.push(Act::Round);
         }
         for act in acts {
-            for next in search.follow(&node, act).await {
+            for next in search.successors(&node, act).await {
                 let key = search.key(&next);
                 if search.seen.insert(key) {
                     open.push_back(next);
@@ -457,7 +464,7 @@ async fn search(start: Start) {
     println!(
         "{slot:?}, {} table(s){}: {} states, {} invocations or rounds with {} faults, {} ends",
         if second_table == T1 { 1 } else { 2 },
-        if track { ", jobs followed" } else { "" },
+        if track { ", jobs tracked" } else { "" },
         search.nodes,
         search.edges,
         search.injected,
@@ -465,17 +472,17 @@ async fn search(start: Start) {
     );
 }
 
-/// The faults of one story. With two the search on two tables takes some minutes: `PROOF_FAULTS=2`.
+/// The faults of one path. With two, the search on two tables takes some minutes: `FAULT_SEARCH_FAULTS=2`.
 fn budget(default: u8) -> u8 {
-    let faults = std::env::var("PROOF_FAULTS").ok();
+    let faults = std::env::var("FAULT_SEARCH_FAULTS").ok();
     faults
         .and_then(|faults| faults.parse().ok())
         .unwrap_or(default)
 }
 
-// One table in two parts. By its name the longest of all begins first, and the others run beside it.
+// One table in two parts. By its name the longest test begins first, and the others run beside it.
 #[tokio::test(start_paused = true)]
-async fn one_table_first_the_older_news() {
+async fn one_table_with_the_earlier_change_first() {
     search(Start {
         second_table: T1,
         slot: Slot::Conflict,
@@ -487,10 +494,9 @@ async fn one_table_first_the_older_news() {
     .await;
 }
 
-/// A second job is accepted: the service does not make up for one call too many. And what ran shows
-/// late.
+/// A second job is accepted, so the service does not hide a call too many. And jobs show late.
 #[tokio::test(start_paused = true)]
-async fn one_table_the_newer_news_first() {
+async fn one_table_with_the_later_change_first() {
     search(Start {
         second_table: T1,
         slot: Slot::Queue,
@@ -503,7 +509,7 @@ async fn one_table_the_newer_news_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pieces_of_news_on_two_tables() {
+async fn two_changes_of_two_tables() {
     search(Start {
         second_table: T2,
         slot: Slot::QuotaExceeded,
@@ -516,7 +522,7 @@ async fn two_pieces_of_news_on_two_tables() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pieces_of_news_whose_jobs_are_followed() {
+async fn two_changes_whose_jobs_are_tracked() {
     search(Start {
         second_table: T2,
         slot: Slot::Conflict,

@@ -1,12 +1,12 @@
-//! What happens in a run: made of its seed alone.
+//! A scenario: the changes, the conditions, the steps and the faults that follow from a seed.
 
 use std::collections::BTreeMap;
 
 use fake_aws::{Exception, Fault, Operation, Slot, Status};
 
-use crate::lab::BEGIN;
-use crate::promises::News;
-use crate::proof::faults;
+use crate::fault_search::faults;
+use crate::invariants::Change;
+use crate::simulator::BEGIN;
 
 /// Pseudo-random numbers (xorshift), the same from the same seed.
 #[derive(Clone)]
@@ -55,22 +55,22 @@ pub enum Step {
     Round(usize),
     EndJob(Status),
     Pass(u64),
-    /// Somebody moves the dead letters back to the waiting queue.
+    /// An operator redrives the dead letters to the waiting queue.
     Redrive,
-    /// Somebody starts a job for a change's table at Entity Resolution.
+    /// A job for a change's table is started at Entity Resolution by hand.
     ForeignJob(usize),
-    /// Somebody starts a job for a change's table through Clean Rooms.
+    /// A job for a change's table is started through Clean Rooms by hand.
     JobByHand(usize),
-    /// Somebody sends what is refused, of so many bytes, to the waiting queue.
+    /// An invalid message of so many bytes is sent to the waiting queue.
     Refused(usize),
 }
 
-/// What differs from the simplest world. Each is tried without when a scenario is made shorter.
+/// What differs from the simplest services and settings. Shortening a scenario tries to remove each.
 #[derive(Clone, Debug, Default)]
-pub struct World {
+pub struct Conditions {
     /// Whether a database that speaks all of DynamoDB keeps the ledger.
     pub database: bool,
-    /// Whether Entity Resolution may fail to tell of a job.
+    /// Whether Entity Resolution's reads of jobs may fail.
     pub blind: bool,
     /// After how many seconds it shows a job.
     pub shown_after: i64,
@@ -83,7 +83,7 @@ pub struct World {
     pub shuffled: Option<u64>,
     /// Whether queued jobs have no start.
     pub queued_have_no_start: bool,
-    /// Old jobs of somebody else, more than the pages that were once read.
+    /// Old jobs of another owner, more than fit in the pages that are read.
     pub many_jobs: bool,
     /// Whether all tables have one workflow.
     pub shared_workflow: bool,
@@ -93,7 +93,7 @@ pub struct World {
     pub defaults: [&'static str; 2],
     /// `MAX_WAIT`.
     pub max_wait: &'static str,
-    /// The function's time-out in seconds; zero: two minutes.
+    /// The function's timeout in seconds; zero: two minutes.
     pub timeout: u64,
     /// Whether the SDK pauses between two tries.
     pub backoff: bool,
@@ -102,29 +102,29 @@ pub struct World {
 #[derive(Clone)]
 pub struct Scenario {
     pub slot: Slot,
-    pub news: Vec<News>,
+    pub changes: Vec<Change>,
     pub steps: Vec<Step>,
     /// By the number of a call: which of its operation's faults it has.
     pub faults: BTreeMap<usize, usize>,
-    pub world: World,
+    pub conditions: Conditions,
     /// How long calls take.
     pub pace: u64,
 }
 
 impl Scenario {
-    /// The changes that come with the same payload as this one.
+    /// The changes in the same payload as this one.
     pub fn together(&self, which: usize) -> impl Iterator<Item = usize> {
-        let event = &self.news[which].event;
-        let same = |news: &News| news.event == *event;
-        (0..self.news.len()).filter(move |other| same(&self.news[*other]))
+        let event = &self.changes[which].event;
+        let same = |change: &Change| change.event == *event;
+        (0..self.changes.len()).filter(move |other| same(&self.changes[*other]))
     }
 
-    /// Whether jobs are tracked by whoever starts them.
+    /// Whether both environments track the jobs that they start.
     pub fn tracks(&self) -> bool {
-        self.world.track == [true; 2]
+        self.conditions.track == [true; 2]
     }
 
-    /// Whether somebody starts jobs that nobody can tell from the function's.
+    /// Whether jobs are started by hand that cannot be told from the function's.
     pub fn has_jobs_by_hand(&self) -> bool {
         let by_hand = |step: &Step| matches!(step, Step::JobByHand(_));
         self.steps.iter().any(by_hand)
@@ -148,10 +148,10 @@ pub fn scenario(seed: u64) -> Scenario {
     let tables: Vec<String> = (0..1 + random.below(5))
         .map(|table| format!("aaaaaaaa-{table:04}-4000-8000-000000000001"))
         .collect();
-    let world = world(&mut random);
-    let mut news = Vec::new();
+    let conditions = conditions(&mut random);
+    let mut changes = Vec::new();
     for number in 0..2 + random.below(8) {
-        let id = format!("news-{number}");
+        let id = format!("change-{number}");
         let table = &tables[random.below(tables.len())];
         let requested_types = [
             "INCREMENTAL",
@@ -163,39 +163,39 @@ pub fn scenario(seed: u64) -> Scenario {
         let requested_type = random.of(&requested_types);
         let time = BEGIN + time::Duration::seconds(random.below(1_800) as i64 - 60);
         match random.below(8) {
-            0 => news.push(News::by_default(&id, table, world.defaults, time)),
+            0 => changes.push(Change::by_default(&id, table, conditions.defaults, time)),
             1 if tables.len() > 1 => {
                 let several = &tables[..2 + random.below(tables.len() - 1)];
-                news.extend(News::of_tables(&id, several, requested_type, time));
+                changes.extend(Change::of_tables(&id, several, requested_type, time));
             }
             2 => {
                 let table = format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
-                news.push(News::bare(&id, &table, requested_type, time));
+                changes.push(Change::bare(&id, &table, requested_type, time));
             }
-            _ => news.push(News::with_wish(&id, table, requested_type, time)),
+            _ => changes.push(Change::of_type(&id, table, requested_type, time)),
         }
     }
-    let steps = steps(&mut random, news.len());
+    let steps = steps(&mut random, changes.len());
     let faults = (0..random.below(12))
         .map(|_| (random.below(200), random.below(100)))
         .collect();
     Scenario {
         slot: random.of(&[Slot::Conflict, Slot::QuotaExceeded, Slot::Queue]),
-        news,
+        changes,
         steps,
         faults,
-        world,
+        conditions,
         pace: random.next() | 1,
     }
 }
 
-fn world(random: &mut Random) -> World {
+fn conditions(random: &mut Random) -> Conditions {
     let offset = |random: &mut Random, most: usize| random.below(2 * most + 1) as i64 - most as i64;
     let track = random.once_in(2);
     let changed = random.once_in(8);
     let default = random.of(&["SERVICE_DEFAULT", "INCREMENTAL", "BATCH"]);
     let other = random.of(&["SERVICE_DEFAULT", "INCREMENTAL", "BATCH"]);
-    World {
+    Conditions {
         database: random.once_in(4),
         blind: random.once_in(4),
         shown_after: random.of(&[0, 0, 10, 100, 240]),

@@ -1,4 +1,4 @@
-//! No table starves, under chance: tables that keep asking, and two execution environments.
+//! No table starves, in a simulation: tables that keep asking, and two execution environments.
 //!
 //! What is promised of a request that waits in the waiting queue, with k tables that each ask for up to two
 //! job types:
@@ -28,9 +28,9 @@ use time::OffsetDateTime;
 
 use super::number;
 use super::scenario::Random;
-use crate::lab::{BEGIN, Ended, Lab, VISIBILITY};
-use crate::promises::{News, story};
-use crate::proof::faults;
+use crate::fault_search::faults;
+use crate::invariants::{Change, story};
+use crate::simulator::{BEGIN, Ended, Simulator, VISIBILITY};
 
 /// How often the queue is polled and changes arrive.
 const TICK: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ impl Line {
         &mut self,
         jobs: &[Job],
         ends: usize,
-        waiting: impl Iterator<Item = &'a News>,
+        waiting: impl Iterator<Item = &'a Change>,
         now: OffsetDateTime,
     ) {
         let mut before = std::mem::take(&mut self.waits);
@@ -123,7 +123,7 @@ struct Asking {
     table: String,
     /// It has a change every so many ticks.
     every: usize,
-    wishes: Vec<&'static str>,
+    types: Vec<&'static str>,
 }
 
 /// Tables that keep asking.
@@ -146,7 +146,7 @@ impl Crowd {
         let mut tables = Vec::new();
         for number in 0..2 + random.below(3) {
             let broad = random.of(&["INCREMENTAL", "INCREMENTAL", "BATCH", "SERVICE_DEFAULT"]);
-            let wishes = match random.below(4) {
+            let types = match random.below(4) {
                 0 => vec![broad, "DELETE_ONLY"],
                 1 => vec!["INCREMENTAL", "BATCH"],
                 _ => vec![broad],
@@ -159,10 +159,10 @@ impl Crowd {
                 } else {
                     random.of(&[1, 3, 9, 20])
                 },
-                wishes,
+                types,
             });
         }
-        let pairs: usize = tables.iter().map(|table| table.wishes.len()).sum();
+        let pairs: usize = tables.iter().map(|table| table.types.len()).sum();
         Self {
             slot: random.of(&[Slot::Conflict, Slot::QuotaExceeded]),
             // The more jobs there are, the shorter they are, so that the runs cost about the same.
@@ -176,15 +176,15 @@ impl Crowd {
 
     /// The pairs of table and job type that are asked for: no more than two for each table.
     fn pairs(&self) -> usize {
-        self.tables.iter().map(|table| table.wishes.len()).sum()
+        self.tables.iter().map(|table| table.types.len()).sum()
     }
 }
 
 struct Run<'a> {
     crowd: &'a Crowd,
     random: Random,
-    lab: Lab,
-    changes: Vec<News>,
+    sim: Simulator,
+    changes: Vec<Change>,
     line: Line,
     /// When this tick began.
     tick: OffsetDateTime,
@@ -198,12 +198,12 @@ impl<'a> Run<'a> {
     async fn begin(crowd: &'a Crowd, mut random: Random) -> Self {
         let track = if crowd.track { "true" } else { "" };
         let settings = [("TRACK_COMPLETION", track)];
-        let lab = Lab::with(FakeAws::in_process(), crowd.slot, &settings).await;
+        let sim = Simulator::with(FakeAws::in_process(), crowd.slot, &settings).await;
         let failing = Arc::new(AtomicBool::new(false));
         let last_fault = Arc::new(Mutex::new(BEGIN - QUIET));
         let seed = random.next();
-        let (may_fail, fails, time) = (failing.clone(), last_fault.clone(), lab.time());
-        lab.aws.fail_by(move |number, operation| {
+        let (may_fail, fails, time) = (failing.clone(), last_fault.clone(), sim.time());
+        sim.aws.fail_by(move |number, operation| {
             let mut random = Random::new(seed.wrapping_add(number as u64));
             if may_fail.load(Ordering::Relaxed) && random.once_in(20) {
                 *fails.lock().unwrap() = time.now();
@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
         Self {
             crowd,
             random,
-            lab,
+            sim,
             changes: Vec::new(),
             line: Line::default(),
             tick: BEGIN,
@@ -234,27 +234,27 @@ impl<'a> Run<'a> {
     /// A minute: a job may end, tables change, and the queue is polled.
     async fn tick(&mut self, number: usize) {
         self.tick += TICK;
-        self.lab.set_now(self.tick.max(self.lab.now()));
+        self.sim.set_now(self.tick.max(self.sim.now()));
         let may_fail = number < self.crowd.faults;
         self.failing.store(may_fail, Ordering::Relaxed);
         let job = TICK * self.crowd.job as u32;
-        let jobs = self.lab.aws.jobs();
+        let jobs = self.sim.aws.jobs();
         let running = jobs.iter().find(|job| job.ended_at.is_none());
-        if running.is_some_and(|running| self.lab.now() - running.started_at >= job) {
-            self.lab.aws.end_job(Status::Succeeded);
-            self.ends += usize::from(self.lab.now() > self.quiet_since());
+        if running.is_some_and(|running| self.sim.now() - running.started_at >= job) {
+            self.sim.aws.end_job(Status::Succeeded);
+            self.ends += usize::from(self.sim.now() > self.quiet_since());
         }
-        self.lab.repeat(self.random.below(2)).await;
-        let mut due: Vec<News> = Vec::new();
+        self.sim.repeat(self.random.below(2)).await;
+        let mut due: Vec<Change> = Vec::new();
         for asking in &self.crowd.tables {
             if !number.is_multiple_of(asking.every) {
                 continue;
             }
-            let wish = self.random.of(&asking.wishes);
+            let requested_type = self.random.of(&asking.types);
             let age = time::Duration::seconds(self.random.below(4) as i64);
-            let time = (self.lab.now() - age).replace_nanosecond(0).unwrap();
-            let id = format!("news-{}", self.changes.len() + due.len());
-            due.push(News::with_wish(&id, &asking.table, wish, time));
+            let time = (self.sim.now() - age).replace_nanosecond(0).unwrap();
+            let id = format!("change-{}", self.changes.len() + due.len());
+            due.push(Change::of_type(&id, &asking.table, requested_type, time));
         }
         for index in (1..due.len()).rev() {
             due.swap(index, self.random.below(index + 1));
@@ -270,44 +270,44 @@ impl<'a> Run<'a> {
                 1 => self.deliver_and_poll(change).await,
                 _ => {
                     let environment = self.random.below(2);
-                    self.lab.deliver(environment, &change.event).await;
+                    self.sim.deliver(environment, &change.event).await;
                 }
             }
         }
         self.poll_all().await;
     }
 
-    async fn deliver_both(&mut self, one: &News, other: Option<&News>) {
+    async fn deliver_both(&mut self, one: &Change, other: Option<&Change>) {
         let Some(other) = other else {
-            return self.lab.deliver(0, &one.event).await;
+            return self.sim.deliver(0, &one.event).await;
         };
-        let one = self.lab.delivery(&one.event);
-        let other = self.lab.delivery(&other.event);
+        let one = self.sim.delivery(&one.event);
+        let other = self.sim.delivery(&other.event);
         let (first, second) = tokio::join!(
-            self.lab.invoke(0, &one.request_id, &one.payload),
-            self.lab.invoke(1, &other.request_id, &other.payload)
+            self.sim.invoke(0, &one.request_id, &one.payload),
+            self.sim.invoke(1, &other.request_id, &other.payload)
         );
-        self.lab.keep(one, &first);
-        self.lab.keep(other, &second);
+        self.sim.keep(one, &first);
+        self.sim.keep(other, &second);
     }
 
-    async fn deliver_and_poll(&mut self, change: &News) {
-        let delivery = self.lab.delivery(&change.event);
-        self.lab.invoked += 1;
-        let poll = format!("request-{}", self.lab.invoked);
+    async fn deliver_and_poll(&mut self, change: &Change) {
+        let delivery = self.sim.delivery(&change.event);
+        self.sim.invoked += 1;
+        let poll = format!("request-{}", self.sim.invoked);
         let (ended, _) = tokio::join!(
-            self.lab.invoke(0, &delivery.request_id, &delivery.payload),
-            poll_once(&self.lab, 1, &poll, self.crowd.batch)
+            self.sim.invoke(0, &delivery.request_id, &delivery.payload),
+            poll_once(&self.sim, 1, &poll, self.crowd.batch)
         );
-        self.lab.keep(delivery, &ended);
+        self.sim.keep(delivery, &ended);
     }
 
     async fn poll_all(&mut self) {
         loop {
             let environment = self.random.below(2);
-            self.lab.invoked += 1;
-            let request_id = format!("request-{}", self.lab.invoked);
-            if !poll_once(&self.lab, environment, &request_id, self.crowd.batch).await {
+            self.sim.invoked += 1;
+            let request_id = format!("request-{}", self.sim.invoked);
+            if !poll_once(&self.sim, environment, &request_id, self.crowd.batch).await {
                 return;
             }
         }
@@ -315,13 +315,13 @@ impl<'a> Run<'a> {
 
     /// What is not as promised.
     fn broken(&mut self) -> Vec<String> {
-        let bodies = self.lab.aws.messages("waiting").into_iter();
+        let bodies = self.sim.aws.messages("waiting").into_iter();
         let waiting: HashSet<String> = bodies
             .map(|message| serde_json::from_str::<Value>(&message.body).unwrap())
             .filter(|body| body["watch"].is_null())
             .filter_map(|body| body["request"]["requestId"].as_str().map(str::to_owned))
             .collect();
-        let (jobs, now) = (self.lab.aws.jobs(), self.lab.now());
+        let (jobs, now) = (self.sim.aws.jobs(), self.sim.now());
         let waits = self
             .changes
             .iter()
@@ -335,8 +335,8 @@ impl<'a> Run<'a> {
             let idle_since = idle_since.unwrap_or(BEGIN).max(quiet_since);
             broken.extend(self.line.beside_an_idle_slot(idle_since, now));
         }
-        let dead = self.lab.aws.messages("dead");
-        if self.crowd.faults == 0 && !(self.lab.repeats.is_empty() && dead.is_empty()) {
+        let dead = self.sim.aws.messages("dead");
+        if self.crowd.faults == 0 && !(self.sim.repeats.is_empty() && dead.is_empty()) {
             broken.push("a request is neither done nor waits".to_owned());
         }
         broken
@@ -344,20 +344,20 @@ impl<'a> Run<'a> {
 }
 
 /// One batch of the waiting queue is handed over. False: no message was visible.
-async fn poll_once(lab: &Lab, environment: usize, request_id: &str, most: usize) -> bool {
-    let Some(batch) = lab.aws.receive("waiting", most) else {
+async fn poll_once(sim: &Simulator, environment: usize, request_id: &str, most: usize) -> bool {
+    let Some(batch) = sim.aws.receive("waiting", most) else {
         return false;
     };
-    let answer = match lab.invoke(environment, request_id, &batch).await {
+    let answer = match sim.invoke(environment, request_id, &batch).await {
         Ended::Response(answer) => Some(answer),
         Ended::Failed(_) | Ended::Crashed => None,
     };
-    lab.aws.received("waiting", &batch, answer.as_ref());
+    sim.aws.received("waiting", &batch, answer.as_ref());
     true
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_table_starves_under_chance() {
+async fn no_table_starves() {
     let seeds = match number("FAIRNESS_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("FAIRNESS_RUNS").unwrap_or(6),
@@ -373,7 +373,7 @@ async fn no_table_starves_under_chance() {
             run.tick(number).await;
             let broken = run.broken();
             if !broken.is_empty() {
-                let story = story(&run.lab.aws.state());
+                let story = story(&run.sim.aws.state());
                 panic!("FAIRNESS_SEED={seed}: {broken:#?}\n{crowd:?}\n{story}");
             }
             if run.ends == enough {
@@ -382,7 +382,7 @@ async fn no_table_starves_under_chance() {
         }
         ends += enough;
         changes += run.changes.len();
-        calls += run.lab.aws.call_count();
+        calls += run.sim.aws.call_count();
     }
     println!("{runs} runs with {changes} changes, {ends} job ends and {calls} calls");
 }
