@@ -154,7 +154,7 @@ fn on_one_cpu() -> Fallible<()> {
     Ok(())
 }
 
-/// Returns the functions that can be measured.
+/// Those that are there.
 fn sides(aws: &FakeAws, services: &Services) -> Fallible<Vec<Side>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ours = PathBuf::from(env!("CARGO_BIN_EXE_id-mapping-populator"));

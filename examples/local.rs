@@ -42,7 +42,7 @@ cargo run --example local -- events/FILE.json   run the function on this event
 cargo run --example local -- --serve            run the services for `cargo lambda watch`
     --port PORT          on this port";
 
-/// Settings of the README with their defaults in this example. The environment has the others.
+/// The settings of the README with their defaults in this example, beside those of the environment.
 const SETTINGS: [(&str, &str); 7] = [
     (
         "ID_MAPPING_TABLE_ARNS",
@@ -211,7 +211,7 @@ async fn start(arguments: Arguments) -> Result<(), String> {
 async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Result<(), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{file} cannot be read: {error}\n\n{USAGE}"))?;
-    let read = in_process::settings(environment).map_err(|error| error.to_string())?;
+    let given = in_process::settings(environment).map_err(|error| error.to_string())?;
     let aws = &environment.aws;
     // The clock is moved forward, so that the example does not wait.
     let passed = Arc::new(AtomicU64::new(0));

@@ -534,12 +534,12 @@ fn a_record_of_an_older_version_lacks_what_is_new() {
 }
 
 proptest! {
-    /// Whatever was started, news that happened less than a second before the last start of a
-    /// covering type, or after it, is never covered; older news always is.
+    /// Whatever was started, change that happened less than a second before the last start of a
+    /// covering type, or after it, is never covered; older change always is.
     #[test]
     fn coverage_is_exactly_by_time_and_type(
         starts in prop::collection::vec((0_i64..100_000, 0_usize..4), 1..20),
-        news in 0_i64..100_000,
+        change in 0_i64..100_000,
         requested_type in 0_usize..4,
     ) {
         const REQUESTED_TYPES: [&str; 4] = ["BATCH", "INCREMENTAL", "SERVICE_DEFAULT", "DELETE_ONLY"];
@@ -550,8 +550,8 @@ proptest! {
             record = with_job(&record, &call, &job("job", &call));
         }
         let covers = |sent: usize| sent == requested_type || (sent == 0 && requested_type != 3);
-        let expected = starts.iter().any(|(start, sent)| *start >= news + 1_000 && covers(*sent));
-        let verdict = record.verdict(&request("news", REQUESTED_TYPES[requested_type], at(news)), at(200_000));
+        let expected = starts.iter().any(|(start, sent)| *start >= change + 1_000 && covers(*sent));
+        let verdict = record.verdict(&request("change", REQUESTED_TYPES[requested_type], at(change)), at(200_000));
         prop_assert_eq!(matches!(verdict, Verdict::Covered(_)), expected);
     }
 }

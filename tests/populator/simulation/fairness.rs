@@ -1,4 +1,4 @@
-//! No table starves: random tables with a stream of changes, and two execution environments.
+//! No table starves, in a simulation: tables that keep asking, and two execution environments.
 //!
 //! The invariants of a request in the waiting queue, with k tables that each request up to two job types:
 //!
@@ -124,7 +124,7 @@ struct Asking {
     table: String,
     /// The number of ticks between two changes.
     every: usize,
-    wishes: Vec<&'static str>,
+    types: Vec<&'static str>,
 }
 
 /// Tables with a stream of changes.
@@ -147,7 +147,7 @@ impl Crowd {
         let mut tables = Vec::new();
         for number in 0..2 + random.below(3) {
             let broad = random.of(&["INCREMENTAL", "INCREMENTAL", "BATCH", "SERVICE_DEFAULT"]);
-            let wishes = match random.below(4) {
+            let types = match random.below(4) {
                 0 => vec![broad, "DELETE_ONLY"],
                 1 => vec!["INCREMENTAL", "BATCH"],
                 _ => vec![broad],
@@ -160,10 +160,10 @@ impl Crowd {
                 } else {
                     random.of(&[1, 3, 9, 20])
                 },
-                wishes,
+                types,
             });
         }
-        let pairs: usize = tables.iter().map(|table| table.wishes.len()).sum();
+        let pairs: usize = tables.iter().map(|table| table.types.len()).sum();
         Self {
             slot: random.of(&[Slot::Conflict, Slot::QuotaExceeded]),
             // The more jobs there are, the shorter they are, so that the runs cost about the same.
@@ -177,7 +177,7 @@ impl Crowd {
 
     /// The pairs of table and job type that are requested: no more than two for each table.
     fn pairs(&self) -> usize {
-        self.tables.iter().map(|table| table.wishes.len()).sum()
+        self.tables.iter().map(|table| table.types.len()).sum()
     }
 }
 
@@ -251,11 +251,11 @@ impl<'a> Run<'a> {
             if !number.is_multiple_of(asking.every) {
                 continue;
             }
-            let wish = self.random.of(&asking.wishes);
+            let requested_type = self.random.of(&asking.types);
             let age = time::Duration::seconds(self.random.below(4) as i64);
             let time = (self.sim.now() - age).replace_nanosecond(0).unwrap();
             let id = format!("change-{}", self.changes.len() + due.len());
-            due.push(Change::of_type(&id, &asking.table, wish, time));
+            due.push(Change::of_type(&id, &asking.table, requested_type, time));
         }
         for index in (1..due.len()).rev() {
             due.swap(index, self.random.below(index + 1));
@@ -344,7 +344,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Delivers one batch of the waiting queue. Returns whether a message was visible.
+/// One batch of the waiting queue is handed over. False: no message was visible.
 async fn poll_once(sim: &Simulator, environment: usize, request_id: &str, most: usize) -> bool {
     let Some(batch) = sim.aws.receive("waiting", most) else {
         return false;
@@ -358,7 +358,7 @@ async fn poll_once(sim: &Simulator, environment: usize, request_id: &str, most: 
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_table_starves_in_random_scenarios() {
+async fn no_table_starves() {
     let seeds = match number("FAIRNESS_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("FAIRNESS_RUNS").unwrap_or(6),
