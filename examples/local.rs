@@ -231,7 +231,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     }
     heading("the function logs");
     telemetry::start(None, None);
-    if let Some(warning) = read.warning() {
+    if let Some(warning) = given.warning() {
         tracing::warn!("{warning}");
     }
     let answer = invoke(aws, &populator, &text).await;

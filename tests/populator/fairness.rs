@@ -467,7 +467,7 @@ async fn a_job_that_ends_between_two_calls_of_a_batch_starves_no_table() {
 
 /// Of two tables that each event names, the first is never ready itself.
 #[tokio::test(start_paused = true)]
-async fn a_table_beside_one_that_is_not_ready_does_not_take_each_slot() {
+async fn a_table_next_to_one_that_is_not_ready_does_not_take_every_slot() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws.set_table(T1, refusing());
     let both = |id: &str, sim: &Simulator| {
@@ -501,7 +501,7 @@ async fn a_table_beside_one_that_is_not_ready_does_not_take_each_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_does_not_let_a_rejected_one_pass_in_the_same_batch() {
+async fn a_request_does_not_wait_for_a_rejected_one_in_the_same_batch() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.deliver(0, &event("rejected", T2, &sim)).await;
@@ -537,7 +537,7 @@ async fn no_request_waits_too_long_for_one_that_was_rejected_in_the_same_batch()
     assert_eq!(all_jobs_of(&sim, T1), 1, "{:?}", sim.announced());
 }
 
-/// A table was refused alone while another one's job was taken, and a third one has a change every minute.
+/// A table is refused while another one's job is accepted, and a third one has a change every minute.
 async fn refused_alone_beside_a_change_every_minute(is_ready_again: bool) -> Simulator {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws.set_table(T1, refusing());

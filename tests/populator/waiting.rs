@@ -361,7 +361,7 @@ async fn a_message_of_a_newer_version_is_read() {
             "added": {},
         })
     };
-    // What is nearly a member of ours was written by hand.
+    // A near miss of a known member was written by hand.
     sim.aws.send("waiting", &message("job_type").to_string());
     sim.aws.send("waiting", &message("added").to_string());
     assert!(sim.poll(0).await);
@@ -375,7 +375,7 @@ async fn a_message_of_a_newer_version_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_record_that_is_moved_back_runs_under_its_own_name() {
+async fn a_redriven_failure_record_runs_under_its_own_key() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.aws.fail_always(
         Operation::GetItem,
@@ -1132,7 +1132,7 @@ async fn a_rejected_request_is_not_started_in_the_same_invocation() {
     sim.pass(Duration::from_secs(5));
     sim.deliver(0, &event("other", T1, &sim)).await;
     sim.aws.end_job(Status::Succeeded);
-    // It is refused while the other table's job is taken.
+    // It is refused while the other table's job is accepted.
     sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::conflict()),

@@ -184,7 +184,7 @@ impl Begun {
         let versions = matches!(way, Way::WaitingOtherVersion | Way::SucceededOtherVersion);
         let newer = versions.then_some(1);
         if newer.is_some() {
-            write_anew(&mut sim.aws.state());
+            write_as_newer_version(&mut sim.aws.state());
         }
         Self {
             sim,

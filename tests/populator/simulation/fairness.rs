@@ -344,7 +344,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// One batch of the waiting queue is handed over. False: no message was visible.
+/// Delivers one batch of the waiting queue. Returns whether a message was visible.
 async fn poll_once(sim: &Simulator, environment: usize, request_id: &str, most: usize) -> bool {
     let Some(batch) = sim.aws.receive("waiting", most) else {
         return false;
