@@ -51,7 +51,7 @@ impl RequestedType {
             "SERVICE_DEFAULT" => Ok(Self::ServiceDefault),
             "AUTO" => Ok(Self::Auto),
             _ => Err(
-                "is no job type: write BATCH, INCREMENTAL, DELETE_ONLY, SERVICE_DEFAULT or AUTO, in upper case"
+                "is not a job type: write BATCH, INCREMENTAL, DELETE_ONLY, SERVICE_DEFAULT or AUTO, in upper case"
                     .to_owned(),
             ),
         }

@@ -73,7 +73,7 @@ impl Queue {
         self.complete(options, &what, send).await
     }
 
-    /// Enqueues a request that was given up. If it is moved back to the waiting queue, it waits anew.
+    /// Enqueues a request that was given up. If it is moved back to the waiting queue, its wait starts again.
     pub async fn dead_letter_request(
         &self,
         request: &Request,

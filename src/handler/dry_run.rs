@@ -1,4 +1,4 @@
-//! A dry run: what would be done now. It changes nothing, and tells nobody else.
+//! A dry run: what would be done now. It changes nothing, and publishes nothing.
 
 use super::choose;
 use super::context::Learned;

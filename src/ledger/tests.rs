@@ -39,7 +39,7 @@ fn started(name: &str, requested_type: &str, at: OffsetDateTime) -> Record {
     with_job(&Record::default(), &call, &job(name, &call))
 }
 
-/// A job that started some time ago, and whose start nobody is told.
+/// A job that started some time ago, and whose start is not reported.
 fn with_job(record: &Record, call: &Call, job: &Job) -> Record {
     record.job_started(call, job, None, T0 + Duration::days(1))
 }
@@ -184,17 +184,17 @@ fn a_claim_is_live_until_a_second_after_the_deadline_and_then_its_outcome_is_unk
     let other = record.claim_released(Uuid::new_v4());
     assert_eq!(other, record, "another call's claim");
 
-    let doubted = record.outcome_unknown(&theirs);
-    let verdict = doubted.verdict(&request("ours", "BATCH", T0), T0);
+    let unknown_call = record.outcome_unknown(&theirs);
+    let verdict = unknown_call.verdict(&request("ours", "BATCH", T0), T0);
     assert_eq!(verdict, Verdict::Unknown(vec![unknown(&theirs, true)]));
-    let found = doubted.job_found(&theirs, &job("found", &theirs), None, seconds(2));
+    let found = unknown_call.job_found(&theirs, &job("found", &theirs), None, seconds(2));
     assert!(found.open_calls().next().is_none());
     let verdict = found.verdict(&theirs.request, T0);
     assert!(matches!(verdict, Verdict::Known(_)));
 }
 
 #[test]
-fn what_is_settled_is_not_settled_again() {
+fn a_reconciled_call_is_not_reconciled_again() {
     let lost = call(request("lost", "BATCH", T0), T0);
     let record = with_unknown(&Record::default(), &lost);
     let settled = record.claim_released(lost.attempt);
@@ -234,7 +234,7 @@ fn several_unknown_calls_are_remembered_oldest_first_and_four_at_most() {
 }
 
 #[test]
-fn what_covers_goes_before_what_is_claimed() {
+fn coverage_goes_before_a_claim() {
     let theirs = call(request("theirs", "BATCH", T0), seconds(20));
     let record = claimed(&started("first", "BATCH", seconds(10)), &theirs);
     let covered = request("second", "BATCH", T0);
@@ -344,14 +344,14 @@ fn of_many_unreported_starts_the_oldest_wait_for_their_own_repeat() {
 fn a_call_that_was_given_up_is_remembered_until_a_job_starts() {
     let lost = call(request("lost", "BATCH", T0), T0);
     let next = call(request("next", "BATCH", T0), seconds(600));
-    let doubted = with_unknown(&Record::default(), &lost);
-    let record = claimed(&doubted, &next);
+    let unknown_call = with_unknown(&Record::default(), &lost);
+    let record = claimed(&unknown_call, &next);
     let verdict =
         |record: &Record| record.verdict(&request("third", "BATCH", seconds(601)), seconds(602));
     assert_eq!(verdict(&record), Verdict::Claimed(seconds(660)));
     assert_eq!(
         record.claim_released(next.attempt),
-        doubted,
+        unknown_call,
         "the slot was busy"
     );
     let started = with_job(&record, &next, &job("next", &next));

@@ -265,7 +265,8 @@ class Tests:
         for name in ("id_mapping_populator", "populator"):
             listed = subprocess.run([executables[name], "--list"], cwd=TREE, check=True, stdout=subprocess.PIPE)
             for line in listed.stdout.decode().splitlines():
-                if line.endswith(": test"):
+                # The rules of the house are about the text of the source, which is another one here.
+                if line.endswith(": test") and not line.startswith("house_rules::"):
                     self.all.append(Test(executables[name], line.removesuffix(": test")))
         self.reaching = defaultdict(list)
 

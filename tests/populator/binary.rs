@@ -242,7 +242,8 @@ async fn a_bad_setting_is_one_line_and_then_each_invocations_error() {
         let (error_type, message) = error(function.invoke(payload).await);
         assert_eq!(error_type, "InvalidConfiguration");
         assert!(
-            message.contains("environment variable DEFAULT_JOB_TYPE is no job type: write BATCH"),
+            message
+                .contains("environment variable DEFAULT_JOB_TYPE is not a job type: write BATCH"),
             "{message}"
         );
     }

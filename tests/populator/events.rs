@@ -202,7 +202,7 @@ const REFUSED: &[(&str, &str)] = &[
         "$.detail.job_type is not known: write `jobType`",
     ),
     ("unknown-field.json", "$.priority is not known: remove it"),
-    ("job-type.json", "$.jobType is no job type: write BATCH"),
+    ("job-type.json", "$.jobType is not a job type: write BATCH"),
     (
         "half-target.json",
         "$.idMappingTableIdentifier is missing, and membershipIdentifier is given",

@@ -13,8 +13,8 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
     let other = |from: &str, to: &str| json!({ "idMappingTableArn": arn(T).replace(from, to) });
     for (payload, path, reason) in [
         // a jobType outside the list
-        (bare(json!({ "jobType": "batch" })), "$.jobType ", "is no job type: write BATCH"),
-        (bare(json!({ "jobType": "" })), "$.jobType ", "is no job type: write BATCH"),
+        (bare(json!({ "jobType": "batch" })), "$.jobType ", "is not a job type: write BATCH"),
+        (bare(json!({ "jobType": "" })), "$.jobType ", "is not a job type: write BATCH"),
         (bare(json!({ "jobType": 7 })), "$.jobType ", "must be a string: write a job type"),
         (json!({ "targets": [{ "idMappingTableArn": arn(T), "jobType": "x" }] }), "$.targets[0].jobType ", "write BATCH"),
         // a malformed identifier

@@ -27,7 +27,7 @@ fn waiting(requests: &[Request], now: OffsetDateTime) -> Waiters {
     })
 }
 
-const NOBODY: fn(&Target) -> bool = |_| false;
+const NO_TABLE: fn(&Target) -> bool = |_| false;
 
 #[test]
 fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
@@ -51,7 +51,7 @@ fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
         (2, "BATCH", 60, Some(1)),
     ] {
         let request = request(table, requested_type, since);
-        let found = waiters.ahead_of(&request, seconds(60), NOBODY);
+        let found = waiters.ahead_of(&request, seconds(60), NO_TABLE);
         let expected = ahead.map(target);
         assert_eq!(
             found.map(Waiter::target),
@@ -59,21 +59,21 @@ fn a_request_lets_only_an_older_one_pass_that_its_job_does_not_cover() {
             "{requested_type} of {table} since {since}"
         );
     }
-    // Who was refused in this invocation is not waited for.
+    // A request lets no table pass that was refused in this invocation.
     let later = request(3, "BATCH", 30);
     let found = waiters.ahead_of(&later, seconds(60), |table| *table == target(1));
     assert_eq!(found.map(Waiter::target), Some(&target(2)));
     let refused = waiters
         .refused_alone(&target(1), seconds(60))
         .refused_alone(&target(2), seconds(60));
-    assert_eq!(refused.ahead_of(&later, seconds(60), NOBODY), None);
+    assert_eq!(refused.ahead_of(&later, seconds(60), NO_TABLE), None);
 }
 
 #[test]
-fn who_is_not_seen_for_two_retry_intervals_is_gone() {
+fn a_waiter_that_is_not_renewed_for_two_retry_intervals_expires() {
     let waiters = waiting(&[request(1, "BATCH", 0)], seconds(100));
     let later = request(2, "BATCH", 50);
-    let is_let_pass = |now| waiters.ahead_of(&later, now, NOBODY).is_some();
+    let is_let_pass = |now| waiters.ahead_of(&later, now, NO_TABLE).is_some();
     assert!(is_let_pass(seconds(100 + 1_201)));
     assert!(!is_let_pass(seconds(100 + 1_202)));
     assert!(is_let_pass(seconds(99)), "within a clock's difference");
@@ -86,12 +86,12 @@ fn who_is_not_seen_for_two_retry_intervals_is_gone() {
     let waiters = waiting(&[once.clone()], seconds(100));
     assert!(
         waiters
-            .ahead_of(&later, seconds(100 + 2_401), NOBODY)
+            .ahead_of(&later, seconds(100 + 2_401), NO_TABLE)
             .is_some()
     );
     assert!(
         waiters
-            .ahead_of(&later, seconds(100 + 2_402), NOBODY)
+            .ahead_of(&later, seconds(100 + 2_402), NO_TABLE)
             .is_none()
     );
     // It is learned, and not forgotten.
@@ -99,7 +99,7 @@ fn who_is_not_seen_for_two_retry_intervals_is_gone() {
     let waiters = waiters.joined(&Waiter::new(&once, seconds(300)));
     assert!(
         waiters
-            .ahead_of(&later, seconds(300 + 1_202), NOBODY)
+            .ahead_of(&later, seconds(300 + 1_202), NO_TABLE)
             .is_none()
     );
 }
@@ -122,7 +122,7 @@ fn requests_of_one_table_for_one_type_wait_as_the_oldest_of_them() {
 }
 
 #[test]
-fn a_job_serves_those_whose_type_it_covers_and_a_rejection_only_its_own() {
+fn a_job_serves_the_waiters_that_it_covers_and_a_rejection_removes_its_own() {
     let all = [
         request(1, "BATCH", 1),
         request(1, "INCREMENTAL", 2),
@@ -172,7 +172,7 @@ fn a_table_that_was_refused_alone_is_passed_over_and_the_others_keep_their_turn(
     );
     let waiters = waiters.refused_alone(&target(1), seconds(60));
     let later = request(3, "BATCH", 30);
-    let ahead = waiters.ahead_of(&later, seconds(60), NOBODY);
+    let ahead = waiters.ahead_of(&later, seconds(60), NO_TABLE);
     assert_eq!(ahead.map(Waiter::target), Some(&target(2)));
     // It may have been refused because the slot was busy: after two retry intervals it is let pass again.
     let renewed = [request(1, "BATCH", 10)];
@@ -180,12 +180,12 @@ fn a_table_that_was_refused_alone_is_passed_over_and_the_others_keep_their_turn(
         waiters.joined(&Waiter::new(request, seconds(1_200)))
     });
     for (now, table) in [(1_261, 2), (1_262, 1)] {
-        let ahead = waiters.ahead_of(&later, seconds(now), NOBODY);
+        let ahead = waiters.ahead_of(&later, seconds(now), NO_TABLE);
         assert_eq!(ahead.map(Waiter::target), Some(&target(table)), "{now}");
     }
 }
 
-/// A message that stays where somebody sent it has no moment since when it waits.
+/// A message that a sender put in the queue does not tell since when it waits.
 #[test]
 fn a_request_that_is_tried_in_its_place_waits_as_long_as_its_message_does() {
     let mut sent = request(1, "BATCH", 0);
