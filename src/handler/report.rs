@@ -182,16 +182,17 @@ pub(super) async fn message(run: &mut Run<'_>, all: &mut [Processed]) {
     let Some(queue) = &run.services.waiting_queue else {
         return;
     };
-    let waiting =
-        |processed: &&mut Processed| matches!(processed.disposition, Disposition::ToEnqueue(_));
-    let count = all.iter_mut().filter(waiting).count();
-    if count == 0 {
+    let waits = |processed: &Processed| matches!(processed.disposition, Disposition::ToEnqueue(_));
+    if !all.iter().any(waits) {
         return;
     }
     let failed = |processed: &Processed| processed.disposition.failure().is_some();
-    let failures = all.iter().filter(|processed| failed(processed)).count();
-    if !run.deadline.has_time_to_enqueue(count + failures) {
-        for processed in all.iter_mut().filter(waiting) {
+    let to_send = |processed: &&Processed| waits(processed) || failed(processed);
+    if !run
+        .deadline
+        .has_time_to_enqueue(all.iter().filter(to_send).count())
+    {
+        for processed in all {
             stay(run, processed).await;
         }
         return;
@@ -231,7 +232,7 @@ pub(super) async fn message(run: &mut Run<'_>, all: &mut [Processed]) {
     }
 }
 
-/// A request stays in its message, although it should get one of its own.
+/// A request that should get a message of its own stays in its message.
 async fn stay(run: &mut Run<'_>, processed: &mut Processed) {
     let Disposition::ToEnqueue(wait) = processed.disposition.clone() else {
         return;

@@ -574,3 +574,30 @@ fn the_end_of_a_job_whose_start_was_not_recorded_reconciles_its_call() {
         assert_eq!(verdict(&failed), Verdict::Free);
     }
 }
+
+#[test]
+fn what_is_reported_of_a_start_is_known_after_its_key_is_forgotten() {
+    let first = call(request("first", "BATCH", T0), T0);
+    let id = JobId::IdMappingJobId("1".to_owned());
+    let record = Record::default();
+    let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
+    let mut record = record.start_announced(&id);
+    for number in 0..MAX_KEYS as i64 {
+        let call = call(request(&number.to_string(), "BATCH", T0), seconds(number));
+        record = with_job(&record, &call, &job(&format!("other {number}"), &call));
+    }
+    assert!(record.recent().all(|job| job.id != id));
+    let announced = Reported {
+        announced: true,
+        tracked: false,
+    };
+    assert_eq!(record.reported(&id), announced);
+    let other = JobId::IdMappingJobId("other 63".to_owned());
+    assert_eq!(record.reported(&other), Reported::default());
+    assert_eq!(
+        unreported(&record, &request("x", "BATCH", T0), seconds(62)),
+        ["1"]
+    );
+    let record = record.tracking_queued(&id);
+    assert!(unreported(&record, &request("x", "BATCH", T0), seconds(62)).is_empty());
+}

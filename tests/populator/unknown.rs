@@ -958,3 +958,63 @@ async fn a_job_whose_failure_is_announced_is_not_taken_for_the_job_of_a_lost_cal
     let tries = (jobs_of(&sim, T1), sim.announced());
     assert_eq!(tries.0, 2, "{tries:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_job_of_another_table_is_not_taken_for_the_job_of_a_lost_call() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let settings = [
+        ("ID_MAPPING_TABLE_ARNS", arns.as_str()),
+        ("TRACK_COMPLETION", "true"),
+    ];
+    let mut sim = with_one_workflow(Slot::Conflict, &settings).await;
+    assert_eq!(sim.outcomes(&event("a", T2, &sim)).await, ["STARTED"]);
+    sim.pass(Duration::from_secs(1));
+    sim.aws.end_job(Status::Failed);
+    assert!(sim.poll(0).await);
+    assert_eq!(sim.announced(), ["STARTED", "FAILED JobFailed"]);
+    sim.pass(Duration::from_secs(2));
+    // The answer to the next call is lost, and its job shows a little later.
+    sim.aws.state().shown_after = time::Duration::milliseconds(2_500);
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    sim.outcomes(&event("b", T1, &sim)).await;
+    sim.pass(Duration::from_secs(10));
+    while sim.poll(0).await {}
+    sim.aws.end_job(Status::Succeeded);
+    for _ in 0..3 {
+        sim.pass(VISIBILITY);
+        while sim.poll(0).await {}
+    }
+    assert_eq!(jobs_of(&sim, T1), 1, "{:?}", sim.announced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_table_that_cannot_be_read_does_not_make_a_call_given_up() {
+    let arns = [table_arn(T1), table_arn(T2)].join(",");
+    let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];
+    for (refusal, expected) in [
+        (Exception::not_found(), "STARTED"),
+        (Exception::access_denied(), "WAITING OutcomeUnknown"),
+    ] {
+        let mut sim = Simulator::with(FakeAws::in_process(), Slot::Queue, &settings).await;
+        assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+        sim.pass(Duration::from_secs(1));
+        sim.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        // Each look reads the call's own table first, then the other one.
+        let reads = std::sync::atomic::AtomicUsize::new(0);
+        sim.aws.fail_by(move |_, operation| {
+            let is_read = operation == Operation::GetIdMappingTable;
+            let number =
+                reads.fetch_add(usize::from(is_read), std::sync::atomic::Ordering::Relaxed);
+            (is_read && number % 2 == 1).then(|| Fault::Refuse(refusal.clone()))
+        });
+        let outcomes = sim.outcomes(&event("b", T2, &sim)).await;
+        assert_eq!(outcomes, [expected]);
+        for _ in 0..2 {
+            sim.pass(VISIBILITY);
+            while sim.poll(0).await {}
+        }
+        assert_eq!(jobs_of(&sim, T2), 1, "{:?}", sim.announced());
+    }
+}
