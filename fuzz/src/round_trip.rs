@@ -42,6 +42,8 @@ pub fn of_a_request(function: &Function, request: &Request) {
         time: in_milliseconds(request.time),
         waiting_since: Some(in_milliseconds(since)),
         sent_at: Some(NOW),
+        // The message around it was received once, and so tells no interval.
+        retry_interval: None,
         ..request.clone()
     };
     assert_eq!(*again, expected);
