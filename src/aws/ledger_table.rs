@@ -1,6 +1,7 @@
 //! Where the ledger's items are kept: in a DynamoDB table, or in memory. There is one item per ID mapping table,
 //! and one for the job slot.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,11 +46,18 @@ enum Store {
 
 #[derive(Debug, Default)]
 struct Memory {
-    items: BTreeMap<String, Stored>,
+    items: BTreeMap<String, Kept>,
     writes: u128,
 }
 
-/// What an item holds, as it is kept.
+/// What an item in memory holds: a record, which is not written as JSON.
+#[derive(Clone, Debug)]
+struct Kept {
+    record: Arc<dyn Any + Send + Sync>,
+    revision: Uuid,
+}
+
+/// What an item in DynamoDB holds.
 #[derive(Clone, Debug)]
 struct Stored {
     /// In JSON.
@@ -65,6 +73,25 @@ pub struct Item<R = Record> {
     pub record: R,
     /// Identifies the item's last write. `None` if nothing was written yet.
     revision: Option<Uuid>,
+}
+
+/// What an item can hold: a table's [`Record`], or the [`Waiters`] for the slot.
+pub trait Remembered: Any + Clone + Default + Send + Sync + Serialize + DeserializeOwned {}
+
+impl Remembered for Record {}
+
+impl Remembered for Waiters {}
+
+impl<R: Remembered> Item<R> {
+    /// An item in memory.
+    fn of(key: &str, kept: Option<&Kept>) -> Self {
+        let record = kept.and_then(|kept| kept.record.downcast_ref::<R>());
+        Self {
+            key: key.to_owned(),
+            record: record.cloned().unwrap_or_default(),
+            revision: kept.map(|kept| kept.revision),
+        }
+    }
 }
 
 impl Ledger {
@@ -116,7 +143,7 @@ impl Ledger {
         transition: impl Fn(&R) -> R,
     ) -> Result<(), Error>
     where
-        R: Default + PartialEq + Serialize + DeserializeOwned,
+        R: Remembered + PartialEq,
     {
         let key = item.key.clone();
         let work = async {
@@ -135,53 +162,45 @@ impl Ledger {
             .map_err(|cause| unavailable("PutItem", &key, cause))
     }
 
-    async fn get<R>(&self, key: &str, timeout: Duration) -> Result<Item<R>, Error>
-    where
-        R: Default + DeserializeOwned,
-    {
-        let read = async { decode(key, self.0.get(key).await?) };
-        within(timeout, read)
+    async fn get<R: Remembered>(&self, key: &str, timeout: Duration) -> Result<Item<R>, Error> {
+        within(timeout, self.0.get(key))
             .await
             .map_err(|cause| unavailable("GetItem", key, cause))
     }
 }
 
 impl Store {
-    async fn get(&self, key: &str) -> Result<Option<Stored>, String> {
+    async fn get<R: Remembered>(&self, key: &str) -> Result<Item<R>, String> {
         match self {
             Self::Memory(memory) => {
                 let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(memory.items.get(key).cloned())
+                Ok(Item::of(key, memory.items.get(key)))
             }
-            Self::DynamoDb { client, table } => get_item(client, table, key).await,
+            Self::DynamoDb { client, table } => decode(key, get_item(client, table, key).await?),
         }
     }
 
     /// Writes a record if the item did not change since it was read. If it did, the item becomes what is stored
     /// now. Returns whether the record was written.
-    async fn replace<R>(&self, item: &mut Item<R>, record: R) -> Result<bool, String>
-    where
-        R: Default + Serialize + DeserializeOwned,
-    {
-        let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
-        let written = match self {
+    async fn replace<R: Remembered>(&self, item: &mut Item<R>, record: R) -> Result<bool, String> {
+        match self {
             Self::Memory(memory) => {
                 let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                memory.put(&item.key, json, item.revision)
+                Ok(memory.replace(item, record))
             }
             Self::DynamoDb { client, table } => {
-                put_item(client, table, &item.key, json, item.revision).await?
-            }
-        };
-        match written {
-            Written::Yes(revision) => {
-                item.record = record;
-                item.revision = Some(revision);
-                Ok(true)
-            }
-            Written::No(current) => {
-                *item = decode(&item.key, current)?;
-                Ok(false)
+                let json = serde_json::to_string(&record).map_err(|fault| fault.to_string())?;
+                match put_item(client, table, &item.key, json, item.revision).await? {
+                    Written::Yes(revision) => {
+                        item.record = record;
+                        item.revision = Some(revision);
+                        Ok(true)
+                    }
+                    Written::No(current) => {
+                        *item = decode(&item.key, current)?;
+                        Ok(false)
+                    }
+                }
             }
         }
     }
@@ -196,23 +215,29 @@ enum Written {
 }
 
 impl Memory {
-    fn put(&mut self, key: &str, record: String, read: Option<Uuid>) -> Written {
-        let current = self.items.get(key);
-        if current.map(|current| current.revision) != read {
-            return Written::No(current.cloned());
+    fn replace<R: Remembered>(&mut self, item: &mut Item<R>, record: R) -> bool {
+        let current = self.items.get(&item.key);
+        if current.map(|current| current.revision) != item.revision {
+            *item = Item::of(&item.key, current);
+            return false;
         }
         // The number of a write is its revision.
         self.writes += 1;
         let revision = Uuid::from_u128(self.writes);
-        self.items
-            .insert(key.to_owned(), Stored { record, revision });
+        let kept = Kept {
+            record: Arc::new(record.clone()),
+            revision,
+        };
+        self.items.insert(item.key.clone(), kept);
+        item.record = record;
+        item.revision = Some(revision);
         if self.items.len() > MAX_IN_MEMORY {
             let oldest = self.items.iter().min_by_key(|(_, stored)| stored.revision);
             if let Some(key) = oldest.map(|(key, _)| key.clone()) {
                 self.items.remove(&key);
             }
         }
-        Written::Yes(revision)
+        true
     }
 }
 
