@@ -164,10 +164,10 @@ impl Populator {
             Delivery::Direct(_) => Source::Direct,
             Delivery::Batch(_) => Source::Queue,
         };
-        let reserve = match (&self.services.waiting_queue, source) {
-            (None, _) => Reserve::Nothing,
-            (Some(_), Source::Direct) => Reserve::Pending,
-            (Some(_), Source::Queue) => Reserve::NotQueued,
+        let (reserve, learned) = match (&self.services.waiting_queue, source) {
+            (None, _) => (Reserve::Nothing, Learned::without_waiters()),
+            (Some(_), Source::Direct) => (Reserve::Pending, Learned::default()),
+            (Some(_), Source::Queue) => (Reserve::NotQueued, Learned::default()),
         };
         let mut run = Run {
             services: &self.services,
@@ -177,7 +177,7 @@ impl Populator {
             trace_header: invocation.trace_header(),
             source,
             deadline: Deadline::new(&self.clock, invocation.deadline, reserve),
-            learned: Learned::default(),
+            learned,
         };
         let request_id = &invocation.request_id;
         let requests = match delivery {

@@ -200,14 +200,14 @@ impl Record {
         now: OffsetDateTime,
         is_own: impl Fn(&JobId) -> bool,
     ) -> Vec<StartedJob> {
-        let key = request.scoped_key();
+        let is_repeat = |other: &Request| other.scoped_key() == request.scoped_key();
         let mut all: Vec<StartedJob> = self
             .unreported_starts
             .iter()
             .filter(|unreported| {
                 now > unreported.report_until.saturating_add(CLOCK_DIFFERENCE)
                     || is_own(&unreported.started.job.id)
-                    || unreported.started.request.scoped_key() == key
+                    || is_repeat(&unreported.started.request)
             })
             .map(|unreported| unreported.started.clone())
             .collect();

@@ -37,7 +37,7 @@ impl EventBus {
 
     /// Publishes an outcome, if it is one that is published.
     ///
-    /// PutEvents may be repeated freely: whoever gets an event twice recognises it by its `eventId`. So the SDK's
+    /// PutEvents may be repeated freely: a consumer recognises a repeated event by its `eventId`. So the SDK's
     /// own retry stays on, and entries that EventBridge throttled or failed on are sent again.
     pub async fn publish(
         &self,

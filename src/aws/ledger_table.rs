@@ -2,7 +2,7 @@
 //! and one for the job slot.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const KEY: &str = "idMappingTableArn";
 const REVISION: &str = "revision";
 const RECORD: &str = "record";
 
-/// The partition key of the item for the job slot. It is no ARN.
+/// The partition key of the item for the job slot. It is not an ARN.
 const SLOT: &str = "slot";
 
 /// How often a transition is applied to an item that other invocations change meanwhile.
@@ -298,10 +298,7 @@ async fn put_item(
     Ok(Written::No(current))
 }
 
-fn stored(
-    table: &str,
-    item: &std::collections::HashMap<String, AttributeValue>,
-) -> Result<Stored, String> {
+fn stored(table: &str, item: &HashMap<String, AttributeValue>) -> Result<Stored, String> {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
     let record = text(RECORD).cloned();
     let revision = text(REVISION).and_then(|text| Uuid::parse_str(text).ok());

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::context::Lookup;
 use super::deadline::MIN_REMAINING;
 use super::decide::{Wait, not_called};
 use super::reconcile::{failed_job, search};
@@ -34,7 +33,7 @@ pub(super) enum Attempt {
     LostClaim,
 }
 
-/// Claims the right to start a job, and calls. An error: the ledger is unavailable, and nothing was called.
+/// Claims the right to start a job, and calls. Returns an error if the ledger is unavailable. Then nothing was called.
 pub(super) async fn start(
     run: &mut Run<'_>,
     item: &mut Item,
@@ -113,34 +112,21 @@ async fn reconcile_lost_answer(
     call: &Call,
     error: Error,
 ) -> Attempt {
-    let target = &call.request.target;
-    let (may_run, detail) = match search(run, item, call).await {
+    let detail = match search(run, item, call).await {
         Ok(Found::Started(id)) => return record_start(run, item, call, id).await,
         Ok(Found::Failed(id)) => {
             let detail = failed_job(call, &id);
             tracing::warn!("{detail}");
-            (false, detail)
+            release(run, item, call).await;
+            detail
         }
         Err(not_found) => {
             let detail = not_found.to_string();
-            run.learned.lookups.push(Lookup {
-                attempt: call.attempt,
-                is_first: true,
-                not_found,
-            });
-            (true, detail)
+            run.learned.note_not_found(call, true, not_found);
+            end_claim(run, item, call, |record| record.outcome_unknown(call)).await;
+            detail
         }
     };
-    let transition = |record: &Record| match may_run {
-        true => record.outcome_unknown(call),
-        false => record.claim_released(call.attempt),
-    };
-    let timeout = run.deadline.io_timeout();
-    // If this fails, the claim stays, and is reconciled after it has expired.
-    let recorded = run.services.ledger.update(item, timeout, transition).await;
-    if let Err(error) = recorded {
-        warn(target, "the claim stays", &error);
-    }
     let message = format!("{}; {detail}", error.message);
     Attempt::Wait(Wait::until_retry(Error::new(error.error_type, message)))
 }
@@ -154,8 +140,7 @@ async fn record_start(run: &mut Run<'_>, item: &mut Item, call: &Call, id: JobId
         answered_at: run.deadline.now(),
     };
     let started = Box::new(StartedJob::new(call, job));
-    run.metrics.job_started(&started.request.target);
-    run.learned.note_started(&started);
+    run.note_started(&started);
     let (until, now) = (run.report_until(), run.deadline.now());
     let timeout = run.deadline.final_timeout();
     let transition = |record: &Record| record.job_started(call, &started.job, until, now);
@@ -173,12 +158,24 @@ async fn record_start(run: &mut Run<'_>, item: &mut Item, call: &Call, id: JobId
     Attempt::StartedUnrecorded(started)
 }
 
-/// Releases the claim. If this fails, the claim stays, and is reconciled after it has expired.
+/// Releases the claim.
 async fn release(run: &Run<'_>, item: &mut Item, call: &Call) {
+    end_claim(run, item, call, |record| {
+        record.claim_released(call.attempt)
+    })
+    .await;
+}
+
+/// Applies a transition that ends the claim. If this fails, the claim stays, and is reconciled after it has expired.
+async fn end_claim(
+    run: &Run<'_>,
+    item: &mut Item,
+    call: &Call,
+    transition: impl Fn(&Record) -> Record,
+) {
     let timeout = run.deadline.io_timeout();
-    let transition = |record: &Record| record.claim_released(call.attempt);
-    let released = run.services.ledger.update(item, timeout, transition).await;
-    if let Err(error) = released {
+    let ended = run.services.ledger.update(item, timeout, transition).await;
+    if let Err(error) = ended {
         warn(&call.request.target, "the claim stays", &error);
     }
 }

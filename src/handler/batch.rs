@@ -42,7 +42,6 @@ pub(super) async fn process_batch(
         kept.push((message.id, keep));
         requests.push(of_message);
     }
-    run.deadline.pending = requests.iter().map(Vec::len).sum();
     let not_queued = |request: &&Request| request.waiting_since.is_none();
     run.deadline.not_queued = requests.iter().flatten().filter(not_queued).count();
     // Before the requests: where a job has ended, the slot is free.

@@ -14,7 +14,7 @@ use crate::target::Target;
 /// What one invocation has learned.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
-    /// Who was told that the account's job slot is busy.
+    /// What calls told about the account's job slot.
     pub(super) slot: Slot,
     /// How many calls in a row found the service unavailable.
     pub(super) unavailable_calls: u32,
@@ -45,13 +45,34 @@ impl Learned {
         self.started.push((target.clone(), job.clone()));
     }
 
+    /// Records that a look for a call's job found none.
+    pub(super) fn note_not_found(&mut self, call: &Call, is_first: bool, not_found: NotFound) {
+        self.lookups.push(Lookup {
+            attempt: call.attempt,
+            is_first,
+            not_found,
+        });
+    }
+
+    /// Waiters without those that this invocation has served, or that will not be tried again.
+    pub(super) fn remaining_waiters(&self, waiters: &Waiters) -> Waiters {
+        let mut waiters = waiters.clone();
+        for request in &self.left {
+            waiters = waiters.left(request);
+        }
+        for (target, job) in &self.started {
+            waiters = waiters.served(target, job.job_type);
+        }
+        waiters
+    }
+
     /// Records that a request will not be tried again.
     pub(super) fn note_left(&mut self, request: &Request) {
         self.waiters.remove(|waiters| waiters.left(request));
         self.left.push(request.clone());
     }
 
-    /// What is learned where no request lets another one pass.
+    /// What is learned where no request waits for the slot, because there is no waiting queue or it does not matter.
     pub(super) fn without_waiters() -> Self {
         Self {
             waiters: SlotWaiters::Unknown,

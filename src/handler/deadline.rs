@@ -9,7 +9,7 @@ use crate::clock::Clock;
 /// What must remain for a request to begin: a third is for the call's answer to be recorded and announced.
 pub(super) const MIN_REMAINING: Duration = Duration::from_secs(2);
 
-/// The longest time-out of a Lambda function. A deadline that is further away is wrong: some emulators send
+/// The longest timeout of a Lambda function. A deadline that is further away is wrong: some emulators send
 /// one.
 const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
@@ -88,20 +88,20 @@ impl Deadline {
         self.remaining_without(self.pending + 1)
     }
 
-    /// The time-out of the call that starts a job: two thirds of what remains, and at most 20 seconds.
+    /// The timeout of the call that starts a job: two thirds of what remains, and at most 20 seconds.
     /// Returns `None` if too little remains to begin.
     pub(super) fn call_timeout(&self) -> Option<Duration> {
         let remaining = self.remaining();
         (remaining >= MIN_REMAINING).then(|| (remaining / 3 * 2).min(MAX_CALL_TIMEOUT))
     }
 
-    /// The time-out of any other operation, after which the current request can still be enqueued: at most 5
+    /// The timeout of any other operation, after which the current request can still be enqueued: at most 5
     /// seconds.
     pub(super) fn io_timeout(&self) -> Duration {
         io_timeout(self.remaining())
     }
 
-    /// The time-out of one of the last operations for the current request. However many are pending, it has
+    /// The timeout of one of the last operations for the current request. However many are pending, it has
     /// its part.
     pub(super) fn final_timeout(&self) -> Duration {
         let own = io_timeout(self.until_end()).min(TO_ENQUEUE);

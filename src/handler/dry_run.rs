@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::outcome::Plan;
 use crate::request::Request;
 
-/// Plans a request. An error: the ledger is unavailable.
+/// Plans a request. Returns an error if the ledger is unavailable.
 pub(super) async fn plan(
     run: &Run<'_>,
     request: &Request,

@@ -27,8 +27,8 @@ pub(super) async fn process(run: &mut Run<'_>, request: Request) -> Processed {
     report::request(run, request, choice, resolution).await
 }
 
-/// Takes one step after another until it is clear what becomes of a request. An error: the ledger is unavailable,
-/// and nothing was started.
+/// Takes one step after another until it is clear what becomes of a request. Returns an error if the ledger is
+/// unavailable. Then nothing was started.
 pub(super) async fn resolve(
     run: &mut Run<'_>,
     request: &Request,

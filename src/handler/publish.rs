@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::request::Request;
 
 /// Reports a job's start: enqueues the message that tracks it, announces it, and records both. What is done already
-/// is not repeated. An error: the rest has to be done again.
+/// is not repeated. Returns an error if the rest has to be done again.
 pub(super) async fn start(
     run: &mut Run<'_>,
     item: &mut Item,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::context::Lookup;
 use super::deadline::MIN_REMAINING;
 use super::run::Run;
 use crate::aws::entity_resolution::{Found, KnownJobs, NotFound};
@@ -19,8 +18,8 @@ const MAX_SEARCH: Duration = Duration::from_secs(30);
 /// The pause before a job is looked for again. It doubles.
 const SEARCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Looks once for the job of a call that an earlier invocation left behind, and records what is found. An error:
-/// the ledger is unavailable.
+/// Looks once for the job of a call that an earlier invocation left behind, and records what is found. Returns an error
+/// if the ledger is unavailable.
 pub(super) async fn left_behind(
     run: &mut Run<'_>,
     item: &mut Item,
@@ -41,8 +40,7 @@ pub(super) async fn left_behind(
             let report_until = run.report_until();
             let transition = |record: &Record| record.job_found(call, &job, report_until, now);
             ledger.update(item, timeout, transition).await?;
-            run.metrics.job_started(&call.request.target);
-            run.learned.note_started(&StartedJob::new(call, job));
+            run.note_started(&StartedJob::new(call, job));
         }
         Ok(Found::Failed(id)) => {
             let transition = |record: &Record| record.claim_released(call.attempt);
@@ -54,11 +52,7 @@ pub(super) async fn left_behind(
                 let transition = |record: &Record| record.outcome_unknown(call);
                 ledger.update(item, timeout, transition).await?;
             }
-            run.learned.lookups.push(Lookup {
-                attempt: call.attempt,
-                is_first: !looked_for,
-                not_found,
-            });
+            run.learned.note_not_found(call, !looked_for, not_found);
         }
     }
     Ok(())

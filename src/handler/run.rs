@@ -9,6 +9,7 @@ use crate::aws::ledger_table::Item;
 use crate::aws::services::Services;
 use crate::config::Settings;
 use crate::error::Error;
+use crate::job::StartedJob;
 use crate::metrics::Metrics;
 use crate::period::Period;
 use crate::request::Request;
@@ -56,6 +57,12 @@ impl<'a> Run<'a> {
     /// Until when this invocation reports the starts that it records. Returns `None` if starts are not reported.
     pub(super) fn report_until(&self) -> Option<OffsetDateTime> {
         self.reports_starts().then(|| self.deadline.ends_at())
+    }
+
+    /// Records that a job was started, or found.
+    pub(super) fn note_started(&mut self, started: &StartedJob) {
+        self.metrics.job_started(&started.request.target);
+        self.learned.note_started(started);
     }
 
     /// How one of the last messages or events for a request is sent.

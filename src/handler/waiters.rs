@@ -9,27 +9,20 @@ use crate::request::Request;
 /// Reads which requests wait for the slot. If that fails, no request lets another one pass: order is lost, and no
 /// promise.
 pub(super) async fn read(run: &mut Run<'_>) {
-    run.learned.waiters = SlotWaiters::Unknown;
-    if run.services.waiting_queue.is_none() {
-        return;
-    }
     let timeout = run.deadline.io_timeout();
     match run.services.ledger.read_waiters(timeout).await {
         Ok(item) => {
-            let mut current = item.record.clone();
-            for request in &run.learned.left {
-                current = current.left(request);
-            }
-            for (target, job) in &run.learned.started {
-                current = current.served(target, job.job_type);
-            }
+            let current = run.learned.remaining_waiters(&item.record);
             run.learned.waiters = SlotWaiters::Read { item, current };
         }
-        Err(error) => tracing::warn!(
-            errorType = error.error_type.as_str(),
-            "it is unknown which requests wait for the slot: {}",
-            error.message
-        ),
+        Err(error) => {
+            run.learned.waiters = SlotWaiters::Unknown;
+            tracing::warn!(
+                errorType = error.error_type.as_str(),
+                "it is unknown which requests wait for the slot: {}",
+                error.message
+            );
+        }
     }
 }
 
@@ -55,7 +48,6 @@ pub(super) async fn record(run: &Run<'_>) {
         joined,
         left,
         refused_alone,
-        started,
         waiters,
         ..
     } = &run.learned;
@@ -68,13 +60,7 @@ pub(super) async fn record(run: &Run<'_>) {
     }
     let now = run.deadline.now();
     let transition = |waiters: &Waiters| {
-        let mut waiters = waiters.expired(now);
-        for request in left {
-            waiters = waiters.left(request);
-        }
-        for (target, job) in started {
-            waiters = waiters.served(target, job.job_type);
-        }
+        let mut waiters = run.learned.remaining_waiters(&waiters.expired(now));
         for request in joined {
             waiters = waiters.joined(&Waiter::new(request, now));
         }

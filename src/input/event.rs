@@ -52,12 +52,7 @@ pub(super) fn read(
     if let Some(reason) = reason_to_ignore(&source, &detail_type, detail.as_ref(), own_source) {
         return Ok(Content::Ignored(reason));
     }
-    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
-    // `requestID`, which would count as near misses.
-    let object = match source.starts_with("aws.") {
-        true => None,
-        false => request_object(detail.as_ref(), path.member("detail"))?,
-    };
+    let is_from_aws = source.starts_with("aws.");
     let parsed_time = time
         .as_deref()
         .map(|time| rfc_3339(time, path.member("time")))
@@ -74,21 +69,27 @@ pub(super) fn read(
         }),
     };
     let path = path.member("detail");
+    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
+    // `requestID`, which would count as near misses.
+    let object = match is_from_aws {
+        true => None,
+        false => request_object(detail, path)?,
+    };
     let unknown = UnknownMembers::Ignored;
     requests(object.as_ref(), path, unknown, envelope, around).map(Content::Requests)
 }
 
 /// The request object of an event's `detail`, if it has one.
 fn request_object(
-    detail: Option<&Value>,
+    detail: Option<Value>,
     path: Path<'_>,
 ) -> Result<Option<Map<String, Value>>, Error> {
     match detail {
         None => Ok(None),
-        Some(Value::Object(request)) => Ok(Some(request.clone())),
+        Some(Value::Object(request)) => Ok(Some(request)),
         // In EventBridge Scheduler's default event `detail` is a string.
         Some(Value::String(text)) => {
-            let value = json::read(text).map_err(|reason| refused(path, reason))?;
+            let value = json::read(&text).map_err(|reason| refused(path, reason))?;
             let request = object(value, path)?;
             check_nesting(&request, path)?;
             Ok(Some(request))

@@ -16,16 +16,8 @@ fn jobs_of(sim: &Simulator, table: &str, job_type: &str) -> usize {
         .count()
 }
 
-fn all_jobs_of(sim: &Simulator, table: &str) -> usize {
-    tables(sim).iter().filter(|other| *other == table).count()
-}
-
 fn tables(sim: &Simulator) -> Vec<String> {
     sim.aws.jobs().into_iter().map(|job| job.table).collect()
-}
-
-fn event(id: &str, table: &str, sim: &Simulator) -> Value {
-    Change::new(id, table, sim.now() - time::Duration::seconds(2)).event
 }
 
 /// The tables and job types that the ledger's item for the slot has, oldest first.
@@ -92,9 +84,9 @@ async fn an_old_deletion_and_another_table_get_the_slot_though_changes_keep_comi
 async fn a_quiet_table_gets_the_next_slot_beside_one_with_a_change_every_minute() {
     for offset in [30, 161, 292] {
         let mut sim = Simulator::new(Slot::Conflict).await;
-        sim.deliver(0, &event("first", T1, &sim)).await;
+        sim.deliver(0, &sim.event("first", T1)).await;
         sim.pass(Duration::from_secs(offset));
-        let quiet = event("quiet", T2, &sim);
+        let quiet = sim.event("quiet", T2);
         sim.deliver(0, &quiet).await;
         let begin = sim.now();
         let ends = begin + time::Duration::hours(1);
@@ -103,7 +95,7 @@ async fn a_quiet_table_gets_the_next_slot_beside_one_with_a_change_every_minute(
             if sim.now() > ends && sim.aws.jobs().len() == 1 {
                 sim.aws.end_job(Status::Succeeded);
             }
-            sim.deliver(0, &event(&format!("change-{minute}"), T1, &sim))
+            sim.deliver(0, &sim.event(&format!("change-{minute}"), T1))
                 .await;
             while sim.poll(0).await {}
         }
@@ -123,12 +115,12 @@ async fn many_tables_get_the_slot_one_after_another() {
         for number in 0..5 {
             sim.pass(Duration::from_secs(7));
             let id = format!("{round}-{number}");
-            sim.deliver(0, &event(&id, &table(number), &sim)).await;
+            sim.deliver(0, &sim.event(&id, &table(number))).await;
         }
         sim.pass(Duration::from_secs(30 * 60));
         sim.aws.end_job(Status::Succeeded);
         // The first request finds the slot free.
-        sim.deliver(0, &event(&format!("{round}-greedy"), &table(4), &sim))
+        sim.deliver(0, &sim.event(&format!("{round}-greedy"), &table(4)))
             .await;
         while sim.poll(0).await {}
     }
@@ -148,7 +140,7 @@ async fn a_request_waits_for_an_older_one_without_a_call() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
     sim.pass(Duration::from_secs(10));
-    sim.deliver(0, &event("old", T1, &sim)).await;
+    sim.deliver(0, &sim.event("old", T1)).await;
     assert_eq!(
         waiters(&sim),
         [(T1.to_owned(), json!("INCREMENTAL").to_string())]
@@ -157,7 +149,7 @@ async fn a_request_waits_for_an_older_one_without_a_call() {
     sim.aws.end_job(Status::Succeeded);
     let calls = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(
-        sim.outcomes(&event("new", T2, &sim)).await,
+        sim.outcomes(&sim.event("new", T2)).await,
         ["WAITING SlotBusy"]
     );
     let said = sim.details().last().unwrap()["error"]["message"].to_string();
@@ -166,7 +158,7 @@ async fn a_request_waits_for_an_older_one_without_a_call() {
     let now = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     assert_eq!(now, calls);
     // A later change of the table whose turn it is takes the turn. Its job serves both.
-    assert_eq!(sim.outcomes(&event("newer", T1, &sim)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&sim.event("newer", T1)).await, ["STARTED"]);
     assert_eq!(waiters(&sim).len(), 1, "the other table's");
     sim.pass(VISIBILITY);
     while sim.poll(0).await {}
@@ -183,7 +175,7 @@ async fn changes_of_the_same_table_wait_for_its_older_deletion() {
     sim.pass(Duration::from_secs(60));
     sim.aws.end_job(Status::Succeeded);
     assert_eq!(
-        sim.outcomes(&event("change", T1, &sim)).await,
+        sim.outcomes(&sim.event("change", T1)).await,
         ["WAITING SlotBusy"]
     );
     sim.pass(VISIBILITY);
@@ -195,7 +187,7 @@ async fn changes_of_the_same_table_wait_for_its_older_deletion() {
 async fn a_deleted_request_delays_others_for_at_most_two_retry_intervals() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("gone", T1, &sim)).await;
+    sim.deliver(0, &sim.event("gone", T1)).await;
     // It is received three times, which shows the retry interval. Then its message is deleted.
     for _ in 0..3 {
         while sim.poll(0).await {}
@@ -210,11 +202,11 @@ async fn a_deleted_request_delays_others_for_at_most_two_retry_intervals() {
         .clear();
     sim.aws.end_job(Status::Succeeded);
     assert_eq!(
-        sim.outcomes(&event("a", T2, &sim)).await,
+        sim.outcomes(&sim.event("a", T2)).await,
         ["WAITING SlotBusy"]
     );
     sim.pass(VISIBILITY + Duration::from_secs(2));
-    assert_eq!(sim.outcomes(&event("b", T2, &sim)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&sim.event("b", T2)).await, ["STARTED"]);
     assert_eq!(waiters(&sim), [], "deleted and served waiters are removed");
 }
 
@@ -222,7 +214,7 @@ async fn a_deleted_request_delays_others_for_at_most_two_retry_intervals() {
 async fn a_rejected_request_delays_no_other() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("bad", T1, &sim)).await;
+    sim.deliver(0, &sim.event("bad", T1)).await;
     sim.aws.end_job(Status::Succeeded);
     sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
@@ -231,7 +223,7 @@ async fn a_rejected_request_delays_no_other() {
     while sim.poll(0).await {}
     assert_eq!(sim.announced().last().unwrap(), "REJECTED RequestRefused");
     assert_eq!(waiters(&sim), []);
-    assert_eq!(sim.outcomes(&event("good", T2, &sim)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&sim.event("good", T2)).await, ["STARTED"]);
 }
 
 /// A table whose own state refuses every job waits longest, and the messages never come in one batch.
@@ -245,10 +237,10 @@ async fn a_table_that_is_not_ready_delays_no_other_where_each_message_comes_alon
             ..Table::default()
         },
     );
-    sim.deliver(0, &event("never", T1, &sim)).await;
+    sim.deliver(0, &sim.event("never", T1)).await;
     sim.pass(Duration::from_secs(5));
     assert_eq!(
-        sim.outcomes(&event("next", T2, &sim)).await,
+        sim.outcomes(&sim.event("next", T2)).await,
         ["WAITING SlotBusy"]
     );
     sim.pass(VISIBILITY);
@@ -261,14 +253,7 @@ async fn a_table_that_is_not_ready_delays_no_other_where_each_message_comes_alon
     assert_eq!(sim.announced()[2..], ["STARTED", "COVERED"]);
     // From then on no request waits for it.
     sim.aws.end_job(Status::Succeeded);
-    assert_eq!(sim.outcomes(&event("later", T3, &sim)).await, ["STARTED"]);
-}
-
-fn refusing() -> Table {
-    Table {
-        refuses: true,
-        ..Table::default()
-    }
+    assert_eq!(sim.outcomes(&sim.event("later", T3)).await, ["STARTED"]);
 }
 
 /// Delivers the oldest message of the waiting queue in a batch of its own.
@@ -288,7 +273,7 @@ async fn the_table_that_is_tried_next_is_one_that_was_not_refused() {
     for invoked in 0..8 {
         let mut sim = Simulator::new(Slot::Conflict).await;
         sim.invoked = 10 * invoked;
-        sim.aws.set_table(T1, refusing());
+        sim.aws.set_table(T1, Table::refusing());
         let mut both = request_for(T1);
         both["jobType"] = json!("INCREMENTAL");
         let mut delete = request_for(T1);
@@ -297,7 +282,7 @@ async fn the_table_that_is_tried_next_is_one_that_was_not_refused() {
         sim.aws.send("waiting", &both.to_string());
         poll_one(&mut sim).await;
         sim.pass(Duration::from_secs(5));
-        sim.outcomes(&event("next", T2, &sim)).await;
+        sim.outcomes(&sim.event("next", T2)).await;
         sim.pass(VISIBILITY);
         // Two messages of the first table, in one batch.
         let batch = sim.aws.receive("waiting", 2).unwrap();
@@ -311,9 +296,9 @@ async fn the_table_that_is_tried_next_is_one_that_was_not_refused() {
 async fn a_table_that_is_refused_for_the_first_time_tries_no_request_of_another_message() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.aws.send("waiting", &event("old", T1, &sim).to_string());
+    sim.aws.send("waiting", &sim.event("old", T1).to_string());
     sim.pass(Duration::from_secs(10));
-    sim.outcomes(&event("other", T2, &sim)).await;
+    sim.outcomes(&sim.event("other", T2)).await;
     let calls = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
     poll_one(&mut sim).await;
     let now = sim.aws.calls_of(Operation::PopulateIdMappingTable).len();
@@ -324,7 +309,7 @@ async fn a_table_that_is_refused_for_the_first_time_tries_no_request_of_another_
 #[tokio::test(start_paused = true)]
 async fn a_table_that_is_refused_delays_no_other_target_of_its_invocation() {
     let mut sim = Simulator::new(Slot::Unlimited).await;
-    sim.aws.set_table(T1, refusing());
+    sim.aws.set_table(T1, Table::refusing());
     assert_eq!(sim.outcomes(&request_for(T1)).await, ["WAITING SlotBusy"]);
     sim.pass(Duration::from_secs(60));
     let targets: Vec<Value> = [T1, T2, T3]
@@ -339,17 +324,17 @@ async fn a_table_that_is_refused_delays_no_other_target_of_its_invocation() {
 async fn a_new_request_that_is_rejected_does_not_take_an_older_ones_turn() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("old", T1, &sim)).await;
+    sim.deliver(0, &sim.event("old", T1)).await;
     sim.aws.end_job(Status::Succeeded);
     sim.pass(Duration::from_secs(60));
     sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::validation("INVALID_CONFIGURATION")),
     );
-    let (error_type, _) = sim.failure(&event("new", T1, &sim)).await;
+    let (error_type, _) = sim.failure(&sim.event("new", T1)).await;
     assert_eq!(error_type, "RequestRefused");
     assert_eq!(
-        sim.outcomes(&event("other", T2, &sim)).await,
+        sim.outcomes(&sim.event("other", T2)).await,
         ["WAITING SlotBusy"],
         "the older one's turn comes first"
     );
@@ -367,7 +352,7 @@ async fn a_waiting_request_is_recorded_after_the_waiters_could_not_be_read() {
         sim.aws.fail_next(Operation::GetItem, fault);
     }
     assert_eq!(
-        sim.outcomes(&event("a", T1, &sim)).await,
+        sim.outcomes(&sim.event("a", T1)).await,
         ["WAITING SlotBusy"]
     );
     assert_eq!(waiters(&sim).len(), 1);
@@ -402,11 +387,11 @@ async fn nothing_depends_on_the_item_of_the_slot() {
     };
     let item = json!({ "idMappingTableArn": { "S": "slot" }, "record": { "S": "{" } });
     sim.aws.state().items.insert("slot".to_owned(), item);
-    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&sim.event("a", T1)).await, ["STARTED"]);
     assert!(sim.aws.calls().iter().any(of_table(Operation::PutItem)));
     sim.pass(Duration::from_secs(5));
     assert_eq!(
-        sim.outcomes(&event("b", T2, &sim)).await,
+        sim.outcomes(&sim.event("b", T2)).await,
         ["WAITING SlotBusy"]
     );
     sim.aws.end_job(Status::Succeeded);
@@ -422,8 +407,8 @@ async fn without_a_waiting_queue_no_request_waits_for_an_older_one() {
         &[("WAITING_QUEUE_URL", "")],
     )
     .await;
-    assert_eq!(sim.outcomes(&event("a", T1, &sim)).await, ["STARTED"]);
-    assert_eq!(sim.failure(&event("b", T2, &sim)).await.0, "SlotBusy");
+    assert_eq!(sim.outcomes(&sim.event("a", T1)).await, ["STARTED"]);
+    assert_eq!(sim.failure(&sim.event("b", T2)).await.0, "SlotBusy");
     assert!(!sim.aws.state().items.contains_key("slot"));
     assert_eq!(sim.aws.calls_of(Operation::GetItem).len(), 2);
 }
@@ -433,9 +418,9 @@ async fn without_a_waiting_queue_no_request_waits_for_an_older_one() {
 async fn a_job_that_ends_between_two_calls_of_a_batch_starves_no_table() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("quiet", T1, &sim)).await;
+    sim.deliver(0, &sim.event("quiet", T1)).await;
     sim.pass(Duration::from_secs(5));
-    sim.deliver(0, &event("busy", T2, &sim)).await;
+    sim.deliver(0, &sim.event("busy", T2)).await;
     sim.pass(Duration::from_secs(60));
     // The first call of the batch finds the slot busy, and just then the job ends.
     sim.aws.end_job(Status::Succeeded);
@@ -444,9 +429,9 @@ async fn a_job_that_ends_between_two_calls_of_a_batch_starves_no_table() {
         Fault::Refuse(Exception::conflict()),
     );
     assert!(sim.poll(0).await);
-    assert_eq!(all_jobs_of(&sim, T2), 1, "the second call took the slot");
+    assert_eq!(sim.jobs_of(T2), 1, "the second call took the slot");
     let mut ends = 0;
-    while ends < 8 && all_jobs_of(&sim, T1) == 0 {
+    while ends < 8 && sim.jobs_of(T1) == 0 {
         for _ in 0..4 {
             sim.pass(VISIBILITY);
             while sim.poll(0).await {}
@@ -455,13 +440,13 @@ async fn a_job_that_ends_between_two_calls_of_a_batch_starves_no_table() {
         sim.aws.end_job(Status::Succeeded);
         ends += 1;
         // The next change comes before any message is visible again.
-        let change = event(&format!("change-{ends}"), T2, &sim);
+        let change = sim.event(&format!("change-{ends}"), T2);
         sim.deliver(0, &change).await;
     }
     assert!(
-        all_jobs_of(&sim, T1) > 0 && ends <= 4,
+        sim.jobs_of(T1) > 0 && ends <= 4,
         "after {ends} job ends {T1} had {} jobs",
-        all_jobs_of(&sim, T1)
+        sim.jobs_of(T1)
     );
 }
 
@@ -475,7 +460,7 @@ async fn a_table_next_to_one_that_is_not_ready_does_not_take_every_slot() {
             sim.outcomes(&json!({ "source": "id-mapping-populator", "detail-type": "any" }))
                 .await;
         }
-        sim.aws.set_table(T1, refusing());
+        sim.aws.set_table(T1, Table::refusing());
         let both = |id: &str, sim: &Simulator| {
             let targets = [T1.to_owned(), T2.to_owned()];
             let time = sim.now() - time::Duration::seconds(2);
@@ -484,7 +469,7 @@ async fn a_table_next_to_one_that_is_not_ready_does_not_take_every_slot() {
         };
         sim.deliver(0, &both("first", &sim)).await;
         sim.pass(Duration::from_secs(20));
-        sim.deliver(0, &event("quiet", T3, &sim)).await;
+        sim.deliver(0, &sim.event("quiet", T3)).await;
         sim.pass(VISIBILITY);
         while sim.poll(0).await {}
         sim.aws.end_job(Status::Succeeded);
@@ -497,25 +482,25 @@ async fn a_table_next_to_one_that_is_not_ready_does_not_take_every_slot() {
 async fn a_request_does_not_wait_for_a_rejected_one_in_the_same_batch() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("rejected", T2, &sim)).await;
+    sim.deliver(0, &sim.event("rejected", T2)).await;
     sim.pass(Duration::from_secs(5));
-    sim.deliver(0, &event("other", T1, &sim)).await;
+    sim.deliver(0, &sim.event("other", T1)).await;
     sim.aws.end_job(Status::Succeeded);
     sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::access_denied()),
     );
     assert!(sim.poll(0).await);
-    assert_eq!(all_jobs_of(&sim, T1), 1, "{:?}", sim.announced());
+    assert_eq!(sim.jobs_of(T1), 1, "{:?}", sim.announced());
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_request_waits_too_long_for_one_that_was_rejected_in_the_same_batch() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("rejected", T2, &sim)).await;
+    sim.deliver(0, &sim.event("rejected", T2)).await;
     sim.pass(Duration::from_secs(5));
-    sim.deliver(0, &event("other", T1, &sim)).await;
+    sim.deliver(0, &sim.event("other", T1)).await;
     for _ in 0..72 * 4 - 1 {
         sim.pass(VISIBILITY);
         while sim.poll(0).await {}
@@ -527,16 +512,16 @@ async fn no_request_waits_too_long_for_one_that_was_rejected_in_the_same_batch()
         Fault::Refuse(Exception::access_denied()),
     );
     while sim.poll(0).await {}
-    assert_eq!(all_jobs_of(&sim, T1), 1, "{:?}", sim.announced());
+    assert_eq!(sim.jobs_of(T1), 1, "{:?}", sim.announced());
 }
 
 /// A table is refused while another one's job is accepted, and a third one has a change every minute.
 async fn refused_alone_beside_a_change_every_minute(is_ready_again: bool) -> Simulator {
     let mut sim = Simulator::new(Slot::Conflict).await;
-    sim.aws.set_table(T1, refusing());
-    sim.deliver(0, &event("old", T1, &sim)).await;
+    sim.aws.set_table(T1, Table::refusing());
+    sim.deliver(0, &sim.event("old", T1)).await;
     sim.pass(Duration::from_secs(5));
-    sim.outcomes(&event("next", T2, &sim)).await;
+    sim.outcomes(&sim.event("next", T2)).await;
     sim.pass(VISIBILITY);
     poll_one_by_one(&mut sim).await;
     assert_eq!(tables(&sim), [T2], "the first one was refused alone");
@@ -549,7 +534,7 @@ async fn refused_alone_beside_a_change_every_minute(is_ready_again: bool) -> Sim
         if minute % 40 == 0 {
             sim.aws.end_job(Status::Succeeded);
         }
-        sim.deliver(0, &event(&format!("change-{minute}"), T3, &sim))
+        sim.deliver(0, &sim.event(&format!("change-{minute}"), T3))
             .await;
         while sim.poll(0).await {}
     }

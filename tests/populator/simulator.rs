@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::in_process;
+use crate::invariants::Change;
 
 /// The function's timeout.
 pub const TIMEOUT: Duration = Duration::from_secs(120);
@@ -89,6 +90,17 @@ pub struct Simulator {
 pub const BEGIN: OffsetDateTime = time::macros::datetime!(2026-11-23 02:00 UTC);
 
 impl Simulator {
+    /// An event about a change of a table two seconds ago.
+    pub fn event(&self, id: &str, table: &str) -> Value {
+        Change::new(id, table, self.now() - time::Duration::seconds(2)).event
+    }
+
+    /// How many jobs were started for a table.
+    pub fn jobs_of(&self, table: &str) -> usize {
+        let jobs = self.aws.jobs();
+        jobs.iter().filter(|job| job.table == table).count()
+    }
+
     /// With ledger, waiting queue, dead-letter queue and event bus.
     pub async fn new(slot: Slot) -> Self {
         Self::with(FakeAws::in_process(), slot, &[]).await

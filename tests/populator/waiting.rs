@@ -25,22 +25,6 @@ fn event_ids(sim: &Simulator, outcome: &str, table: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn refusing() -> Table {
-    Table {
-        refuses: true,
-        ..Table::default()
-    }
-}
-
-fn event(id: &str, table: &str, sim: &Simulator) -> Value {
-    Change::new(id, table, sim.now() - time::Duration::seconds(2)).event
-}
-
-fn jobs_of(sim: &Simulator, table: &str) -> usize {
-    let jobs = sim.aws.jobs();
-    jobs.iter().filter(|job| job.table == table).count()
-}
-
 fn bodies(sim: &Simulator, queue: &str) -> Vec<Value> {
     let messages = sim.aws.messages(queue);
     messages
@@ -1128,9 +1112,9 @@ async fn a_call_that_ends_between_two_throttled_tries_has_started_no_job() {
 async fn a_rejected_request_is_not_started_in_the_same_invocation() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    sim.deliver(0, &event("rejected", T2, &sim)).await;
+    sim.deliver(0, &sim.event("rejected", T2)).await;
     sim.pass(Duration::from_secs(5));
-    sim.deliver(0, &event("other", T1, &sim)).await;
+    sim.deliver(0, &sim.event("other", T1)).await;
     sim.aws.end_job(Status::Succeeded);
     // It is refused while the other table's job is accepted.
     sim.aws.fail_next(
@@ -1138,11 +1122,11 @@ async fn a_rejected_request_is_not_started_in_the_same_invocation() {
         Fault::Refuse(Exception::conflict()),
     );
     assert!(sim.poll(0).await);
-    assert_eq!(jobs_of(&sim, T1), 1);
+    assert_eq!(sim.jobs_of(T1), 1);
     sim.pass(Duration::from_secs(60));
-    sim.deliver(0, &event("next", T1, &sim)).await;
+    sim.deliver(0, &sim.event("next", T1)).await;
     sim.aws.end_job(Status::Succeeded);
-    sim.aws.set_table(T1, refusing());
+    sim.aws.set_table(T1, Table::refusing());
     sim.pass(VISIBILITY);
     sim.aws.fail_next(
         Operation::PopulateIdMappingTable,
@@ -1151,14 +1135,14 @@ async fn a_rejected_request_is_not_started_in_the_same_invocation() {
     assert!(sim.poll(0).await);
     assert_eq!(sim.aws.messages("dead").len(), 1);
     let announced = sim.announced();
-    assert_eq!(jobs_of(&sim, T2), 0, "{announced:?}");
+    assert_eq!(sim.jobs_of(T2), 0, "{announced:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_request_that_was_delivered_twice_is_rejected_under_one_event_id() {
     let mut sim = Simulator::new(Slot::Conflict).await;
     sim.outcomes(&request_for(T3)).await;
-    let change = event("a", T1, &sim);
+    let change = sim.event("a", T1);
     sim.deliver(0, &change).await;
     sim.pass(Duration::from_secs(5));
     sim.deliver(0, &change).await;

@@ -65,6 +65,16 @@ pub struct Table {
     pub refuses: bool,
 }
 
+impl Table {
+    /// A table whose state refuses every job.
+    pub fn refusing() -> Self {
+        Self {
+            refuses: true,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Table {
     fn default() -> Self {
         Self {
