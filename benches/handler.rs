@@ -232,7 +232,7 @@ fn coverage(bencher: Bencher<'_, '_>) {
 fn serialization(bencher: Bencher<'_, '_>) {
     let (request, choice) = (request(), choice());
     let job = Job {
-        id: JobId::IdMappingJobId("00000000-0000-4000-8000-000000000001".to_owned()),
+        id: JobId::IdMappingJobId("00000000-0000-4000-8000-000000000001".into()),
         job_type: choice.job_type,
         started_at: NOW,
         answered_at: NOW,

@@ -1,6 +1,7 @@
 //! ID mapping jobs: the call that starts one, its ids, and its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -11,13 +12,15 @@ use crate::job_type::JobType;
 use crate::request::Request;
 
 /// The id of a job: Clean Rooms' where the call was answered, otherwise Entity Resolution's.
+///
+/// Copies share the text: a record of the ledger holds up to 64 ids, and each transition copies the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum JobId {
     /// The id that `PopulateIdMappingTable` answered.
-    IdMappingJobId(String),
+    IdMappingJobId(Arc<str>),
     /// The id at Entity Resolution of a job that was found, because its call's answer was lost.
-    EntityResolutionJobId(String),
+    EntityResolutionJobId(Arc<str>),
 }
 
 impl JobId {

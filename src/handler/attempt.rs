@@ -68,7 +68,7 @@ pub(super) async fn start(
     learn(run, request, &answer);
     let attempt = match answer {
         Answer::Started(id) => {
-            let id = JobId::IdMappingJobId(id);
+            let id = JobId::IdMappingJobId(id.into());
             return Ok(record_start(run, item, &call, id).await);
         }
         Answer::Unknown(error) => {

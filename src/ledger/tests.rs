@@ -26,7 +26,7 @@ fn call(request: Request, called_at: OffsetDateTime) -> Call {
 
 fn job(id: &str, call: &Call) -> Job {
     Job {
-        id: JobId::IdMappingJobId(id.to_owned()),
+        id: JobId::IdMappingJobId(id.into()),
         job_type: call.choice.job_type,
         started_at: call.called_at,
         answered_at: call.called_at + Duration::seconds(1),
@@ -100,7 +100,7 @@ fn a_job_covers_what_its_type_covers() {
         for requested_type in REQUESTED_TYPES {
             let verdict = record.verdict(&request("second", requested_type, T0), seconds(20));
             let expected = if covered.contains(&requested_type) {
-                Verdict::Covered(JobId::IdMappingJobId("first".to_owned()))
+                Verdict::Covered(JobId::IdMappingJobId("first".into()))
             } else {
                 Verdict::Free
             };
@@ -129,7 +129,7 @@ fn the_last_job_of_each_type_is_remembered_and_the_later_start_wins() {
     record = with_job(&record, &late, &job("late", &late));
     let verdict =
         |requested_type, time| record.verdict(&request("other", requested_type, time), seconds(30));
-    let id = |id: &str| JobId::IdMappingJobId(id.to_owned());
+    let id = |id: &str| JobId::IdMappingJobId(id.into());
     assert_eq!(
         verdict("INCREMENTAL", seconds(15)),
         Verdict::Covered(id("incremental"))
@@ -274,7 +274,7 @@ fn a_start_is_reported_by_its_starter_or_its_repeat_and_by_others_after_the_dead
     assert_eq!(own.len(), 1, "an invocation reports what it started");
     assert_eq!(own[0].job.id.as_str(), "2");
     assert_eq!(ids(&record, &other, seconds(92)), ["1", "2"]);
-    let one = JobId::IdMappingJobId("1".to_owned());
+    let one = JobId::IdMappingJobId("1".into());
     assert!(record.is_unannounced(&one));
     let record = fully_reported(&record, &one);
     assert!(!record.is_unannounced(&one));
@@ -284,7 +284,7 @@ fn a_start_is_reported_by_its_starter_or_its_repeat_and_by_others_after_the_dead
 #[test]
 fn announced_and_tracked_are_remembered_each_by_itself() {
     let first = call(request("first", "BATCH", T0), T0);
-    let id = JobId::IdMappingJobId("1".to_owned());
+    let id = JobId::IdMappingJobId("1".into());
     let record = Record::default();
     let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
     let announced = Reported {
@@ -312,7 +312,7 @@ fn announced_and_tracked_are_remembered_each_by_itself() {
         assert_eq!(whole.reported(&id), ALL_REPORTED);
         assert!(unreported(&whole, &first.request, T0).is_empty());
     }
-    let other = JobId::IdMappingJobId("other".to_owned());
+    let other = JobId::IdMappingJobId("other".into());
     assert_eq!(fully_reported(&record, &other), record);
 }
 
@@ -397,7 +397,7 @@ fn a_start_in_the_future_covers_nothing_and_makes_way_for_the_next() {
     assert_eq!(verdict(&record, seconds(598)), Verdict::Free);
     let next = call(request("next", "BATCH", T0), seconds(100));
     let record = record.job_started(&next, &job("next", &next), None, seconds(101));
-    let id = JobId::IdMappingJobId("next".to_owned());
+    let id = JobId::IdMappingJobId("next".into());
     assert_eq!(verdict(&record, seconds(102)), Verdict::Covered(id));
 }
 
@@ -416,7 +416,7 @@ fn a_job_that_failed_covers_nothing_and_what_succeeded_before_does_again() {
     let record = record.job_ended(&two, "er-two", JobEnd::Failed, seconds(25));
     assert_eq!(record.last_batch(), Some(seconds(10)));
     let verdict = |name, time| record.verdict(&request(name, "BATCH", time), seconds(30));
-    let id = JobId::IdMappingJobId("one".to_owned());
+    let id = JobId::IdMappingJobId("one".into());
     assert_eq!(verdict("other", seconds(9)), Verdict::Covered(id.clone()));
     assert_eq!(
         verdict("second", seconds(15)),
@@ -578,7 +578,7 @@ fn the_end_of_a_job_whose_start_was_not_recorded_reconciles_its_call() {
 #[test]
 fn what_is_reported_of_a_start_is_known_after_its_key_is_forgotten() {
     let first = call(request("first", "BATCH", T0), T0);
-    let id = JobId::IdMappingJobId("1".to_owned());
+    let id = JobId::IdMappingJobId("1".into());
     let record = Record::default();
     let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
     let mut record = record.start_announced(&id);
@@ -592,7 +592,7 @@ fn what_is_reported_of_a_start_is_known_after_its_key_is_forgotten() {
         tracked: false,
     };
     assert_eq!(record.reported(&id), announced);
-    let other = JobId::IdMappingJobId("other 63".to_owned());
+    let other = JobId::IdMappingJobId("other 63".into());
     assert_eq!(record.reported(&other), Reported::default());
     assert_eq!(
         unreported(&record, &request("x", "BATCH", T0), seconds(62)),

@@ -56,7 +56,7 @@ fn call(name: &str, called_at: OffsetDateTime) -> Call {
 
 fn job(id: &str, started_at: OffsetDateTime) -> Job {
     Job {
-        id: JobId::IdMappingJobId(id.to_owned()),
+        id: JobId::IdMappingJobId(id.into()),
         job_type: Some(JobType::Incremental),
         started_at,
         answered_at: started_at,

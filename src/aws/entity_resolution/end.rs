@@ -37,7 +37,7 @@ impl Workflows {
         let table = self.get_table(target).await?;
         let id = match &job.id {
             JobId::IdMappingJobId(id) => id.replace('-', ""),
-            JobId::EntityResolutionJobId(id) => id.clone(),
+            JobId::EntityResolutionJobId(id) => id.to_string(),
         };
         match self.get_job(&table.workflow, &id).await {
             Ok(found) => return end(&found, IdentifiedBy::JobId),

@@ -237,7 +237,9 @@ impl Workflows {
         }
         matching.retain(|job| *job.status() != JobStatus::Failed);
         let job = only_one(matching)?;
-        Ok(Found::Started(JobId::EntityResolutionJobId(job.job_id)))
+        Ok(Found::Started(JobId::EntityResolutionJobId(
+            job.job_id.into(),
+        )))
     }
 
     /// Returns whether another table has this workflow. A table that does not exist has none.

@@ -35,7 +35,7 @@ fn call(key: &str, seconds_ago: i64) -> Call {
 /// With a job that this call started. Its start is reported until a time, if it is reported.
 fn with_job(record: &Record, call: &Call, report_until: Option<OffsetDateTime>) -> Record {
     let job = Job {
-        id: JobId::IdMappingJobId(call.request.idempotency_key.clone()),
+        id: JobId::IdMappingJobId(call.request.idempotency_key.as_str().into()),
         job_type: call.choice.job_type,
         started_at: call.called_at,
         answered_at: call.called_at,
@@ -141,9 +141,7 @@ async fn a_start_is_reported_once_in_an_invocation_unless_it_is_the_requests_own
     let old = call("old", 300);
     let record = with_job(&Record::default(), &old, Some(ago(2)));
     let mut learned = read(&[]).await;
-    learned
-        .reported
-        .push(JobId::IdMappingJobId("old".to_owned()));
+    learned.reported.push(JobId::IdMappingJobId("old".into()));
     assert_eq!(step(&record, &request(), &learned), "start []");
     assert_eq!(step(&record, &old.request, &learned), "report old");
 

@@ -26,7 +26,7 @@ fn listed(starts: &[Option<i64>]) -> Vec<Listed> {
 /// Returns a job that Clean Rooms started between these times, in seconds after the call.
 fn known(started: i64, answered: i64) -> Job {
     Job {
-        id: JobId::IdMappingJobId("known".to_owned()),
+        id: JobId::IdMappingJobId("known".into()),
         job_type: None,
         started_at: after(started),
         answered_at: after(answered),
