@@ -323,14 +323,14 @@ def test_the_dashboard_shows_every_metric_of_the_code(resources):
 
 
 def test_every_alarm_and_every_error_is_explained():
-    runbook, readme = (ROOT / "docs/runbook.md").read_text(), (ROOT / "README.md").read_text()
+    operate, reference = (ROOT / "docs/operate.md").read_text(), (ROOT / "docs/reference.md").read_text()
     for name in ALARMS:
         if not name.startswith("NothingStartedAlarm") or name.endswith("1"):
-            assert f"| `{name}`" in runbook, name
+            assert f"| `{name}`" in operate, name
     errors = re.findall(r'Self::([A-Za-z]+) => "\1",', (ROOT / "src/error.rs").read_text())
     assert len(errors) == 15
     for error in errors:
-        assert re.search(rf"^\| `{error}`", readme, re.M), error
+        assert re.search(rf"^\| `{error}`", reference, re.M), error
 
 
 def test_what_is_watched_is_off_by_default():

@@ -101,6 +101,8 @@ impl Operation {
 /// A call as it came over the wire, and what was answered.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// When it came.
+    pub at: OffsetDateTime,
     /// The operation. `None` if no service here has it.
     pub operation: Option<Operation>,
     /// Which of the server's connections it came on, counted from 1; 0: in process.
@@ -399,9 +401,11 @@ impl FakeAws {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let (index, fault) = {
+            let at = self.now();
             let mut state = self.state();
             let index = state.calls.len();
             state.calls.push(Call {
+                at,
                 operation,
                 connection: request.connection,
                 method: request.method.clone(),

@@ -1,0 +1,142 @@
+//! The story of an invocation: one line per step, with its time.
+
+use std::collections::BTreeMap;
+
+use fake_aws::{Call, Operation};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::word;
+
+/// Which calls are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// All of them.
+    All,
+    /// What starts jobs, and what others learn.
+    Effects,
+}
+
+/// Returns the lines of an invocation that began at a time, in order.
+pub fn lines(calls: &[Call], began: OffsetDateTime, detail: Detail) -> Vec<String> {
+    let mut ledger = BTreeMap::new();
+    let mut lines = Vec::new();
+    for call in calls {
+        let effects = [
+            Operation::PopulateIdMappingTable,
+            Operation::PutEvents,
+            Operation::SendMessage,
+        ];
+        let step = step(call, &mut ledger);
+        if detail == Detail::All || call.operation.is_some_and(|of| effects.contains(&of)) {
+            let milliseconds = (call.at - began).whole_milliseconds();
+            let name = match call.operation {
+                Some(operation) => format!("{operation:?}"),
+                None => format!("{} {}", call.method, call.path),
+            };
+            lines.push(format!("{milliseconds:>6} ms  {name:<22}  {step}"));
+        }
+    }
+    lines
+}
+
+/// What a call does, in a few words. `ledger` has the records that were written before.
+fn step(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
+    let failed = match call.status {
+        Some(status) if status < 400 => None,
+        Some(status) => Some(format!("→ {status} {}", reason(&call.answer))),
+        None => Some("→ no answer".to_owned()),
+    };
+    let what = match call.operation {
+        Some(Operation::PopulateIdMappingTable) => populate(call, failed.is_some()),
+        Some(Operation::GetItem) => {
+            let key = word(&call.body["Key"]["idMappingTableArn"]["S"]);
+            format!("read what the ledger knows of {}", item(key))
+        }
+        Some(Operation::PutItem) => written(call, ledger),
+        Some(Operation::PutEvents) => {
+            let entries = call.body["Entries"].as_array();
+            let names = entries.into_iter().flatten().map(|entry| &entry["DetailType"]);
+            let names: Vec<String> = names.map(|name| format!("publish {name}")).collect();
+            names.join(", ")
+        }
+        Some(Operation::SendMessage) => enqueued(call),
+        Some(Operation::GetIdMappingTable) => "read the table's workflow".to_owned(),
+        Some(Operation::GetIdMappingWorkflow) => "read how the workflow maps".to_owned(),
+        Some(Operation::GetSchema) => "read whether the table was ever populated".to_owned(),
+        Some(Operation::ListIdMappingJobs) => "list the workflow's jobs".to_owned(),
+        Some(Operation::GetIdMappingJob) => "read a job".to_owned(),
+        _ => String::new(),
+    };
+    match failed {
+        Some(failed) => format!("{what} {failed}"),
+        None => what,
+    }
+}
+
+fn populate(call: &Call, has_failed: bool) -> String {
+    let table = call.path.split('/').nth(4).unwrap_or_default();
+    let job_type = call.body["jobType"].as_str().unwrap_or("no job type");
+    let answer: Value = serde_json::from_str(&call.answer).unwrap_or_default();
+    let job = word(&answer["idMappingJobId"]);
+    match has_failed {
+        true => format!("start {job_type} for table {table}"),
+        false => format!("start {job_type} for table {table} → job {job}"),
+    }
+}
+
+/// What a write of the ledger records.
+fn written(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
+    let key = word(&call.body["Item"]["idMappingTableArn"]["S"]).to_owned();
+    let record = word(&call.body["Item"]["record"]["S"]);
+    let record: Value = serde_json::from_str(record).unwrap_or_default();
+    let before = ledger.insert(key.clone(), record.clone()).unwrap_or_default();
+    let count = |record: &Value, member: &str| record[member].as_array().map_or(0, Vec::len);
+    if key == "slot" {
+        let waiting = count(&record, "waiting");
+        return format!("record that {waiting} requests wait for the slot");
+    }
+    let table = item(&key);
+    if !record["claim"].is_null() {
+        return format!("claim the right to start a job for {table}");
+    }
+    let grew = |member| count(&record, member) > count(&before, member);
+    if grew("ended") {
+        format!("record that the job of {table} has ended")
+    } else if grew("keys") {
+        format!("record the job of {table}")
+    } else if grew("unknownCalls") {
+        format!("record that the outcome for {table} is unknown")
+    } else if !before["claim"].is_null() {
+        format!("release the claim on {table}")
+    } else {
+        format!("record what is reported of {table}")
+    }
+}
+
+fn enqueued(call: &Call) -> String {
+    let queue = word(&call.body["QueueUrl"]);
+    let queue = queue.rsplit('/').next().unwrap_or_default();
+    let body: Value = serde_json::from_str(word(&call.body["MessageBody"])).unwrap_or_default();
+    let table = word(&body["request"]["idMappingTableIdentifier"]);
+    match body["watch"].is_null() {
+        true => format!("put the request for table {table} in the queue {queue}"),
+        false => format!("put the job of table {table} in the queue {queue}, to track it"),
+    }
+}
+
+/// An item of the ledger: a table, or the slot.
+fn item(key: &str) -> String {
+    match key.rsplit_once('/') {
+        Some((_, table)) => format!("table {table}"),
+        None => "the slot".to_owned(),
+    }
+}
+
+/// A service's error code in an answer.
+fn reason(answer: &str) -> String {
+    let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+    let code = ["__type", "code"].map(|name| word(&answer[name]));
+    let code = code.concat();
+    code.rsplit('#').next().unwrap_or_default().to_owned()
+}
