@@ -24,6 +24,9 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
+/// The binary of the function that does nothing.
+const FLOOR: &str = env!("CARGO_BIN_EXE_floor");
+
 const WARM: u32 = 50;
 
 /// A pause after which an idle connection is not used again (`clients::MAX_IDLE` is five seconds).
@@ -154,14 +157,18 @@ fn on_one_cpu() -> Fallible<()> {
     Ok(())
 }
 
+/// Returns where Cargo puts the function's binary: beside the floor's.
+fn ours() -> PathBuf {
+    Path::new(FLOOR).with_file_name("id-mapping-populator")
+}
+
 /// Those that are there.
 fn sides(aws: &FakeAws, services: &Services) -> Fallible<Vec<Side>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let ours = PathBuf::from(env!("CARGO_BIN_EXE_id-mapping-populator"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let (ours, floor) = (ours(), PathBuf::from(FLOOR));
     // Each is built by itself. If it were built with this benchmark, it would get the benchmark's crate features.
-    build(&["--bin", "id-mapping-populator"])?;
-    build(&["--example", "floor"])?;
-    let floor = ours.with_file_name("examples").join("floor");
+    build(&["--package", "id-mapping-populator"])?;
+    build(&["--package", "benchmarks"])?;
     let peers = root.join("benches/peers");
     let python = root.join("target/peers/bin/python");
     let node = root.join("target/peers-node");
@@ -490,7 +497,7 @@ fn report(
         let wall = median(of.iter().map(|cost| cost.wall).collect());
         println!("| {} | {cpu:.3} | {wall:.3} |", side.name);
     }
-    let binary = fs::metadata(env!("CARGO_BIN_EXE_id-mapping-populator"))?.len();
+    let binary = fs::metadata(ours())?.len();
     println!("\nthis function's binary: {binary} bytes");
     Ok(())
 }

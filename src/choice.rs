@@ -1,4 +1,4 @@
-//! The choice of the job type: the rules of contract section 4. The first rule that matches wins.
+//! The choice of the job type: the rules of docs/reference.md#job-type-rules. The first rule that matches wins.
 //!
 //! [`by_request`] chooses from the request alone. For `AUTO`, [`by_facts`] chooses from what is known of the table and
 //! its workflow.
@@ -52,7 +52,7 @@ impl Rule {
         Self::FactsUnavailable,
     ];
 
-    /// Returns the name as the contract writes it.
+    /// Returns the name, as `decision.rule` has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Requested => "REQUESTED",

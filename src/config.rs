@@ -1,5 +1,5 @@
-//! The settings of contract section 2. They are read once, at the start. If one is wrong, every invocation fails with an
-//! error that names its variable.
+//! The settings (docs/reference.md#settings). They are read once, at the start. If one is wrong, every invocation fails
+//! with an error that names its variable.
 
 use crate::error::{Error, ErrorType};
 use crate::job_type::RequestedType;

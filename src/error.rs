@@ -1,5 +1,5 @@
-//! Errors. Each has a type of contract section 5, and a message that names the operation, the object, the cause and
-//! the remedy.
+//! Errors. Each has a type of docs/reference.md#errors, and a message that names the operation, the object, the cause
+//! and the remedy.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use serde::Serialize;
 /// The `errorType` of a failed invocation and the `error.type` of an outcome event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum ErrorType {
-    /// The payload does not follow contract section 1. The sender must fix it.
+    /// The payload is refused (docs/reference.md#refused-payloads). The sender must fix it.
     InvalidRequest,
-    /// A setting does not follow contract section 2. The operator must fix it.
+    /// A setting is invalid (docs/reference.md#settings). The operator must fix it.
     InvalidConfiguration,
     /// The service answered 403. A permission is missing.
     AccessDenied,
@@ -60,7 +60,7 @@ impl ErrorType {
         Self::JobFailed,
     ];
 
-    /// Returns the name as the contract writes it.
+    /// Returns the name, as `errorType` has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "InvalidRequest",

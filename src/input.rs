@@ -1,4 +1,4 @@
-//! Reads payloads into requests: the shapes of contract section 1, and every refusal there.
+//! Reads payloads into requests: the shapes of docs/reference.md#payloads, and every refusal there.
 //!
 //! This module is pure, and the only one that interprets [`serde_json::Value`]. A refusal names the JSON path, what is
 //! wrong there, and what to write instead. It repeats no value of the payload, because the message is logged.
@@ -40,7 +40,7 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
     delivery(value, path, around)
 }
 
-/// Tries the shapes of a payload in the contract's order.
+/// Tries the shapes of a payload in the order of docs/reference.md#payloads.
 fn delivery(value: Value, path: Path<'_>, mut around: Surroundings<'_>) -> Result<Delivery, Error> {
     let mut members = object(value, path)?;
     if event::is_event(&members) {

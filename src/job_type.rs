@@ -1,5 +1,5 @@
 //! Job types: what `PopulateIdMappingTable` takes, what a request asks for, and which job covers which
-//! request (contract section 3).
+//! request (docs/reference.md#coverage).
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ pub enum RequestedType {
 }
 
 impl RequestedType {
-    /// Parses one of the contract's values. An error is half a sentence: what is wrong, and what to write.
+    /// Parses a value of `jobType`. An error is half a sentence: what is wrong, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "BATCH" => Ok(Self::Exactly(JobType::Batch)),
@@ -57,7 +57,7 @@ impl RequestedType {
         }
     }
 
-    /// The value as the contract writes it.
+    /// The value, as `jobType` has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exactly(job_type) => job_type.as_str(),
@@ -66,8 +66,8 @@ impl RequestedType {
         }
     }
 
-    /// Returns whether a job that was sent with this type, or with none, does what is asked for (contract
-    /// section 3).
+    /// Returns whether a job that was sent with this type, or with none, does what is asked for
+    /// (docs/reference.md#coverage).
     pub fn is_covered_by(self, sent: Option<JobType>) -> bool {
         match sent {
             Some(JobType::Batch) => self != Self::Exactly(JobType::DeleteOnly),

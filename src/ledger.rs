@@ -1,5 +1,5 @@
 //! What the function remembers of each ID mapping table, and the rules of coverage and claims
-//! (contract section 3).
+//! (docs/reference.md#coverage).
 //!
 //! A job reads its input after it starts. So a job that started after a change contains it. One record per
 //! table with the last job of each type answers repeats, bursts and the whole waiting queue at once. The
@@ -19,7 +19,7 @@ use crate::job::{Call, Job, JobEnd, JobId, StartedJob};
 use crate::job_type::JobType;
 use crate::request::Request;
 
-/// The most recent keys of a table that are known (contract section 3).
+/// The most recent keys of a table that are known (docs/reference.md#coverage).
 const MAX_KEYS: usize = 64;
 
 /// The starts of a table that other requests report. An older one is reported by a repeat of its own request.

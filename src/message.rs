@@ -1,4 +1,5 @@
-//! The messages of the waiting queue (contract section 6): a request that waits, or a job that is tracked.
+//! The messages of the waiting queue (docs/reference.md#queue-messages): a request that waits, or a job that is
+//! tracked.
 
 use serde::Serialize;
 use time::OffsetDateTime;

@@ -1,4 +1,4 @@
-//! Outcomes (contract section 3): what a request came to, or how a job ended, as others learn it.
+//! Outcomes (docs/reference.md#outcomes): what a request came to, or how a job ended, as others learn it.
 
 mod facts;
 
@@ -37,7 +37,7 @@ pub enum OutcomeKind {
 }
 
 impl OutcomeKind {
-    /// The name as the contract writes it.
+    /// The name, as the member `outcome` has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "STARTED",

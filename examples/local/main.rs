@@ -6,6 +6,7 @@
     reason = "indexing a JSON value with a missing member returns null and does not panic"
 )]
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ mod timeline;
 mod wire;
 
 use self::arguments::{Arguments, USAGE, arguments};
-use self::timeline::Detail;
+use self::timeline::{Detail, short};
 
 /// The settings of the README with their defaults in this example, beside those of the environment.
 const SETTINGS: [(&str, &str); 7] = [
@@ -237,23 +238,35 @@ impl Story<'_> {
         let response = match answer {
             Ok(response) => json!(response),
             Err(error) => {
-                heading(&format!("the function fails with {}", error.error_type.as_str()));
+                heading(&format!(
+                    "the function fails with {}",
+                    error.error_type.as_str()
+                ));
                 println!("{}", error.message);
                 return;
             }
         };
+        heading("the outcome");
+        let mut told = HashSet::new();
         for outcome in response["outcomes"].as_array().into_iter().flatten() {
             let plan = word(&outcome["plan"]);
-            heading(&format!(
-                "{}{}{plan}, by rule {}",
+            let error = word(&outcome["error"]["type"]);
+            let message = match told.insert(error) {
+                true => word(&outcome["error"]["message"]),
+                false => "as above",
+            };
+            println!(
+                "table {}: {}{}{plan}, by rule {}: {}{}",
+                short(word(&outcome["idMappingTableIdentifier"])),
                 word(&outcome["outcome"]),
                 if plan.is_empty() { "" } else { ": " },
-                word(&outcome["decision"]["rule"])
-            ));
-            println!("{}", word(&outcome["decision"]["reason"]));
-            if !outcome["error"].is_null() {
-                println!("{}", word(&outcome["error"]["message"]));
-            }
+                word(&outcome["decision"]["rule"]),
+                word(&outcome["decision"]["reason"]),
+                match error {
+                    "" => String::new(),
+                    _ => format!("; {error}: {message}"),
+                }
+            );
         }
         if self.is_wire {
             heading("the function returns");
@@ -261,21 +274,9 @@ impl Story<'_> {
         }
     }
 
-    /// Invokes the function, and tells what it announces, or why it fails.
+    /// Invokes the function, and tells what it starts and publishes, or why it fails.
     async fn invoke_briefly(&self, payload: &str) -> Option<Value> {
-        let before = self.aws.events().len();
-        let answer = self.invoke(payload, Detail::Effects).await;
-        for event in self.aws.events().iter().skip(before) {
-            let detail = &event["detail"];
-            let table = word(&detail["idMappingTableIdentifier"]);
-            let job = ["idMappingJobId", "entityResolutionJobId"].map(|name| word(&detail[name]));
-            println!(
-                "announced: {} of {table} {}",
-                word(&detail["outcome"]),
-                job.concat()
-            );
-        }
-        match answer {
+        match self.invoke(payload, Detail::Effects).await {
             Ok(answer) => Some(json!(answer)),
             Err(error) => {
                 println!("the function fails: {error}");
@@ -294,13 +295,15 @@ impl Story<'_> {
             }
             passed.fetch_add(RETRY_INTERVAL.as_secs(), Ordering::Relaxed);
             let minutes = RETRY_INTERVAL.as_secs() / 60;
-            match self.aws.end_job(Status::Succeeded) {
-                Some(job) => heading(&format!("{minutes} minutes later, after job {job} has ended")),
-                None => heading(&format!("{minutes} minutes later")),
-            }
+            let ended = match self.aws.end_job(Status::Succeeded) {
+                Some(job) => format!(" job {} has ended, and", short(&job.id)),
+                None => String::new(),
+            };
             let deliver = async |batch: &Value| {
                 let count = batch["Records"].as_array().map_or(0, Vec::len);
-                println!("SQS delivers the waiting queue (messages: {count})");
+                heading(&format!(
+                    "{minutes} minutes later:{ended} SQS delivers the waiting queue (messages: {count})"
+                ));
                 self.invoke_briefly(&batch.to_string()).await
             };
             if self.aws.poll(deliver).await.is_none() {
@@ -343,7 +346,7 @@ async fn serve(environment: &Environment) -> Result<(), String> {
 fn heading(text: &str) {
     let is_bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match is_bold {
-        true => println!("\n\u{1b}[1m── {text}\u{1b}[0m"),
-        false => println!("\n── {text}"),
+        true => println!("\u{1b}[1m── {text}\u{1b}[0m"),
+        false => println!("── {text}"),
     }
 }

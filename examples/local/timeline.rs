@@ -13,7 +13,7 @@ use crate::word;
 pub enum Detail {
     /// All of them.
     All,
-    /// What starts jobs, and what others learn.
+    /// What starts jobs, and what is published.
     Effects,
 }
 
@@ -22,11 +22,7 @@ pub fn lines(calls: &[Call], began: OffsetDateTime, detail: Detail) -> Vec<Strin
     let mut ledger = BTreeMap::new();
     let mut lines = Vec::new();
     for call in calls {
-        let effects = [
-            Operation::PopulateIdMappingTable,
-            Operation::PutEvents,
-            Operation::SendMessage,
-        ];
+        let effects = [Operation::PopulateIdMappingTable, Operation::PutEvents];
         let step = step(call, &mut ledger);
         if detail == Detail::All || call.operation.is_some_and(|of| effects.contains(&of)) {
             let milliseconds = (call.at - began).whole_milliseconds();
@@ -56,9 +52,8 @@ fn step(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
         Some(Operation::PutItem) => written(call, ledger),
         Some(Operation::PutEvents) => {
             let entries = call.body["Entries"].as_array();
-            let names = entries.into_iter().flatten().map(|entry| &entry["DetailType"]);
-            let names: Vec<String> = names.map(|name| format!("publish {name}")).collect();
-            names.join(", ")
+            let published: Vec<String> = entries.into_iter().flatten().map(published).collect();
+            published.join(", ")
         }
         Some(Operation::SendMessage) => enqueued(call),
         Some(Operation::GetIdMappingTable) => "read the table's workflow".to_owned(),
@@ -75,10 +70,10 @@ fn step(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
 }
 
 fn populate(call: &Call, has_failed: bool) -> String {
-    let table = call.path.split('/').nth(4).unwrap_or_default();
+    let table = short(call.path.split('/').nth(4).unwrap_or_default());
     let job_type = call.body["jobType"].as_str().unwrap_or("no job type");
     let answer: Value = serde_json::from_str(&call.answer).unwrap_or_default();
-    let job = word(&answer["idMappingJobId"]);
+    let job = short(word(&answer["idMappingJobId"]));
     match has_failed {
         true => format!("start {job_type} for table {table}"),
         false => format!("start {job_type} for table {table} → job {job}"),
@@ -90,7 +85,9 @@ fn written(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
     let key = word(&call.body["Item"]["idMappingTableArn"]["S"]).to_owned();
     let record = word(&call.body["Item"]["record"]["S"]);
     let record: Value = serde_json::from_str(record).unwrap_or_default();
-    let before = ledger.insert(key.clone(), record.clone()).unwrap_or_default();
+    let before = ledger
+        .insert(key.clone(), record.clone())
+        .unwrap_or_default();
     let count = |record: &Value, member: &str| record[member].as_array().map_or(0, Vec::len);
     if key == "slot" {
         let waiting = count(&record, "waiting");
@@ -118,7 +115,7 @@ fn enqueued(call: &Call) -> String {
     let queue = word(&call.body["QueueUrl"]);
     let queue = queue.rsplit('/').next().unwrap_or_default();
     let body: Value = serde_json::from_str(word(&call.body["MessageBody"])).unwrap_or_default();
-    let table = word(&body["request"]["idMappingTableIdentifier"]);
+    let table = short(word(&body["request"]["idMappingTableIdentifier"]));
     match body["watch"].is_null() {
         true => format!("put the request for table {table} in the queue {queue}"),
         false => format!("put the job of table {table} in the queue {queue}, to track it"),
@@ -128,15 +125,28 @@ fn enqueued(call: &Call) -> String {
 /// An item of the ledger: a table, or the slot.
 fn item(key: &str) -> String {
     match key.rsplit_once('/') {
-        Some((_, table)) => format!("table {table}"),
+        Some((_, table)) => format!("table {}", short(table)),
         None => "the slot".to_owned(),
     }
 }
 
-/// A service's error code in an answer.
+fn published(entry: &Value) -> String {
+    let detail: Value = serde_json::from_str(word(&entry["Detail"])).unwrap_or_default();
+    let table = short(word(&detail["idMappingTableIdentifier"]));
+    format!("publish {} for table {table}", entry["DetailType"])
+}
+
+/// A service's message in an answer, or its error code.
 fn reason(answer: &str) -> String {
     let answer: Value = serde_json::from_str(answer).unwrap_or_default();
-    let code = ["__type", "code"].map(|name| word(&answer[name]));
-    let code = code.concat();
-    code.rsplit('#').next().unwrap_or_default().to_owned()
+    let texts = ["message", "Message", "__type"].map(|name| word(&answer[name]));
+    let text = texts.into_iter().find(|text| !text.is_empty());
+    text.unwrap_or_default().to_owned()
+}
+
+/// The first two groups of a UUID, which tell the samples' tables and jobs apart.
+pub fn short(id: &str) -> &str {
+    id.match_indices('-')
+        .nth(1)
+        .map_or(id, |(end, _)| &id[..end])
 }

@@ -49,8 +49,8 @@ pub fn config_loader(region: &str) -> ConfigLoader {
     }
 }
 
-/// Loads a configuration in which an empty `AWS_ENDPOINT_URL*` variable counts as unset, as contract section 2 says. With
-/// the SDK's own configuration an empty variable causes a panic at the first call.
+/// Loads a configuration in which an empty `AWS_ENDPOINT_URL*` variable counts as unset (docs/reference.md#settings).
+/// With the SDK's own configuration an empty variable causes a panic at the first call.
 pub async fn load(loader: ConfigLoader) -> SdkConfig {
     #[derive(Debug)]
     struct NotEmpty(SdkConfig);

@@ -1,4 +1,5 @@
-//! Amazon SQS: the waiting queue, whose consumer is the function, and the dead-letter queue (contract section 6).
+//! Amazon SQS: the waiting queue, whose consumer is the function, and the dead-letter queue
+//! (docs/reference.md#queue-messages).
 //!
 //! The waiting queue's visibility timeout is the time between two tries. A message that was sent twice does no
 //! harm: the ledger knows its request.

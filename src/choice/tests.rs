@@ -93,8 +93,8 @@ fn every_requested_type_other_than_auto_has_its_rule() {
     );
 }
 
-/// Checks the rows of contract section 4 from PROVIDER_WORKFLOW on, each with its own condition. No condition holds for
-/// a missing fact.
+/// Checks the rows of docs/reference.md#job-type-rules from PROVIDER_WORKFLOW on, each with its own condition. No
+/// condition holds for a missing fact.
 #[test]
 fn for_every_combination_of_facts_the_first_matching_row_is_chosen() {
     let workflows = [

@@ -15,7 +15,7 @@ fn read(variables: &[(&str, &str)]) -> Result<Settings, Error> {
 }
 
 #[test]
-fn without_variables_the_defaults_of_the_contract_hold() {
+fn without_variables_the_documented_defaults_hold() {
     let settings = read(&[]).unwrap();
     assert_eq!(settings.id_mapping_table_arns, []);
     assert_eq!(settings.default_job_type, RequestedType::ServiceDefault);

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// The deepest nesting of a payload (contract section 1).
+/// The deepest nesting of a payload (docs/reference.md#refused-payloads).
 pub(super) const MAX_NESTING: usize = 128;
 
 /// How many levels may enclose a payload of the deepest nesting. Each failure-destination record adds one level. A

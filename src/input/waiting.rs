@@ -1,5 +1,5 @@
-//! Reads the messages of the waiting queue (contract section 6), which [`crate::message`] writes. Members that this
-//! version does not know are ignored: a newer version may have written them.
+//! Reads the messages of the waiting queue (docs/reference.md#queue-messages), which [`crate::message`] writes. Members
+//! that this version does not know are ignored: a newer version may have written them.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

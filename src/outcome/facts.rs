@@ -1,4 +1,4 @@
-//! What `AUTO` read, as the answer of a dry run shows it (contract section 3, `facts`).
+//! What `AUTO` read, as the answer of a dry run shows it (`facts` in docs/reference.md#outcomes).
 
 use serde::Serialize;
 

@@ -92,20 +92,19 @@ def served(answer):
 
 
 class CleanRooms:
-    """One job at a time; it runs until the test ends it."""
+    """One job at a time, unless `unlimited`; it runs until the test ends it."""
 
     def __init__(self):
-        self.calls, self.running, self.lock = [], None, threading.Lock()
+        self.calls, self.running, self.lock, self.unlimited = [], None, threading.Lock(), False
 
     def answer(self, path, headers, body):
         if "Authorization" not in headers:
-            # So the function opens its connection.
             return 403, {"x-amzn-errortype": "MissingAuthenticationTokenException"}, b"{}"
         populate = re.fullmatch("/memberships/([^/]+)/idmappingtables/([^/]+)/populate", path)
         with self.lock:
             if populate is None or populate[1] != MEMBERSHIP:
                 answered = 404, {"x-amzn-errortype": "ResourceNotFoundException"}, {"message": f"no {path}"}
-            elif self.running:
+            elif self.running and not self.unlimited:
                 answered = 409, {"x-amzn-errortype": "ConflictException"}, {"message": "a job is running"}
             else:
                 self.running = str(uuid.uuid4())
@@ -214,8 +213,8 @@ class Harness:
     @contextmanager
     def function(self):
         """A new execution environment of the function."""
-        self.runtime = RuntimeApi()
-        with served(self.runtime.answer) as runtime_host:
+        runtime = self.runtime = RuntimeApi()
+        with served(runtime.answer) as runtime_host:
             environment = {
                 "AWS_LAMBDA_RUNTIME_API": runtime_host,
                 "AWS_LAMBDA_FUNCTION_NAME": "populator",
@@ -232,13 +231,13 @@ class Harness:
                 "WAITING_QUEUE_URL": self.waiting_queue,
                 "DEAD_LETTER_QUEUE_URL": self.dead_letters,
             }
-            self.process = started([BINARY], environment, self.log)
+            process = self.process = started([BINARY], environment, self.log)
             try:
-                self.waited_for(self.runtime.polled.is_set, "the function asks for no invocation")
-                yield
+                self.waited_for(runtime.polled.is_set, "the function asks for no invocation")
+                yield runtime
             finally:
-                ended(self.process)
-                self.runtime.pending.put(None)
+                ended(process)
+                runtime.pending.put(None)
 
     def waited_for(self, condition, otherwise):
         end = time.monotonic() + SECONDS
@@ -442,6 +441,25 @@ def test_it_starts_waits_covers_and_announces(harness):
             assert (outcome["requestId"], outcome["trigger"]) == (event["id"], trigger(event))
         assert harness.ledger().keys() == {table_arn(FIRST), table_arn(SECOND), "slot"}
         assert json.loads(harness.ledger()["slot"]["record"]["S"]) == {"waiting": []}
+
+
+def test_two_execution_environments_start_one_job_for_each_table(harness):
+    """DynamoDB's conditions decide: each writes only what nobody else changed since it was read."""
+    tables = [f"aaaaaaaa-{number:04}-4000-8000-00000000000{number}" for number in range(1, 9)]
+    harness.clean_rooms.unlimited = True
+    changes = [requested(tables), requested(tables)]
+    with harness.function() as one, harness.function() as other:
+        for environment, change in zip((one, other), changes, strict=True):
+            environment.pending.put((change["id"], json.dumps(change).encode()))
+        for environment in (one, other):
+            harness.waited_for(lambda environment=environment: not environment.answers.empty(), "no answer")
+            assert environment.answers.get()[1] == "response"
+        # A request that found the other environment's claim is in the waiting queue.
+        for _ in range(20):
+            if harness.bodies(harness.waiting_queue):
+                harness.poll()
+    assert not harness.bodies(harness.waiting_queue)
+    assert sorted(harness.clean_rooms.jobs()) == tables
 
 
 def test_what_is_no_request_goes_to_the_dead_letter_queue(harness):

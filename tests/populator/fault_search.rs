@@ -15,6 +15,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::effort::{is_whole, number};
 use crate::harness::{T1, T2};
 use crate::invariants;
 use crate::invariants::{Allowed, Change, Seen};
@@ -96,6 +97,8 @@ struct Search {
     /// Whether jobs are tracked to their end.
     track: bool,
     changes: [Change; 2],
+    /// How often each change is delivered.
+    deliveries: [u8; 2],
     seen: HashSet<u64>,
     /// The states on the way to an end, each with the number of rounds to it.
     drained: HashSet<(u64, usize)>,
@@ -220,8 +223,11 @@ impl Search {
 
     /// Checks that every accepted change is kept, before anything is delivered again.
     fn assert_invariants(&self, after: &Node, path: &str) {
-        let changes = self.changes.iter().zip(after.deliveries);
-        let accepted = changes.filter(|(_, deliveries)| *deliveries < 2);
+        let changes = self
+            .changes
+            .iter()
+            .zip(after.deliveries.iter().zip(self.deliveries));
+        let accepted = changes.filter(|(_, (left, all))| *left < all);
         let accepted: Vec<Change> = accepted.map(|(change, _)| change.clone()).collect();
         let broken = Seen::of_simulator(&self.sim).broken(&accepted, Allowed::default());
         let story = || invariants::story(&self.sim.aws.state());
@@ -406,11 +412,15 @@ async fn search(start: Start) {
     let settings = [("TRACK_COMPLETION", if track { "true" } else { "" })];
     let sim = Simulator::with(FakeAws::in_process(), slot, &settings).await;
     sim.aws.state().shown_after = shown_after;
+    let deliveries = match track && !is_whole() {
+        true => [1, 2],
+        false => [2, 2],
+    };
     let begin = Node {
         state: sim.aws.state().clone(),
         repeats: Vec::new(),
         now: BEGIN,
-        deliveries: [2, 2],
+        deliveries,
         ends: 1,
         rounds: 1,
         faults,
@@ -420,6 +430,7 @@ async fn search(start: Start) {
         sim,
         track,
         changes: changes(second_table),
+        deliveries,
         seen: HashSet::new(),
         drained: HashSet::new(),
         nodes: 0,
@@ -472,12 +483,9 @@ async fn search(start: Start) {
     );
 }
 
-/// The faults of one path. With two, the search on two tables takes some minutes: `FAULT_SEARCH_FAULTS=2`.
-fn budget(default: u8) -> u8 {
-    let faults = std::env::var("FAULT_SEARCH_FAULTS").ok();
-    faults
-        .and_then(|faults| faults.parse().ok())
-        .unwrap_or(default)
+/// The faults of one path.
+fn budget() -> u8 {
+    number("FAULT_SEARCH_FAULTS", 1, 2) as u8
 }
 
 // One table in two parts. By its name the longest test begins first, and the others run beside it.
@@ -488,7 +496,7 @@ async fn one_table_with_the_earlier_change_first() {
         slot: Slot::Conflict,
         shown_after: time::Duration::ZERO,
         track: false,
-        faults: budget(1),
+        faults: budget(),
         first: Some(0),
     })
     .await;
@@ -502,7 +510,7 @@ async fn one_table_with_the_later_change_first() {
         slot: Slot::Queue,
         shown_after: time::Duration::MINUTE,
         track: false,
-        faults: budget(1),
+        faults: budget(),
         first: Some(1),
     })
     .await;
@@ -515,7 +523,7 @@ async fn two_changes_of_two_tables() {
         slot: Slot::QuotaExceeded,
         shown_after: time::Duration::ZERO,
         track: false,
-        faults: budget(1),
+        faults: budget(),
         first: None,
     })
     .await;
@@ -528,7 +536,8 @@ async fn two_changes_whose_jobs_are_tracked() {
         slot: Slot::Conflict,
         shown_after: time::Duration::MINUTE,
         track: true,
-        faults: budget(1),
+        // Two take hours.
+        faults: number("FAULT_SEARCH_FAULTS", 1, 1) as u8,
         first: None,
     })
     .await;

@@ -21,7 +21,7 @@
 //! After both have ended, the invariants are checked at once ([`invariants`](crate::invariants)). Then faults
 //! end, the slot frees in each round, and everything must be done in a bounded number of rounds.
 //!
-//! `INTERLEAVE_FAULTS` says how many faults a schedule may have (1). With `INTERLEAVE_ALL=1` each set-up is
+//! `INTERLEAVE_FAULTS` says how many faults a schedule may have. With `INTERLEAVE_ALL=1` each set-up is
 //! searched with each kind of slot and with and without tracking; otherwise in one of the four.
 //! Schedules of more faults are tried at random: `INTERLEAVE_RUNS` of each set-up, from `INTERLEAVE_SEED`
 //! on, with `INTERLEAVE_RANDOM_FAULTS`. A violation is printed with its schedule, and the same test finds it
@@ -40,11 +40,7 @@ use self::process::Processes;
 pub use self::search::reads_jobs;
 use self::search::{Found, Search};
 use self::setups::{Begun, Way};
-
-fn number(name: &str, default: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use crate::effort::number;
 
 /// How a set-up's job slot is, and whether jobs are tracked.
 const VARIANTS: [(Slot, bool); 4] = [
@@ -58,13 +54,14 @@ const VARIANTS: [(Slot, bool); 4] = [
 async fn search(way: Way, variants: &[usize]) {
     let every: Vec<usize> = (0..VARIANTS.len()).collect();
     // Where several jobs run, two that began within seconds for tables of one workflow cannot be told apart.
-    let variants = match number("INTERLEAVE_ALL", 0) {
+    let variants = match number("INTERLEAVE_ALL", 0, 0) {
         1 if way != Way::SharedWorkflow => &every,
         _ => variants,
     };
-    let faults = number("INTERLEAVE_FAULTS", 1) as usize;
-    let (runs, seed) = (number("INTERLEAVE_RUNS", 50), number("INTERLEAVE_SEED", 1));
-    let random_faults = number("INTERLEAVE_RANDOM_FAULTS", 3) as usize;
+    let faults = number("INTERLEAVE_FAULTS", 0, 1) as usize;
+    let runs = number("INTERLEAVE_RUNS", 10, 50);
+    let seed = number("INTERLEAVE_SEED", 1, 1);
+    let random_faults = number("INTERLEAVE_RANDOM_FAULTS", 3, 3) as usize;
     let mut broken = Vec::new();
     for (slot, track) in variants.iter().map(|variant| VARIANTS[*variant]) {
         let begun = Begun::new(way, slot, track).await;

@@ -131,7 +131,7 @@ impl Change {
     }
 }
 
-/// Whether a job's type does what is asked for (contract section 3).
+/// Whether a job's type does what is asked for (docs/reference.md#coverage).
 fn serves(job: &Job, requested_type: &str) -> bool {
     let sent = job.job_type.as_deref().unwrap_or("SERVICE_DEFAULT");
     sent == requested_type

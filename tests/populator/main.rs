@@ -16,6 +16,8 @@ mod binary;
 mod call;
 mod completion;
 mod coverage;
+mod documentation;
+mod effort;
 mod events;
 mod fairness;
 mod fault_search;

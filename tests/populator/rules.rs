@@ -289,28 +289,6 @@ fn a_rule_for_an_outcome_takes_it_alone() {
 }
 
 #[test]
-fn the_readme_shows_the_files() {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let mut blocks: Vec<Value> = readme
-        .split("```json\n")
-        .skip(1)
-        .map(|rest| serde_json::from_str(rest.split("```").next().unwrap()).unwrap())
-        .collect();
-    // What runs when a table is fresh does not come from this function.
-    blocks.retain(|block| block.get("StartAt").is_none());
-    assert_eq!(
-        blocks,
-        [
-            event_file("rules/scheduler-input.json"),
-            event_file("bare-request.json"),
-            event_file("rules/job-started.json")["EventPattern"].clone(),
-            event_file("rules/job-succeeded.json")["EventPattern"].clone(),
-        ]
-    );
-}
-
-#[test]
 fn the_stand_in_for_a_wildcard_matches_as_eventbridge_does() {
     for (pattern, value, expected) in [
         ("a*c", "abc", true),

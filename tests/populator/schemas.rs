@@ -158,7 +158,7 @@ fn event(kind: OutcomeKind) -> Value {
     json!({
         "$schema": DRAFT,
         "title": detail_type,
-        "description": "An outcome event of id-mapping-populator (contract section 3)",
+        "description": "An outcome event of id-mapping-populator (docs/reference.md#outcomes)",
         "type": "object",
         "x-amazon-events-detail-type": detail_type,
         "x-amazon-events-source": "id-mapping-populator",
@@ -181,7 +181,7 @@ fn event(kind: OutcomeKind) -> Value {
     })
 }
 
-/// The request object (contract section 1). A member that is null is as if it were absent.
+/// The request object (docs/reference.md#the-request-object). A member that is null is as if it were absent.
 fn request() -> Value {
     let or_null = |schema: Value| {
         let mut schema = schema;
@@ -230,7 +230,8 @@ fn request() -> Value {
     let mut schema = object(members);
     schema["$schema"] = json!(DRAFT);
     schema["title"] = json!("ID mapping population request");
-    schema["description"] = json!("A request of id-mapping-populator (contract section 1)");
+    schema["description"] =
+        json!("A request of id-mapping-populator (docs/reference.md#the-request-object)");
     let two = json!({ "allOf": [
         has("targets", "array"),
         { "anyOf": [membership, table, by_arn] },

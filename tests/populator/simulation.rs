@@ -12,6 +12,7 @@ mod scenario;
 use self::run::run;
 pub use self::scenario::Random;
 use self::scenario::{Conditions, Scenario, scenario};
+use crate::effort::{given, number};
 
 /// The shortest scenario that still breaks an invariant.
 async fn shortest(mut scenario: Scenario) -> Scenario {
@@ -55,8 +56,7 @@ fn shorter_ones(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
 }
 
 fn simpler(conditions: &Conditions) -> Vec<Conditions> {
-    let changes: [fn(&mut Conditions); 13] = [
-        |conditions| conditions.database = false,
+    let changes: [fn(&mut Conditions); 12] = [
         |conditions| conditions.blind = false,
         |conditions| conditions.shown_after = 0,
         |conditions| conditions.entity_resolution_ahead = 0,
@@ -79,15 +79,11 @@ fn simpler(conditions: &Conditions) -> Vec<Conditions> {
     changed.filter(differs).collect()
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_invariants_hold_in_random_scenarios() {
-    let seeds = match number("SIMULATION_SEED") {
+    let seeds = match given("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_RUNS").unwrap_or(300),
+        None => 0..number("SIMULATION_RUNS", 40, 300),
     };
     let (mut steps, mut injected, mut calls) = (0, 0, 0);
     let runs = seeds.end - seeds.start;

@@ -941,8 +941,8 @@ async fn messages_of_many_targets_without_time_stay_and_do_not_multiply() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_of_many_targets_become_one_for_each_target_where_there_is_time() {
-    let sim = many_targets(120, 10, 65).await;
-    assert_eq!(sim.aws.messages("waiting").len(), 1_000);
+    let sim = many_targets(120, 5, 65).await;
+    assert_eq!(sim.aws.messages("waiting").len(), 500);
 }
 
 /// Several messages of a hundred targets each wait for six rounds, with this timeout and this pace (ms) of

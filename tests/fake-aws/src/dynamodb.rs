@@ -1,14 +1,9 @@
-//! Amazon DynamoDB: `GetItem` and `PutItem` on the ledger's table, by a database that speaks
-//! DynamoDB's language, or by a map that knows the two conditions which the ledger writes under.
+//! Amazon DynamoDB: `GetItem` and `PutItem` on the ledger's table, with the two conditions under which the ledger
+//! writes. The ledger's item is in [`crate::State`], so that a search can keep and restore it.
+//! `tests/deployment/test_services.py` runs the function against another implementation of DynamoDB.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 
-use dynoxide::Database;
-use dynoxide::errors::DynoxideError;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::LEDGER_TABLE;
@@ -17,116 +12,100 @@ use crate::http::{Reply, Request, refusal};
 
 const KEY: &str = "idMappingTableArn";
 
-/// Where the items are kept.
-#[derive(Clone)]
-pub(crate) enum Tables {
-    Database(Database),
-    Items,
-}
+/// DynamoDB's limit for an item. The stand-in counts its JSON, which is longer.
+const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-impl fmt::Debug for Tables {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tables")
-    }
-}
-
-impl Tables {
-    /// A database with the ledger's table, as the template makes it.
-    pub(crate) fn database() -> io::Result<Self> {
-        let database = Database::memory().map_err(io::Error::other)?;
-        let table = json!({
-            "TableName": LEDGER_TABLE,
-            "BillingMode": "PAY_PER_REQUEST",
-            "AttributeDefinitions": [{ "AttributeName": KEY, "AttributeType": "S" }],
-            "KeySchema": [{ "AttributeName": KEY, "KeyType": "HASH" }],
-        });
-        let table = serde_json::from_value(table).map_err(io::Error::other)?;
-        database.create_table(table).map_err(io::Error::other)?;
-        Ok(Self::Database(database))
-    }
-
-    pub(crate) fn get_item(&self, request: &Request, items: &BTreeMap<String, Value>) -> Reply {
-        if let Some(refusal) = unsigned(request, "dynamodb") {
-            return refusal;
-        }
-        match self {
-            Self::Database(database) => answer(request, |asked| database.get_item(asked)),
-            Self::Items => {
-                let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-                let key = asked["Key"][KEY]["S"].as_str().unwrap_or_default();
-                let body = items
-                    .get(key)
-                    .map_or(json!({}), |item| json!({ "Item": item }));
-                Reply::json(200, &body)
-            }
-        }
-    }
-
-    pub(crate) fn put_item(&self, request: &Request, items: &mut BTreeMap<String, Value>) -> Reply {
-        if let Some(refusal) = unsigned(request, "dynamodb") {
-            return refusal;
-        }
-        match self {
-            Self::Database(database) => answer(request, |asked| database.put_item(asked)),
-            Self::Items => put_in(items, request),
-        }
-    }
-
-    pub(crate) fn update_item(&self, request: &Request) -> Reply {
-        if let Some(refusal) = unsigned(request, "dynamodb") {
-            return refusal;
-        }
-        match self {
-            Self::Database(database) => answer(request, |asked| database.update_item(asked)),
-            Self::Items => refusal(400, "ValidationException", "no updates are known here"),
-        }
-    }
-}
-
-fn answer<Q: DeserializeOwned, A: Serialize>(
-    request: &Request,
-    serve: impl FnOnce(Q) -> Result<A, DynoxideError>,
-) -> Reply {
-    let asked = match serde_json::from_slice(&request.body) {
+pub(crate) fn get_item(request: &Request, items: &BTreeMap<String, Value>) -> Reply {
+    let asked = match parsed(request) {
         Ok(asked) => asked,
-        Err(fault) => return refusal(400, "SerializationException", &fault.to_string()),
+        Err(refused) => return refused,
     };
-    match serve(asked) {
-        Ok(answer) => Reply::json(200, &json!(answer)),
-        Err(error) => Reply {
-            body: error.to_json().into(),
-            ..refusal(error.status_code(), error.error_type(), "")
-        },
+    if asked["ConsistentRead"] != true {
+        return invalid("a read of the ledger must be consistent");
+    }
+    match asked["Key"][KEY]["S"].as_str() {
+        Some(key) if !key.is_empty() => {
+            let item = items.get(key);
+            let body = item.map_or(json!({}), |item| json!({ "Item": item }));
+            Reply::json(200, &body)
+        }
+        _ => invalid("the provided key element does not match the schema"),
     }
 }
 
-fn put_in(items: &mut BTreeMap<String, Value>, request: &Request) -> Reply {
-    let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    let key = asked["Item"][KEY]["S"].as_str().unwrap_or_default();
-    let there = items.get(key);
-    let holds = match asked["ConditionExpression"].as_str() {
-        Some("attribute_not_exists(#key)") => there.is_none(),
-        Some("#revision = :read") => there
-            .is_some_and(|item| item["revision"] == asked["ExpressionAttributeValues"][":read"]),
-        _ => {
-            return refusal(
-                400,
-                "ValidationException",
-                "no condition that is known here",
-            );
-        }
+pub(crate) fn put_item(request: &Request, items: &mut BTreeMap<String, Value>) -> Reply {
+    let asked = match parsed(request) {
+        Ok(asked) => asked,
+        Err(refused) => return refused,
     };
-    if !holds {
-        let name = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
-        let mut body = json!({ "__type": name, "message": "The conditional request failed" });
-        if let Some(item) = there {
-            body["Item"] = item.clone();
-        }
-        return Reply {
-            body: body.to_string().into(),
-            ..refusal(400, name, "")
-        };
+    let item = &asked["Item"];
+    let key = match item[KEY]["S"].as_str() {
+        Some(key) if !key.is_empty() => key,
+        _ => return invalid("one of the required keys was not given a value"),
+    };
+    if item.to_string().len() > MAX_ITEM_BYTES {
+        return invalid("item size has exceeded the maximum allowed size");
     }
-    items.insert(key.to_owned(), asked["Item"].clone());
-    Reply::json(200, &json!({}))
+    let current = items.get(key);
+    match holds(&asked, current) {
+        None => invalid("this stand-in does not know the condition"),
+        Some(false) => condition_failed(&asked, current),
+        Some(true) => {
+            items.insert(key.to_owned(), item.clone());
+            Reply::json(200, &json!({}))
+        }
+    }
+}
+
+/// Returns the request's body, if it is signed and names the ledger's table.
+fn parsed(request: &Request) -> Result<Value, Reply> {
+    if let Some(refusal) = unsigned(request, "dynamodb") {
+        return Err(refusal);
+    }
+    let asked: Value = serde_json::from_slice(&request.body)
+        .map_err(|fault| refusal(400, "SerializationException", &fault.to_string()))?;
+    if asked["TableName"] == LEDGER_TABLE {
+        return Ok(asked);
+    }
+    Err(refusal(
+        400,
+        "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException",
+        "Requested resource not found",
+    ))
+}
+
+/// Returns whether the request's condition holds for the item. `None` if the condition is another one than the
+/// ledger's.
+fn holds(asked: &Value, current: Option<&Value>) -> Option<bool> {
+    let names = &asked["ExpressionAttributeNames"];
+    let values = &asked["ExpressionAttributeValues"];
+    match asked["ConditionExpression"].as_str() {
+        Some("attribute_not_exists(#key)") if names["#key"] == KEY => Some(current.is_none()),
+        Some("#revision = :read") if names["#revision"] == "revision" => {
+            Some(current.is_some_and(|item| item["revision"] == values[":read"]))
+        }
+        _ => None,
+    }
+}
+
+fn condition_failed(asked: &Value, current: Option<&Value>) -> Reply {
+    let name = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+    let mut body = json!({ "__type": name, "message": "The conditional request failed" });
+    if asked["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+        && let Some(item) = current
+    {
+        body["Item"] = item.clone();
+    }
+    Reply {
+        body: body.to_string().into(),
+        ..refusal(400, name, "")
+    }
+}
+
+fn invalid(message: &str) -> Reply {
+    refusal(
+        400,
+        "com.amazon.coral.validate#ValidationException",
+        message,
+    )
 }

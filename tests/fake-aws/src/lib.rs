@@ -29,7 +29,6 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 pub use crate::clean_rooms::{Job, Slot, Status, Table};
-use crate::dynamodb::Tables;
 pub use bytes::Bytes;
 
 pub use crate::environment::{Batch, Builder, DEAD, Environment, WAITING};
@@ -73,7 +72,6 @@ pub enum Operation {
     /// Amazon DynamoDB.
     PutItem,
     /// Amazon DynamoDB: the benchmark's peers, not the function.
-    UpdateItem,
     /// Amazon SQS: not used by the function.
     GetQueueAttributes,
     /// Amazon SQS.
@@ -87,7 +85,6 @@ impl Operation {
             Some("AWSEvents.PutEvents") => Some(Self::PutEvents),
             Some("DynamoDB_20120810.GetItem") => Some(Self::GetItem),
             Some("DynamoDB_20120810.PutItem") => Some(Self::PutItem),
-            Some("DynamoDB_20120810.UpdateItem") => Some(Self::UpdateItem),
             Some("AmazonSQS.GetQueueAttributes") => Some(Self::GetQueueAttributes),
             Some("AmazonSQS.SendMessage") => Some(Self::SendMessage),
             Some(_) => None,
@@ -134,7 +131,6 @@ pub const ENVIRONMENTS: usize = 2;
 pub struct FakeAws {
     address: SocketAddr,
     connections: Connections,
-    tables: Tables,
     now: Arc<Mutex<Now>>,
     plan: Arc<Mutex<Option<Plan>>>,
     script: Arc<Mutex<Option<Script>>>,
@@ -181,7 +177,7 @@ pub struct State {
     pub events: Vec<Value>,
     /// The queues by their names.
     pub queues: BTreeMap<String, Queue>,
-    /// The items of the ledger by their keys, where no database keeps them.
+    /// The items of the ledger by their keys.
     pub items: BTreeMap<String, Value>,
     /// For tests with several clocks: when each item was changed last.
     pub changed: BTreeMap<String, OffsetDateTime>,
@@ -198,7 +194,7 @@ impl FakeAws {
 
     /// Starts them on this port.
     pub async fn start_on(port: u16) -> io::Result<Self> {
-        let services = Self::new(Tables::database()?);
+        let services = Self::new();
         let handler = services.clone();
         let connections = services.connections.clone();
         let address = http::serve(port, connections, move |request| {
@@ -215,19 +211,13 @@ impl FakeAws {
     /// Without a socket, for [`FakeAws::http_client`]. The ledger is part of [`State`], so that all
     /// can be kept and restored.
     pub fn in_process() -> Self {
-        Self::new(Tables::Items)
+        Self::new()
     }
 
-    /// Without a socket, and with the ledger in a database that speaks all of DynamoDB.
-    pub fn in_process_with_database() -> io::Result<Self> {
-        Ok(Self::new(Tables::database()?))
-    }
-
-    fn new(tables: Tables) -> Self {
+    fn new() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             connections: Connections::default(),
-            tables,
             now: Arc::new(Mutex::new(Arc::new(OffsetDateTime::now_utc))),
             plan: Arc::default(),
             script: Arc::default(),
@@ -496,9 +486,8 @@ impl FakeAws {
             }
             Some(Operation::GetIdMappingJob) => entity_resolution::get_job(request, state),
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
-            Some(Operation::GetItem) => self.tables.get_item(request, &state.items),
-            Some(Operation::PutItem) => self.tables.put_item(request, &mut state.items),
-            Some(Operation::UpdateItem) => self.tables.update_item(request),
+            Some(Operation::GetItem) => dynamodb::get_item(request, &state.items),
+            Some(Operation::PutItem) => dynamodb::put_item(request, &mut state.items),
             Some(Operation::GetQueueAttributes) => sqs::get_queue_attributes(request),
             Some(Operation::SendMessage) => {
                 sqs::send_message(request, &mut state.queues, &mut state.sent, now)

@@ -25,8 +25,8 @@ use fake_aws::{FakeAws, Fault, Job, Slot, Status};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::number;
 use super::scenario::Random;
+use crate::effort::{given, number};
 use crate::fault_search::faults;
 use crate::invariants::{Change, story};
 use crate::simulator::{BEGIN, Ended, Simulator, VISIBILITY};
@@ -359,9 +359,9 @@ async fn poll_once(sim: &Simulator, environment: usize, request_id: &str, most: 
 
 #[tokio::test(start_paused = true)]
 async fn no_table_starves() {
-    let seeds = match number("FAIRNESS_SEED") {
+    let seeds = match given("FAIRNESS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("FAIRNESS_RUNS").unwrap_or(6),
+        None => 0..number("FAIRNESS_RUNS", 2, 6),
     };
     let runs = seeds.end - seeds.start;
     let (mut ends, mut changes, mut calls) = (0, 0, 0);

@@ -68,10 +68,7 @@ pub async fn run(scenario: &Scenario) -> Ran {
 impl<'a> Run<'a> {
     async fn begin(scenario: &'a Scenario) -> Self {
         let conditions = &scenario.conditions;
-        let aws = match conditions.database {
-            true => FakeAws::in_process_with_database().unwrap(),
-            false => FakeAws::in_process(),
-        };
+        let aws = FakeAws::in_process();
         let mut tables: Vec<String> = scenario
             .changes
             .iter()

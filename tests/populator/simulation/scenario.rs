@@ -68,8 +68,6 @@ pub enum Step {
 /// What differs from the simplest services and settings. Shortening a scenario tries to remove each.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
-    /// Whether a database that speaks all of DynamoDB keeps the ledger.
-    pub database: bool,
     /// Whether Entity Resolution's reads of jobs may fail.
     pub blind: bool,
     /// After how many seconds it shows a job.
@@ -196,7 +194,6 @@ fn conditions(random: &mut Random) -> Conditions {
     let default = random.of(&["SERVICE_DEFAULT", "INCREMENTAL", "BATCH"]);
     let other = random.of(&["SERVICE_DEFAULT", "INCREMENTAL", "BATCH"]);
     Conditions {
-        database: random.once_in(4),
         blind: random.once_in(4),
         shown_after: random.of(&[0, 0, 10, 100, 240]),
         entity_resolution_ahead: match random.once_in(3) {
