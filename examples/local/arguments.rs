@@ -85,5 +85,8 @@ pub fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, S
             _ => arguments.file = Some(word),
         }
     }
+    if arguments.port != 0 && !arguments.serve {
+        return Err("--port is only for --serve".to_owned());
+    }
     Ok(arguments)
 }

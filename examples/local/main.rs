@@ -7,7 +7,8 @@
 )]
 
 use std::collections::HashSet;
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -75,7 +76,7 @@ async fn main() -> ExitCode {
 }
 
 fn list() -> Result<(), String> {
-    println!("{USAGE}\n\nThe events:");
+    say(format_args!("{USAGE}\n\nThe events:"));
     for folder in ["events", "events/refused", "events/outcomes"] {
         let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
             .map_err(|e| e.to_string())?;
@@ -85,7 +86,7 @@ fn list() -> Result<(), String> {
         let mut names: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
         names.sort();
         for name in names {
-            println!("    {folder}/{name}");
+            say(format_args!("    {folder}/{name}"));
         }
     }
     Ok(())
@@ -127,7 +128,7 @@ async fn start(arguments: Arguments) -> Result<(), String> {
                     refuses: false,
                 };
                 aws.set_table(
-                    &format!("aaaaaaaa-{number:04}-4000-8000-000000000001"),
+                    &format!("aaaaaaaa-{number:04}-4000-8000-{number:012}"),
                     table,
                 );
             }
@@ -141,8 +142,11 @@ async fn start(arguments: Arguments) -> Result<(), String> {
 }
 
 async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Result<(), String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("{file} cannot be read: {error}\n\n{USAGE}"))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
+    if arguments.burst.is_some() && !text.contains("\"detail-type\"") {
+        return Err("--burst needs an EventBridge event, which has an id".to_owned());
+    }
     let given = in_process::settings(environment).map_err(|error| error.to_string())?;
     let aws = &environment.aws;
     // The clock is moved forward, so that the example does not wait.
@@ -162,42 +166,41 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
 
     if arguments.wire {
         heading(&format!("{file} is delivered"));
-        println!("{}", text.trim_end());
+        say(format_args!("{}", text.trim_end()));
         heading("the settings are");
         for (name, value) in settings(environment) {
-            println!("{name}={value}");
+            say(format_args!("{name}={value}"));
         }
         heading("the function logs");
         telemetry::start(None, None);
     }
     if let Some(warning) = given.warning() {
-        println!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
     heading(&format!("{file} arrives"));
     let answer = story.invoke(&text, Detail::All).await;
     aws.repair(Operation::PopulateIdMappingTable);
     story.tell_answer(&answer);
     for number in 2..=arguments.times.unwrap_or(1) {
-        heading(&format!("the same event arrives again (delivery {number})"));
+        heading(&format!(
+            "the same event arrives again (delivery {number}; only starts and events are shown)"
+        ));
         story.invoke_briefly(&text).await;
     }
     for number in 1..=arguments.burst.unwrap_or(0) {
         let mut event: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        if event.get("detail-type").is_none() {
-            return Err("--burst needs an EventBridge event, which has an id".to_owned());
-        }
         event["id"] = json!(format!("burst-{number}"));
         heading(&format!("a similar event arrives (id burst-{number})"));
         story.invoke_briefly(&event.to_string()).await;
     }
     story.wait(&passed).await;
     heading("in all");
-    println!(
+    say(format_args!(
         "jobs started: {}; messages waiting: {}; in the dead-letter queue: {}",
         aws.jobs().len(),
         aws.messages(WAITING).len(),
         aws.messages(DEAD).len()
-    );
+    ));
     Ok(())
 }
 
@@ -224,11 +227,11 @@ impl Story<'_> {
             calls.iter().for_each(wire::show);
         } else {
             for line in timeline::lines(calls, began, detail) {
-                println!("{line}");
+                say(format_args!("{line}"));
             }
         }
         if calls.is_empty() {
-            println!("nothing is called, and nothing is published");
+            say(format_args!("nothing is called, and nothing is published"));
         }
         answer
     }
@@ -242,11 +245,26 @@ impl Story<'_> {
                     "the function fails with {}",
                     error.error_type.as_str()
                 ));
-                println!("{}", error.message);
+                say(format_args!("{}", error.message));
+                heading(
+                    "Lambda repeats an event twice, and then sends it to the dead-letter queue",
+                );
                 return;
             }
         };
         heading("the outcome");
+        match (&response["outcomes"], &response["batchItemFailures"]) {
+            (Value::Array(outcomes), _) if outcomes.is_empty() => say(format_args!(
+                "the payload asks for nothing: the log line says why (--wire)"
+            )),
+            (_, Value::Array(kept)) => {
+                say(format_args!(
+                    "messages that stay in the queue: {}",
+                    kept.len()
+                ));
+            }
+            _ => {}
+        }
         let mut told = HashSet::new();
         for outcome in response["outcomes"].as_array().into_iter().flatten() {
             let plan = word(&outcome["plan"]);
@@ -255,7 +273,7 @@ impl Story<'_> {
                 true => word(&outcome["error"]["message"]),
                 false => "as above",
             };
-            println!(
+            say(format_args!(
                 "table {}: {}{}{plan}, by rule {}: {}{}",
                 short(word(&outcome["idMappingTableIdentifier"])),
                 word(&outcome["outcome"]),
@@ -266,11 +284,11 @@ impl Story<'_> {
                     "" => String::new(),
                     _ => format!("; {error}: {message}"),
                 }
-            );
+            ));
         }
         if self.is_wire {
             heading("the function returns");
-            println!("{response:#}");
+            say(format_args!("{response:#}"));
         }
     }
 
@@ -279,7 +297,7 @@ impl Story<'_> {
         match self.invoke(payload, Detail::Effects).await {
             Ok(answer) => Some(json!(answer)),
             Err(error) => {
-                println!("the function fails: {error}");
+                say(format_args!("the function fails: {error}"));
                 None
             }
         }
@@ -319,19 +337,21 @@ fn word(value: &Value) -> &str {
 
 async fn serve(environment: &Environment) -> Result<(), String> {
     let aws = &environment.aws;
-    println!(
+    say(format_args!(
         "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C.\n\nIn another terminal:\n",
         aws.url()
-    );
-    println!("export AWS_ENDPOINT_URL={}", aws.url());
-    println!("export AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local");
+    ));
+    say(format_args!("export AWS_ENDPOINT_URL={}", aws.url()));
+    say(format_args!(
+        "export AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+    ));
     for (name, value) in settings(environment) {
-        println!("export {name}={value}");
+        say(format_args!("export {name}={value}"));
     }
-    println!("cargo lambda watch\n\nIn a third terminal:\n");
-    println!(
+    say(format_args!("cargo lambda watch\n\nIn a third terminal:\n"));
+    say(format_args!(
         "cargo lambda invoke id-mapping-populator --data-file events/population-requested.json"
-    );
+    ));
     let mut shown = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -342,11 +362,18 @@ async fn serve(environment: &Environment) -> Result<(), String> {
     }
 }
 
+/// Prints a line. A reader that has seen enough ends the example.
+fn say(line: fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// Prints a heading: bold on a terminal, unless `NO_COLOR` is set.
 fn heading(text: &str) {
     let is_bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match is_bold {
-        true => println!("\u{1b}[1m── {text}\u{1b}[0m"),
-        false => println!("── {text}"),
+        true => say(format_args!("\u{1b}[1m── {text}\u{1b}[0m")),
+        false => say(format_args!("── {text}")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fake_aws::{Call, Operation};
+use fake_aws::{Call, DEAD, Operation};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -57,7 +57,7 @@ fn step(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
         }
         Some(Operation::SendMessage) => enqueued(call),
         Some(Operation::GetIdMappingTable) => "read the table's workflow".to_owned(),
-        Some(Operation::GetIdMappingWorkflow) => "read how the workflow maps".to_owned(),
+        Some(Operation::GetIdMappingWorkflow) => "read the workflow's type".to_owned(),
         Some(Operation::GetSchema) => "read whether the table was ever populated".to_owned(),
         Some(Operation::ListIdMappingJobs) => "list the workflow's jobs".to_owned(),
         Some(Operation::GetIdMappingJob) => "read a job".to_owned(),
@@ -71,7 +71,9 @@ fn step(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
 
 fn populate(call: &Call, has_failed: bool) -> String {
     let table = short(call.path.split('/').nth(4).unwrap_or_default());
-    let job_type = call.body["jobType"].as_str().unwrap_or("no job type");
+    let job_type = call.body["jobType"]
+        .as_str()
+        .unwrap_or("the default job type");
     let answer: Value = serde_json::from_str(&call.answer).unwrap_or_default();
     let job = short(word(&answer["idMappingJobId"]));
     match has_failed {
@@ -91,7 +93,7 @@ fn written(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
     let count = |record: &Value, member: &str| record[member].as_array().map_or(0, Vec::len);
     if key == "slot" {
         let waiting = count(&record, "waiting");
-        return format!("record that {waiting} requests wait for the slot");
+        return format!("record how many requests wait for the slot: {waiting}");
     }
     let table = item(&key);
     if !record["claim"].is_null() {
@@ -107,18 +109,22 @@ fn written(call: &Call, ledger: &mut BTreeMap<String, Value>) -> String {
     } else if !before["claim"].is_null() {
         format!("release the claim on {table}")
     } else {
-        format!("record what is reported of {table}")
+        format!("record that the start of {table} is announced")
     }
 }
 
 fn enqueued(call: &Call) -> String {
     let queue = word(&call.body["QueueUrl"]);
-    let queue = queue.rsplit('/').next().unwrap_or_default();
+    let queue = match queue.rsplit('/').next() {
+        Some(DEAD) => "the dead-letter queue",
+        _ => "the waiting queue",
+    };
     let body: Value = serde_json::from_str(word(&call.body["MessageBody"])).unwrap_or_default();
     let table = short(word(&body["request"]["idMappingTableIdentifier"]));
-    match body["watch"].is_null() {
-        true => format!("put the request for table {table} in the queue {queue}"),
-        false => format!("put the job of table {table} in the queue {queue}, to track it"),
+    match (body["watch"].is_null(), table) {
+        (_, "") => format!("put the message in {queue}"),
+        (true, _) => format!("put the request for table {table} in {queue}"),
+        (false, _) => format!("put the job of table {table} in {queue}, to track it"),
     }
 }
 

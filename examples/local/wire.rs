@@ -2,24 +2,27 @@
 
 use fake_aws::{Call, Operation};
 
-use crate::heading;
+use crate::{heading, say};
 
 /// Prints a call.
 pub fn show(call: &Call) {
     match call.operation {
         Some(Operation::PopulateIdMappingTable) => {
             heading("PopulateIdMappingTable is called");
-            println!("{} {}\n{}", call.method, call.path, call.body);
+            say(format_args!("{} {}\n{}", call.method, call.path, call.body));
         }
         Some(Operation::PutEvents) => {
             heading("PutEvents is called");
             for entry in call.body["Entries"].as_array().into_iter().flatten() {
-                println!("on bus {}: {}", entry["EventBusName"], entry["DetailType"]);
+                say(format_args!(
+                    "on bus {}: {}",
+                    entry["EventBusName"], entry["DetailType"]
+                ));
             }
         }
         Some(other) => {
             heading(&format!("{other:?} is called"));
-            println!("{} {}\n{}", call.method, call.path, call.body);
+            say(format_args!("{} {}\n{}", call.method, call.path, call.body));
         }
         None => heading(&format!(
             "{} {} is called, which none of the stand-ins has",
@@ -27,7 +30,7 @@ pub fn show(call: &Call) {
         )),
     }
     match call.status {
-        Some(status) => println!("answer: {status} {}", call.answer),
-        None => println!("no answer"),
+        Some(status) => say(format_args!("answer: {status} {}", call.answer)),
+        None => say(format_args!("no answer")),
     }
 }
