@@ -59,7 +59,7 @@ async fn search(way: Way, variants: &[usize]) {
         _ => variants,
     };
     let faults = number("INTERLEAVE_FAULTS", 0, 1) as usize;
-    let runs = number("INTERLEAVE_RUNS", 10, 50);
+    let runs = number("INTERLEAVE_RUNS", 5, 50);
     let seed = number("INTERLEAVE_SEED", 1, 1);
     let random_faults = number("INTERLEAVE_RANDOM_FAULTS", 3, 3) as usize;
     let mut broken = Vec::new();

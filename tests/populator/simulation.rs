@@ -83,7 +83,7 @@ fn simpler(conditions: &Conditions) -> Vec<Conditions> {
 async fn the_invariants_hold_in_random_scenarios() {
     let seeds = match given("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_RUNS", 40, 300),
+        None => 0..number("SIMULATION_RUNS", 25, 300),
     };
     let (mut steps, mut injected, mut calls) = (0, 0, 0);
     let runs = seeds.end - seeds.start;
