@@ -204,7 +204,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
     Ok(())
 }
 
-/// The function, its services, and how its story is told.
+/// The function, its services, and whether calls are printed as they are on the wire.
 struct Story<'a> {
     aws: &'a FakeAws,
     populator: Populator,
@@ -212,7 +212,7 @@ struct Story<'a> {
 }
 
 impl Story<'_> {
-    /// Invokes the function as Lambda does, and tells what it does.
+    /// Invokes the function as Lambda does, and prints what it calls.
     async fn invoke(&self, payload: &str, detail: Detail) -> Result<Response, Error> {
         let aws = self.aws;
         let (before, began) = (aws.call_count(), aws.now());
@@ -236,7 +236,7 @@ impl Story<'_> {
         answer
     }
 
-    /// Tells how the first invocation ended.
+    /// Prints how the first invocation ended.
     fn tell_answer(&self, answer: &Result<Response, Error>) {
         let response = match answer {
             Ok(response) => json!(response),
@@ -292,7 +292,7 @@ impl Story<'_> {
         }
     }
 
-    /// Invokes the function, and tells what it starts and publishes, or why it fails.
+    /// Invokes the function, and prints what it starts and publishes, or why it fails.
     async fn invoke_briefly(&self, payload: &str) -> Option<Value> {
         match self.invoke(payload, Detail::Effects).await {
             Ok(answer) => Some(json!(answer)),

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::word;
 
-/// Which calls are told.
+/// Which calls have a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// All of them.

@@ -7,10 +7,6 @@ use crate::{heading, say};
 /// Prints a call.
 pub fn show(call: &Call) {
     match call.operation {
-        Some(Operation::PopulateIdMappingTable) => {
-            heading("PopulateIdMappingTable is called");
-            say(format_args!("{} {}\n{}", call.method, call.path, call.body));
-        }
         Some(Operation::PutEvents) => {
             heading("PutEvents is called");
             for entry in call.body["Entries"].as_array().into_iter().flatten() {

@@ -72,7 +72,7 @@ impl Learned {
         self.left.push(request.clone());
     }
 
-    /// What is learned where no request waits for the slot, because there is no waiting queue or it does not matter.
+    /// Creates it for an invocation that does not read who waits for the slot.
     pub(super) fn without_waiters() -> Self {
         Self {
             waiters: SlotWaiters::Unknown,

@@ -22,6 +22,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::harness::{T1, table_arn};
+use crate::repository::{files, name_of, read, root};
 
 /// The most lines of the README, and of a page in `docs`.
 const MAX_README: usize = 200;
@@ -104,44 +105,11 @@ struct Typed {
     words: Vec<String>,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(name: &str) -> String {
-    fs::read_to_string(root().join(name)).unwrap()
-}
-
-/// Finds the files of a folder, without those that tools make.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let is_hidden = name.starts_with('.') && name != ".ci";
-        if is_hidden || ["target", "node_modules", "__pycache__"].contains(&name) {
-            continue;
-        }
-        if path.is_dir() {
-            files(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
-}
-
 /// The files of a folder of the repository, without this one.
 fn files_of(folder: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    files(&root().join(folder), &mut found);
+    let mut found = files(folder);
     found.retain(|file| !file.ends_with("tests/populator/documentation.rs"));
-    found.sort();
     found
-}
-
-/// A file's path in the repository.
-fn name_of(file: &Path) -> String {
-    let name = file.strip_prefix(root()).unwrap().to_str().unwrap();
-    name.replace('\\', "/")
 }
 
 fn pages() -> Vec<Page> {
@@ -299,8 +267,10 @@ fn fault_of_link(
     let anchor = anchor?;
     match anchors.get(name.to_str().unwrap()) {
         Some(known) if known.contains(anchor) => None,
-        Some(_) => Some(format!("{target} is no heading of that page")),
-        None => Some(format!("{target} is an anchor in what is no page")),
+        Some(_) => Some(format!("{target} is not a heading of that page")),
+        None => Some(format!(
+            "{target} has an anchor, and its file is not a page"
+        )),
     }
 }
 
@@ -391,7 +361,7 @@ fn faults_of_table(
     let written = first_column(page, title, header);
     let page = &page.name;
     let missing = known.iter().filter(|name| !written.contains_key(*name));
-    let missing = missing.map(|name| format!("{page}, {title}: there is no row for {name}"));
+    let missing = missing.map(|name| format!("{page}, {title}: the row for {name} is missing"));
     let stale = written.iter().filter(|(name, _)| !known.contains(*name));
     let stale = stale.map(|(name, line)| format!("{page}:{line}: {name} does not exist"));
     missing.chain(stale).collect()
@@ -416,7 +386,7 @@ fn settings() -> BTreeSet<String> {
     let of_main = main.split("variable(\"").skip(1);
     names.extend(of_main.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
     assert!(names.len() > count + 1, "those of `main` were found");
-    // It is no setting: `main` learns from it whether it runs in Lambda.
+    // It is not a setting: `main` learns from it whether it runs in Lambda.
     assert!(names.remove("AWS_LAMBDA_RUNTIME_API"));
     names
 }
@@ -866,7 +836,7 @@ fn fault_of_test(arguments: &[&str]) -> Option<String> {
         [filter] if !filter.starts_with('-') => (&["src", "tests/populator"], *filter),
         others => return Some(format!("cargo test {} is not known", others.join(" "))),
     };
-    (!is_test(filter, folders)).then(|| format!("{filter} is no module and no test"))
+    (!is_test(filter, folders)).then(|| format!("{filter} is neither a module nor a test"))
 }
 
 fn is_bench(name: &str) -> bool {
@@ -882,7 +852,7 @@ fn fault_of_command(words: &[&str]) -> Option<String> {
         ["cargo", "run", "--example", "local", ..] | [".ci/run"] | ["fuzz/run", _] => None,
         ["cargo", "test", arguments @ ..] => fault_of_test(arguments),
         ["cargo", "bench", "--bench", name, ..] => {
-            (!is_bench(name)).then(|| format!("{name} is no benchmark"))
+            (!is_bench(name)).then(|| format!("{name} is not a benchmark"))
         }
         [
             "cargo",
@@ -892,12 +862,12 @@ fn fault_of_command(words: &[&str]) -> Option<String> {
         [".ci/run", step] => {
             let case = format!("{step})");
             let is_step = read(".ci/run").lines().any(|line| line.trim() == case);
-            (!is_step).then(|| format!("{step} is no step of .ci/run"))
+            (!is_step).then(|| format!("{step} is not a step of .ci/run"))
         }
         ["fuzz/run", "--executions", _, targets @ ..] => {
             let source = |target: &&&str| root().join(format!("fuzz/examples/fuzz-{target}.rs"));
             let missing = targets.iter().find(|target| !source(target).exists());
-            missing.map(|target| format!("{target} is no fuzz target"))
+            missing.map(|target| format!("{target} is not a fuzz target"))
         }
         [program, ..] => {
             let name = program.rsplit('/').next().unwrap();
@@ -958,7 +928,7 @@ fn no_file_points_to_the_contract_that_the_pages_replaced() {
         let text = text.to_lowercase();
         let mut previous = "";
         for (line, content) in (1_usize..).zip(text.lines()) {
-            // The mark of a comment is no word.
+            // The mark of a comment is not a word.
             let words = content.split_whitespace();
             for word in words.filter(|word| word.contains(char::is_alphanumeric)) {
                 let is_section = previous.ends_with("contract") && word.starts_with("section");

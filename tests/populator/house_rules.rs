@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::repository::{files, name_of};
 
 /// The longest function in `src`, in lines.
 const MAX_FUNCTION: usize = 60;
@@ -16,25 +17,11 @@ struct Source {
     text: String,
 }
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
-}
-
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    files(&root, &mut found);
     let mut sources = Vec::new();
-    for file in found {
-        let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
-        let path = path.replace('\\', "/");
+    for file in files("src") {
+        let path = name_of(&file);
+        let path = path.strip_prefix("src/").unwrap().to_owned();
         if path.ends_with("tests.rs") || path.contains("/tests/") || path == "main.rs" {
             continue;
         }

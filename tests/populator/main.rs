@@ -33,6 +33,7 @@ mod load;
 mod memory;
 mod metrics;
 mod processes;
+mod repository;
 mod rules;
 mod schemas;
 mod settings;
