@@ -34,6 +34,26 @@ pub(super) fn within<T, E: From<TimedOut>>(
     async move { work.await.unwrap_or_else(|_| Err(TimedOut(timeout).into())) }
 }
 
+/// Returns whether a service could not tell who sent the request, whatever its status: the credentials expired or are
+/// unknown, the clock differs, or the signature is wrong. It did nothing, and no permission is missing.
+pub(super) fn is_unauthenticated(code: Option<&str>) -> bool {
+    // Some services add `Exception` to these names.
+    const CODES: [&str; 11] = [
+        "AuthFailure",
+        "ExpiredToken",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignature",
+        "MissingAuthenticationToken",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClient",
+    ];
+    code.is_some_and(|code| CODES.iter().any(|name| code.starts_with(name)))
+}
+
 /// What a service answered, or why there is no answer, in one line.
 pub(super) fn describe<E, R>(error: &SdkError<E, R>) -> String
 where

@@ -4,6 +4,7 @@
 //! only if no job can have started. If an answer does not tell whether a job started, it is [`Answer::Unknown`].
 
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 
+use super::call::is_unauthenticated;
 use crate::error::{Error, ErrorType, shortened, with_causes};
 use crate::job_type::JobType;
 use crate::target::Target;
@@ -67,7 +69,6 @@ impl CleanRooms {
     /// Creates the client from a configuration of [`crate::aws::clients`].
     pub fn new(config: &aws_config::SdkConfig) -> Self {
         let config = aws_sdk_cleanrooms::config::Builder::from(config)
-            .retry_classifier(RetryIfNotStarted)
             .build();
         Self {
             client: Client::from_conf(config),
@@ -84,6 +85,7 @@ impl CleanRooms {
         let maybe_sent = MaybeSent::default();
         let config = aws_sdk_cleanrooms::config::Config::builder()
             .timeout_config(TimeoutConfig::builder().operation_timeout(timeout).build())
+            .retry_classifier(RetryIfNotStarted::default())
             .interceptor(maybe_sent.clone());
         let request = self
             .client
@@ -168,6 +170,11 @@ fn classify(
         _ if is_throttling(refusal, answer.raw()) => Answer::Unavailable(with(
             ErrorType::ServiceUnavailable,
             "no job was started: repeat the request later",
+        )),
+        _ if is_unauthenticated(code(refusal, answer.raw())) => Answer::Unavailable(with(
+            ErrorType::ServiceUnavailable,
+            "no job was started, and no permission is missing: the request was not authenticated; check the function's \
+             credentials and clock, and repeat the request",
         )),
         (Refusal::AccessDeniedException(_), _) | (_, 401 | 403) => Answer::Refused(with(
             ErrorType::AccessDenied,
@@ -293,36 +300,70 @@ fn request_id(id: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-/// Returns how to retry after an attempt that certainly started no job: the service throttled it, or the connection was
-/// never opened. Returns `None` if a job may have started.
-fn retry_if_not_started(
+/// Why an attempt certainly started no job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotStarted {
+    /// The service throttled it.
+    Throttled,
+    /// The service could not tell who sent it.
+    Unauthenticated,
+    /// The connection was never opened.
+    Unconnected,
+}
+
+/// Returns why a failed attempt certainly started no job. Returns `None` if a job may have started, or if the same
+/// request would be refused again.
+fn not_started(
     error: &OrchestratorError<ErasedError>,
     response: Option<&HttpResponse>,
-) -> Option<RetryAction> {
-    if let Some(refusal) = error
-        .as_operation_error()
-        .and_then(|error| error.downcast_ref::<Refusal>())
-    {
-        return is_throttling(refusal, response?).then(RetryAction::throttling_error);
+) -> Option<NotStarted> {
+    if let Some(refusal) = refusal(error) {
+        let response = response?;
+        return match response.status().as_u16() {
+            408 | 425 | 499 => None,
+            400..=499 if is_unauthenticated(code(refusal, response)) => {
+                Some(NotStarted::Unauthenticated)
+            }
+            _ => is_throttling(refusal, response).then_some(NotStarted::Throttled),
+        };
     }
     let connector_error: &(dyn StdError + 'static) = error.as_connector_error()?;
     std::iter::successors(Some(connector_error), |&error| error.source())
         .find_map(|error| error.downcast_ref::<hyper_util::client::legacy::Error>())
         .is_some_and(|error| error.is_connect())
-        .then(RetryAction::transient_error)
+        .then_some(NotStarted::Unconnected)
 }
 
-/// Allows a retry only if no job can have started. The SDK's standard retry would also repeat the call after a 500, a
-/// timeout or a broken connection.
-#[derive(Debug)]
-struct RetryIfNotStarted;
+fn refusal(error: &OrchestratorError<ErasedError>) -> Option<&Refusal> {
+    error.as_operation_error()?.downcast_ref()
+}
+
+/// Allows a retry of one call only if no job can have started. The SDK's standard retry would also repeat the call after
+/// a 500, a timeout or a broken connection.
+#[derive(Debug, Default)]
+struct RetryIfNotStarted {
+    /// Whether the request was signed again, with the clock that the SDK corrected by the service's answer.
+    is_signed_again: AtomicBool,
+}
 
 impl ClassifyRetry for RetryIfNotStarted {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.output_or_error() {
-            Some(Err(error)) => retry_if_not_started(error, context.response())
-                .unwrap_or(RetryAction::RetryForbidden),
-            _ => RetryAction::NoActionIndicated,
+        let Some(Err(error)) = context.output_or_error() else {
+            return RetryAction::NoActionIndicated;
+        };
+        match not_started(error, context.response()) {
+            Some(NotStarted::Throttled) => RetryAction::throttling_error(),
+            Some(NotStarted::Unconnected) => RetryAction::transient_error(),
+            Some(NotStarted::Unauthenticated)
+                if !self.is_signed_again.swap(true, Ordering::Relaxed) =>
+            {
+                RetryAction::server_error()
+            }
+            // The SDK retries a 403 if the service's clock differs from this one.
+            None if matches!(refusal(error), Some(Refusal::AccessDeniedException(_))) => {
+                RetryAction::NoActionIndicated
+            }
+            _ => RetryAction::RetryForbidden,
         }
     }
 
@@ -389,7 +430,7 @@ impl Intercept for MaybeSent {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(Err(error)) = context.output_or_error()
-            && retry_if_not_started(error, context.response()).is_some()
+            && not_started(error, context.response()).is_some()
         {
             self.set(Attempt::None);
         }

@@ -12,7 +12,7 @@ use aws_sdk_entityresolution::types::{IdMappingType, JobStatus, JobType};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use time::OffsetDateTime;
 
-use crate::aws::call::{TimedOut, describe};
+use crate::aws::call::{TimedOut, describe, is_unauthenticated};
 use crate::choice::{Mapping, Read, Workflow};
 use crate::job_type::JobType as SentType;
 use crate::target::Target;
@@ -70,7 +70,8 @@ impl ReadError {
             .map(|response| response.status().as_u16());
         Self {
             message: format!("{operation} failed: {}", describe(error)),
-            permission: matches!(status, Some(401 | 403)).then_some(permission),
+            permission: (matches!(status, Some(401 | 403)) && !is_unauthenticated(error.code()))
+                .then_some(permission),
             is_absent: status == Some(404),
         }
     }
