@@ -18,6 +18,7 @@ mod processed;
 mod publish;
 mod reconcile;
 mod report;
+mod response;
 mod run;
 mod track;
 mod waiters;
@@ -26,21 +27,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_config::SdkConfig;
-use aws_lambda_events::event::sqs::SqsBatchResponse;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use self::context::Learned;
 use self::deadline::{Deadline, Reserve};
-use self::processed::Processed;
+pub use self::response::Response;
 use self::run::{Run, Source};
 use crate::aws::services::Services;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::Error;
-use crate::input::{self, Arrival, Content, Delivery, Payload};
+use crate::input::{self, Arrival, Delivery, Payload};
 use crate::metrics::{Metric, Metrics};
-use crate::outcome::{Outcome, OutcomeKind};
 use crate::target::AwsLocation;
 use crate::telemetry;
 
@@ -97,19 +95,6 @@ impl From<&lambda_runtime::Context> for Invocation {
     }
 }
 
-/// The return value of an invocation that did not fail.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Response {
-    /// Of a direct invocation: one outcome per target, in their order.
-    Direct {
-        /// The outcomes.
-        outcomes: Vec<Outcome>,
-    },
-    /// Of a batch: the messages that SQS must deliver again.
-    Batch(SqsBatchResponse),
-}
-
 impl Populator {
     /// The function with these settings, and clients of this configuration (see [`crate::aws::clients`]).
     pub fn new(settings: Settings, config: &SdkConfig, clock: Clock) -> Self {
@@ -149,6 +134,7 @@ impl Populator {
         let location = AwsLocation::of(&invocation.function_arn, &self.settings.region);
         let arrival = Arrival {
             request_id: &invocation.request_id,
+            function_arn: &invocation.function_arn,
             at: self.clock.now(),
             location: &location,
             settings: &self.settings,
@@ -180,64 +166,12 @@ impl Populator {
             learned,
         };
         let request_id = &invocation.request_id;
-        let requests = match delivery {
+        match delivery {
             Delivery::Batch(messages) => {
                 let response = batch::process_batch(&mut run, messages, request_id);
-                return Ok(Response::Batch(response.await));
+                Ok(Response::Batch(response.await))
             }
-            Delivery::Direct(Content::Track(started)) => {
-                let outcomes = track::one(&run, &started).await?;
-                return Ok(Response::Direct { outcomes });
-            }
-            Delivery::Direct(Content::Ignored(reason)) => {
-                batch::log_ignored(reason);
-                Vec::new()
-            }
-            Delivery::Direct(Content::Requests(requests)) => requests,
-        };
-        let processed = batch::process_all(&mut run, vec![requests], request_id).await;
-        waiters::record(&run).await;
-        direct_response(processed.into_iter().flatten().collect())
+            Delivery::Direct(parts) => batch::process_direct(&mut run, parts, request_id).await,
+        }
     }
-}
-
-/// The response of a direct invocation. It fails if any target failed.
-fn direct_response(all: Vec<Processed>) -> Result<Response, Error> {
-    let failures: Vec<&Error> = all
-        .iter()
-        .filter_map(|processed| processed.disposition.failure())
-        .collect();
-    let Some(first) = failures.first() else {
-        let outcomes = all
-            .iter()
-            .filter_map(|processed| processed.disposition.outcome());
-        return Ok(Response::Direct {
-            outcomes: outcomes.cloned().collect(),
-        });
-    };
-    if let [_] = &all[..] {
-        return Err((*first).clone());
-    }
-    let started = all.iter().filter_map(|processed| {
-        let outcome = processed.disposition.outcome()?;
-        let is_started = outcome.outcome == OutcomeKind::Started;
-        let job = outcome.job.as_ref().filter(|_| is_started)?;
-        let target = &processed.request.target;
-        Some(format!("{target} as job {}", job.as_str()))
-    });
-    let mut started: Vec<String> = started.collect();
-    if started.is_empty() {
-        started.push("none".to_owned());
-    }
-    let messages: Vec<String> = failures.iter().map(ToString::to_string).collect();
-    Err(Error::new(
-        first.error_type,
-        format!(
-            "{} of {} targets failed: {}; started: {}",
-            failures.len(),
-            all.len(),
-            messages.join("; "),
-            started.join(", ")
-        ),
-    ))
 }

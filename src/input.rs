@@ -1,28 +1,34 @@
 //! Reads payloads into requests: the shapes of docs/reference.md#payloads, and every refusal there.
 //!
-//! This module is pure, and the only one that interprets [`serde_json::Value`]. A refusal names the JSON path, what is
-//! wrong there, and what to write instead. It repeats no value of the payload, because the message is logged.
+//! This module is pure, and the only one that reads JSON from outside. A refusal names, for each fault, the JSON path, what
+//! is wrong there, and what to write instead. It repeats no value of the payload, because the message is logged.
 
 mod build;
 mod delivery;
+mod destination;
 mod event;
-mod json;
+mod faults;
 mod members;
 mod names;
 mod request;
+mod s3;
+mod sns;
+mod sqs;
+mod text;
 mod waiting;
 
-use aws_lambda_events::event::sqs::SqsMessage;
-use serde::Deserialize;
-use serde_json::{Map, Value};
-use time::OffsetDateTime;
-
-use self::build::{EnclosingMessage, Envelope, Surroundings};
-pub use self::delivery::{Arrival, Content, Delivery, Message, Payload};
-use self::json::Path;
-use self::members::{MAX_ID, check_nesting, is_id, object, refused};
+use self::build::{Envelope, Surroundings};
+pub use self::delivery::{Arrival, Content, Delivery, Ignored, Message, Part, Payload};
+use self::faults::{Faults, refused};
+use self::members::Placed;
 use self::request::UnknownMembers;
+use self::text::{Kind, Path, Raw, check_nesting, cleaned};
 use crate::error::Error;
+
+/// The most items of a list, and records of a batch.
+const MAX_ITEMS: usize = 10_000;
+
+const TEST_EVENT: &str = "S3 tests that it may send notifications";
 
 /// Reads a payload.
 pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error> {
@@ -31,127 +37,208 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
         .0
         .as_ref()
         .map_err(|reason| refused(path, format!("is not valid JSON: {reason}")))?;
-    let value = json::read(text).map_err(|reason| refused(path, reason))?;
-    let around = Surroundings {
-        arrival,
-        failed_request_id: None,
-        message: None,
-    };
-    delivery(value, path, around)
+    let text = cleaned(text);
+    let value = Raw::read(&text).map_err(|fault| refused(path, fault))?;
+    let delivery = delivery(value, path, &Surroundings::of(arrival))?;
+    match delivery {
+        // The caller learns of it. Of several parts, one that is refused does not hold up the others.
+        Delivery::Direct(mut parts) if parts.len() == 1 => {
+            let part = parts.pop().map(|part| part.content).transpose()?;
+            Ok(Delivery::Direct(
+                part.map(|content| self::part(Ok(content)))
+                    .into_iter()
+                    .collect(),
+            ))
+        }
+        delivery => Ok(delivery),
+    }
 }
 
-/// Tries the shapes of a payload in the order of docs/reference.md#payloads.
-fn delivery(value: Value, path: Path<'_>, mut around: Surroundings<'_>) -> Result<Delivery, Error> {
-    let mut members = object(value, path)?;
-    if event::is_event(&members) {
-        return event::read(members, path, &around).map(Delivery::Direct);
+/// Reads a payload that may be a batch.
+fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Delivery, Error> {
+    if value.kind() == Kind::List {
+        let items = value
+            .items(MAX_ITEMS)
+            .ok_or_else(|| refused(path, "is not a list"))?;
+        let is_batch =
+            items.count > 0 && items.first.iter().all(|item| sqs::is_of(*item, "aws:sqs"));
+        if is_batch {
+            check_count(items.count, path)?;
+            return sqs::batch(&items.first, path, around).map(Delivery::Batch);
+        }
     }
-    if let Some(records) = sqs_records(&members) {
-        check_nesting(&members, path)?;
-        return batch(records, path.member("Records"), &around).map(Delivery::Batch);
+    if let Some(object) = value.object() {
+        if let Some((records, count)) = sqs::records(&object, "aws:sqs") {
+            let place = object.get("Records").map_or(0, |(_, place)| place);
+            let path = path.member("Records", place);
+            check_count(count, path)?;
+            return sqs::batch(&records, path, around).map(Delivery::Batch);
+        }
+        if destination::is_record(&object) {
+            let inner = destination::inner(&object, path, around)?;
+            return delivery(
+                inner.payload,
+                path.member(inner.name, inner.place),
+                &inner.around,
+            );
+        }
     }
-    if members.contains_key("requestContext")
-        && let Some(payload) = members.remove("requestPayload")
-    {
-        let id = members
-            .get("requestContext")
-            .and_then(|context| context.get("requestId")?.as_str());
-        around.failed_request_id = id
-            .filter(|id| is_id(id))
-            .map(str::to_owned)
-            .or(around.failed_request_id);
-        return delivery(payload, path.member("requestPayload"), around);
-    }
-    check_nesting(&members, path)?;
-    if waiting::is_message(&members) {
-        return waiting::read(&members, path, &around).map(Delivery::Direct);
-    }
-    let (unknown, envelope) = (UnknownMembers::Refused, Envelope::default());
-    build::requests(Some(&members), path, unknown, envelope, &around)
-        .map(|requests| Delivery::Direct(Content::Requests(requests)))
+    parts(value, path, around).map(Delivery::Direct)
 }
 
-fn batch(
-    records: &[Value],
-    path: Path<'_>,
-    around: &Surroundings<'_>,
-) -> Result<Vec<Message>, Error> {
-    let message = |(index, record): (usize, &Value)| {
-        let path = path.item(index);
-        let id = record
-            .get("messageId")
-            .and_then(Value::as_str)
-            .filter(|id| is_id(id))
-            .ok_or_else(|| {
-                refused(
-                    path.member("messageId"),
-                    format!("must be a string of 1 to {MAX_ID} characters: send the record as SQS delivers it"),
-                )
-            })?;
-        let body = record.get("body").and_then(Value::as_str);
-        let body = body.unwrap_or_default().to_owned();
-        Ok(Message {
-            id: id.to_owned(),
-            content: content(id, &body, record, path, around),
-            body,
-        })
-    };
-    records.iter().enumerate().map(message).collect()
+/// Reads the text of a message as payloads.
+fn parts_of_text(text: &str, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
+    let text = cleaned(text);
+    let read = Raw::read(&text).map_err(|fault| refused(path, fault));
+    let parts = read.and_then(|value| enclosed(value, path, around));
+    parts.unwrap_or_else(|error| vec![part(Err(error))])
 }
 
-/// Reads the content of a message of SQS.
-fn content(
-    id: &str,
-    body: &str,
-    record: &Value,
-    path: Path<'_>,
-    around: &Surroundings<'_>,
-) -> Result<Content, Error> {
-    let message = SqsMessage::deserialize(record).map_err(|_| {
-        refused(
-            path,
-            "is not an SQS message: send the record as SQS delivers it",
-        )
-    })?;
-    let time = |name| {
-        let milliseconds: i64 = message.attributes.get(name)?.parse().ok()?;
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
-    };
-    let receives = message.attributes.get("ApproximateReceiveCount");
-    let receives: Option<i32> = receives.and_then(|count| count.parse().ok());
-    let retry_interval = || {
-        let first = time("ApproximateFirstReceiveTimestamp")?;
-        let interval = (around.arrival.at - first).checked_div(receives?.checked_sub(1)?)?;
-        interval.is_positive().then_some(interval)
-    };
-    let around = Surroundings {
-        message: Some(EnclosingMessage {
-            id: id.to_owned(),
-            sent_at: time("SentTimestamp"),
-            retry_interval: retry_interval(),
-        }),
-        ..around.clone()
-    };
-    let path = path.member("body");
-    let value = json::read(body).map_err(|reason| refused(path, reason))?;
+/// Reads a payload in a message or a list, which may not be a batch.
+fn enclosed(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec<Part>, Error> {
     match delivery(value, path, around)? {
-        Delivery::Direct(content) => Ok(content),
+        Delivery::Direct(parts) => Ok(parts),
         Delivery::Batch(_) => Err(refused(
             path,
-            "is a batch of SQS messages inside a message: send each message by itself",
+            "is a batch of SQS messages inside another payload: send each message by itself",
         )),
     }
 }
 
-/// Returns the records of a batch from SQS. Returns `None` if the payload is not such a batch.
-fn sqs_records(members: &Map<String, Value>) -> Option<&[Value]> {
-    let records = members.get("Records")?.as_array()?;
-    let of_sqs = |record: &Value| {
-        record
-            .get("eventSource")
-            .is_some_and(|source| source == "aws:sqs")
+/// Reads a payload that is not a batch: one payload, or a list of them.
+fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec<Part>, Error> {
+    if value.kind() == Kind::List {
+        return list(value, path, around);
+    }
+    let Some(object) = value.object() else {
+        return Err(refused(
+            path,
+            format!("is {}: send a JSON object", value.kind()),
+        ));
     };
-    (!records.is_empty() && records.iter().all(of_sqs)).then_some(records)
+    if let Some((records, count)) = sqs::records(&object, "aws:sns") {
+        let place = object.get("Records").map_or(0, |(_, place)| place);
+        let path = path.member("Records", place);
+        check_count(count, path)?;
+        let of =
+            |(index, record): (usize, &Raw<'_>)| sns::record(*record, path.item(index), around);
+        return Ok(records.iter().enumerate().flat_map(of).collect());
+    }
+    if sns::is_message(&object) {
+        return Ok(sns::read(&object, path, around));
+    }
+    if destination::is_of_a_schedule(&object)
+        && let Some((payload, place)) = object.get("Payload")
+    {
+        let path = path.member("Payload", place);
+        let Some(text) = payload.string() else {
+            return Err(refused(
+                path,
+                "must be a string: send the message as EventBridge Scheduler wrote it",
+            ));
+        };
+        return Ok(parts_of_text(&text, path, around));
+    }
+    content(value, path, around).map(|content| vec![part(Ok(content))])
+}
+
+/// Reads a list. Each item is a payload of its own, which is judged alone.
+fn list(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec<Part>, Error> {
+    let items = value
+        .items(MAX_ITEMS)
+        .ok_or_else(|| refused(path, "is not a list"))?;
+    check_count(items.count, path)?;
+    if items.count == 0 {
+        return Err(refused(path, "is an empty list: send a JSON object"));
+    }
+    let mut all = Vec::with_capacity(items.first.len());
+    for (index, item) in items.first.into_iter().enumerate() {
+        let path = path.item(index);
+        let read = match item.kind() {
+            Kind::List => Err(refused(
+                path,
+                "is a list inside a list: send its items one by one",
+            )),
+            _ => enclosed(item, path, around),
+        };
+        for part in read.unwrap_or_else(|error| vec![part(Err(error))]) {
+            let text = part.content.is_err().then(|| item.text().to_owned());
+            all.push(Part { text, ..part });
+        }
+    }
+    Ok(all)
+}
+
+/// A part that is the whole of what was read.
+fn part(content: Result<Content, Error>) -> Part {
+    Part {
+        text: None,
+        content,
+    }
+}
+
+/// Reads a payload that is neither a list nor a record around another payload.
+fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Content, Error> {
+    check_nesting(value.text()).map_err(|fault| refused(path, fault))?;
+    let Some(object) = value.object() else {
+        return Err(refused(
+            path,
+            format!("is {}: send a JSON object", value.kind()),
+        ));
+    };
+    let placed = Placed {
+        object: &object,
+        path,
+    };
+    if event::is_event(&object) {
+        return event::read(placed, around);
+    }
+    if !around.is_passed_on {
+        if let Some((records, count)) = sqs::records(&object, "aws:s3") {
+            let path = placed.path_of("Records");
+            check_count(count, path)?;
+            return s3::read(&records, path, around);
+        }
+        if s3::is_test(&object) {
+            return Ok(Content::Ignored(Ignored::Expected(TEST_EVENT)));
+        }
+        if waiting::is_message(&object) {
+            return waiting::read(placed, around);
+        }
+    }
+    bare(placed, around)
+}
+
+/// Reads a bare request.
+fn bare(placed: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<Content, Error> {
+    let mut faults = Faults::default();
+    let (unknown, envelope) = (UnknownMembers::Refused, Envelope::default());
+    let requests = build::requests(
+        Some(placed),
+        placed.path,
+        unknown,
+        envelope,
+        around,
+        &mut faults,
+    );
+    match faults.into_error() {
+        Some(error) => Err(error),
+        None => Ok(Content::Requests(requests)),
+    }
+}
+
+fn check_count(count: usize, path: Path<'_>) -> Result<(), Error> {
+    let mut faults = Faults::default();
+    check_item_count(count, path, &mut faults);
+    faults.into_error().map_or(Ok(()), Err)
+}
+
+fn check_item_count(count: usize, path: Path<'_>, faults: &mut Faults) {
+    if count > MAX_ITEMS {
+        let fault =
+            format!("has {count} items and may have {MAX_ITEMS}: send them in several payloads");
+        faults.add(path, fault);
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,74 @@ use super::order::{Placed, processing_order, table_to_probe};
 use super::process::{process, resolve};
 use super::processed::{Processed, Resolution};
 use super::run::{Run, Source};
+use super::response::{self, Response};
 use super::{report, track, waiters};
 use crate::choice;
-use crate::input::{Content, Message};
+use crate::error::Error;
+use crate::input::{Content, Ignored, Message, Part};
+use crate::job::StartedJob;
 use crate::request::Request;
+
+/// What a part of a payload asks for.
+enum Accepted {
+    Requests(Vec<Request>),
+    Track(Box<StartedJob>),
+    Nothing,
+    /// It is refused, and could not be moved to the dead-letter queue.
+    Refused(Error),
+}
+
+/// Takes a part of a payload. One that is refused is moved to the dead-letter queue.
+async fn accept(run: &Run<'_>, part: Part, id: &str, body: &str) -> Accepted {
+    match part.content {
+        Ok(Content::Track(started)) => Accepted::Track(started),
+        Ok(Content::Requests(requests)) => Accepted::Requests(requests),
+        Ok(Content::Ignored(reason)) => {
+            log_ignored(reason);
+            Accepted::Nothing
+        }
+        Err(error) => {
+            let text = part.text.as_deref().unwrap_or(body);
+            match report::invalid_message(run, id, text, &error).await {
+                true => Accepted::Nothing,
+                false => Accepted::Refused(error),
+            }
+        }
+    }
+}
+
+/// Logs why a payload asks for nothing.
+fn log_ignored(reason: Ignored) {
+    match reason {
+        Ignored::Unexpected(reason) => tracing::warn!("ignored: {reason}"),
+        Ignored::Expected(reason) => tracing::info!("ignored: {reason}"),
+    }
+}
+
+/// Processes the parts of a payload that is not a batch.
+pub(super) async fn process_direct(
+    run: &mut Run<'_>,
+    parts: Vec<Part>,
+    request_id: &str,
+) -> Result<Response, Error> {
+    let mut requests = Vec::with_capacity(parts.len());
+    let (mut outcomes, mut refused) = (Vec::new(), Vec::new());
+    for part in parts {
+        match accept(run, part, request_id, "").await {
+            Accepted::Requests(of_part) => requests.push(of_part),
+            Accepted::Track(started) => match track::one(run, &started).await {
+                Ok(announced) => outcomes.extend(announced),
+                Err(error) => refused.push(error),
+            },
+            Accepted::Nothing => {}
+            Accepted::Refused(error) => refused.push(error),
+        }
+    }
+    let processed = process_all(run, requests, request_id).await;
+    waiters::record(run).await;
+    let processed: Vec<Processed> = processed.into_iter().flatten().collect();
+    response::direct(outcomes, &processed, &refused)
+}
 
 /// Processes the messages of a batch, and names those that SQS must deliver again.
 pub(super) async fn process_batch(
@@ -24,21 +88,15 @@ pub(super) async fn process_batch(
     let mut requests = Vec::with_capacity(messages.len());
     let mut tracked = Vec::new();
     for (place, message) in messages.into_iter().enumerate() {
-        let (keep, of_message) = match message.content {
-            Ok(Content::Track(started)) => {
-                tracked.push((place, started));
-                (true, Vec::new())
+        let (mut keep, mut of_message) = (false, Vec::new());
+        for part in message.parts {
+            match accept(run, part, &message.id, &message.body).await {
+                Accepted::Requests(of_part) => of_message.extend(of_part),
+                Accepted::Track(started) => tracked.push((place, started)),
+                Accepted::Nothing => {}
+                Accepted::Refused(_) => keep = true,
             }
-            Ok(Content::Requests(requests)) => (false, requests),
-            Ok(Content::Ignored(reason)) => {
-                log_ignored(reason);
-                (false, Vec::new())
-            }
-            Err(error) => {
-                let is_moved = report::invalid_message(run, &message.id, &message.body, &error);
-                (!is_moved.await, Vec::new())
-            }
-        };
+        }
         kept.push((message.id, keep));
         requests.push(of_message);
     }
@@ -48,7 +106,7 @@ pub(super) async fn process_batch(
     let (places, jobs): (Vec<usize>, Vec<_>) = tracked.into_iter().unzip();
     for (place, keep) in places.into_iter().zip(track::all(run, &jobs).await) {
         if let Some((_, kept)) = kept.get_mut(place) {
-            *kept = keep;
+            *kept |= keep;
         }
     }
     let processed = process_all(run, requests, request_id).await;
@@ -62,11 +120,6 @@ pub(super) async fn process_batch(
     }
     waiters::record(run).await;
     response
-}
-
-/// Logs why a payload, or a message, asks for nothing.
-pub(super) fn log_ignored(reason: &str) {
-    tracing::warn!("ignored: {reason}");
 }
 
 /// Processes the requests of all messages of an invocation. Returns them in their order.

@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::delivery::Arrival;
-use super::json::Path;
-use super::members::refused;
+use super::faults::Faults;
+use super::members::Placed;
 use super::request::{self, RequestObject, UnknownMembers};
+use super::text::Path;
 use crate::config::Settings;
-use crate::error::Error;
 use crate::job_type::{JobType, RequestedType, TypeSource};
 use crate::request::{Request, Trigger};
 use crate::target::Target;
@@ -22,11 +21,28 @@ pub(super) struct Surroundings<'a> {
     /// The request id of the invocation that failed, if the payload came inside a failure-destination record. It stays
     /// the idempotency key, however often the record is moved.
     pub(super) failed_request_id: Option<String>,
-    /// The SQS message around the payload, if there is one.
+    /// The message of SQS or SNS around the payload, if there is one.
     pub(super) message: Option<EnclosingMessage>,
+    /// The time of a payload that has none of its own, before the message's.
+    pub(super) time: Option<OffsetDateTime>,
+    /// Whether the payload came inside somebody else's event. Then it may not pass for one that AWS delivered.
+    pub(super) is_passed_on: bool,
 }
 
-/// What is known of the SQS message around a payload.
+impl<'a> Surroundings<'a> {
+    /// What is around a payload of an invocation.
+    pub(super) fn of(arrival: &'a Arrival<'a>) -> Self {
+        Self {
+            arrival,
+            failed_request_id: None,
+            message: None,
+            time: None,
+            is_passed_on: false,
+        }
+    }
+}
+
+/// What is known of the message around a payload.
 #[derive(Clone)]
 pub(super) struct EnclosingMessage {
     pub(super) id: String,
@@ -40,6 +56,8 @@ pub(super) struct EnclosingMessage {
 pub(super) struct Envelope {
     /// The ID mapping tables among its `resources`.
     pub(super) resources: Vec<Target>,
+    /// Whether its `resources` name a table, which may have a fault.
+    pub(super) names_targets: bool,
     pub(super) time: Option<OffsetDateTime>,
     pub(super) trigger: Option<Trigger>,
     /// Whether the event records deletion requests.
@@ -52,12 +70,13 @@ const NO_TARGET: &str = "names no ID mapping table, and neither do the event's r
 
 /// Makes the requests, one per target. `object` is `None` for an event without a request object.
 pub(super) fn requests(
-    object: Option<&Map<String, Value>>,
+    object: Option<Placed<'_, '_>>,
     path: Path<'_>,
     unknown: UnknownMembers,
     envelope: Envelope,
     around: &Surroundings<'_>,
-) -> Result<Vec<Request>, Error> {
+    faults: &mut Faults,
+) -> Vec<Request> {
     let Arrival {
         at,
         location,
@@ -65,12 +84,12 @@ pub(super) fn requests(
         ..
     } = around.arrival;
     let mut parsed = match object {
-        Some(object) => request::read(object, path, unknown, location)?,
+        Some(object) => request::read(object, unknown, location, faults),
         None => RequestObject::default(),
     };
     let targets = targets(&mut parsed, &envelope, settings);
-    if targets.is_empty() {
-        return Err(refused(path, NO_TARGET));
+    if targets.is_empty() && !parsed.names_targets && !envelope.names_targets {
+        faults.add(path, NO_TARGET);
     }
     let message = around.message.as_ref();
     let sent_at = message.and_then(|message| message.sent_at);
@@ -79,7 +98,7 @@ pub(super) fn requests(
     let given_key = parsed.request_id.or(event_id);
     let key_is_given = given_key.is_some();
     let idempotency_key = given_key.unwrap_or_else(|| key_of_delivery(around));
-    let time = parsed.time.or(envelope.time).or(sent_at);
+    let time = parsed.time.or(envelope.time).or(around.time).or(sent_at);
     let time = time.unwrap_or(*at).min(*at);
     let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
     let mut seen = HashSet::new();
@@ -105,7 +124,7 @@ pub(super) fn requests(
             retry_interval: message.and_then(|message| message.retry_interval),
         });
     }
-    Ok(requests)
+    requests
 }
 
 /// The idempotency key of a request that has no id of its own: it is the same when the request is delivered again.

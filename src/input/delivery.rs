@@ -38,6 +38,8 @@ pub struct Arrival<'a> {
     pub request_id: &'a str,
     /// The time of arrival.
     pub at: OffsetDateTime,
+    /// The ARN with which the function was invoked. Local emulators send other text.
+    pub function_arn: &'a str,
     /// Where the function runs.
     pub location: &'a AwsLocation,
     /// The settings.
@@ -47,8 +49,8 @@ pub struct Arrival<'a> {
 /// A parsed payload.
 #[derive(Debug)]
 pub enum Delivery {
-    /// A payload that is not a batch.
-    Direct(Content),
+    /// A payload that is not a batch: one part, or the items of a list.
+    Direct(Vec<Part>),
     /// A batch of SQS messages, in the order in which they came.
     Batch(Vec<Message>),
 }
@@ -60,7 +62,16 @@ pub struct Message {
     pub id: String,
     /// The body as it came.
     pub body: String,
-    /// The parsed body, or the reason why it is refused.
+    /// What the body is: one part, or the items of a list.
+    pub parts: Vec<Part>,
+}
+
+/// A payload, or one of several in a list. Each is judged alone.
+#[derive(Debug)]
+pub struct Part {
+    /// The text of an item of a list, if it is refused. `None` if the part is the whole payload or body.
+    pub text: Option<String>,
+    /// What it is read into, or the reason why it is refused.
     pub content: Result<Content, Error>,
 }
 
@@ -72,5 +83,14 @@ pub enum Content {
     /// A job that is tracked to its end. Its request has the time since which it is tracked.
     Track(Box<StartedJob>),
     /// Nothing that the function acts on. The sentence says why.
-    Ignored(&'static str),
+    Ignored(Ignored),
+}
+
+/// Why a payload is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// Somebody should look at it.
+    Unexpected(&'static str),
+    /// It is sent to everybody who sets something up.
+    Expected(&'static str),
 }

@@ -1,17 +1,15 @@
 //! EventBridge events: the envelope around a request object.
 
-use serde_json::{Map, Value};
-
 use super::build::{Envelope, Surroundings, requests};
-use super::delivery::Content;
-use super::json::{self, Path};
-use super::members::{
-    MAX_ID, check_nesting, check_target_count, member, object, refused, rfc_3339, table_arn, text,
-};
+use super::delivery::{Content, Ignored};
+use super::faults::Faults;
+use super::members::{MAX_ID, Placed, check_target_count, object, table_arn};
 use super::request::UnknownMembers;
+use super::text::{Kind, Object, Path, Raw, check_nesting, cleaned};
+use super::{MAX_ITEMS, check_item_count, content, destination};
 use crate::error::Error;
 use crate::outcome::OutcomeKind;
-use crate::request::Trigger;
+use crate::request::{Request, Trigger};
 use crate::target::{AwsLocation, TableArn, Target};
 
 /// The largest number of characters in an event's `source` (EventBridge takes 256) and `detail-type` (128).
@@ -20,90 +18,162 @@ pub(super) const MAX_SOURCE: usize = 256;
 /// The `source` of CloudTrail's events about AWS Entity Resolution.
 pub(super) const ENTITY_RESOLUTION: &str = "aws.entityresolution";
 
-pub(super) fn is_event(members: &Map<String, Value>) -> bool {
-    member(members, "detail-type").is_some() && member(members, "source").is_some()
+/// The members of an event that this function reads.
+const EVENT_MEMBERS: [&str; 7] = [
+    "account",
+    "detail",
+    "detail-type",
+    "id",
+    "resources",
+    "source",
+    "time",
+];
+
+/// The `source` of the events with which Lambda sends a record to a destination.
+const LAMBDA: &str = "lambda";
+
+pub(super) fn is_event(object: &Object<'_>) -> bool {
+    object.has("detail-type") && object.has("source")
 }
 
 /// Reads an event.
-pub(super) fn read(
-    mut members: Map<String, Value>,
+pub(super) fn read(event: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<Content, Error> {
+    let mut faults = Faults::default();
+    event.check_repeated(&EVENT_MEMBERS, &mut faults);
+    let source = required(event, "source", &mut faults);
+    let detail_type = required(event, "detail-type", &mut faults);
+    let detail = event.object.get("detail");
+    let own_source = &around.arrival.settings.event_source;
+    if faults.is_empty()
+        && let Some(reason) = reason_to_ignore(&source, &detail_type, detail, own_source)
+    {
+        return Ok(Content::Ignored(Ignored::Unexpected(reason)));
+    }
+    if let Some((detail, place)) = detail
+        && source == LAMBDA
+        && let Some(record) = detail.object()
+        && destination::is_record(&record)
+        && faults.is_empty()
+    {
+        return passed_on(&record, event.path.member("detail", place), around);
+    }
+    if around.is_passed_on && is_of_aws(&source) {
+        let fault =
+            "is a service of AWS: a record of a Lambda destination may not pass on an event of AWS";
+        faults.add(event.path_of("source"), fault);
+    }
+    // If an empty id counted, all events without an id would be the same request.
+    let id = event.short("id", MAX_ID, &mut faults);
+    let location = around.arrival.location;
+    let (resources, names_targets) = resources(event, location, &mut faults);
+    let envelope = Envelope {
+        deletes: records_deletion(&source, &detail_type, detail),
+        resources,
+        names_targets,
+        time: event.time("time", &mut faults),
+        trigger: Some(Trigger {
+            time: event.short("time", MAX_SOURCE, &mut Faults::default()),
+            id: id.filter(|id| !id.is_empty()),
+            source,
+            detail_type,
+        }),
+    };
+    let requests = of_detail(event, envelope, around, &mut faults);
+    match faults.into_error() {
+        Some(error) => Err(error),
+        None => Ok(Content::Requests(requests)),
+    }
+}
+
+fn required(event: Placed<'_, '_>, name: &str, faults: &mut Faults) -> String {
+    let text = event.short(name, MAX_SOURCE, faults);
+    if text.as_ref().is_some_and(String::is_empty) {
+        faults.add(
+            event.path_of(name),
+            "is empty: send the event as EventBridge delivers it",
+        );
+    }
+    text.unwrap_or_default()
+}
+
+/// Reads the record of a Lambda destination in an event. Whoever may publish to the bus may write such an event, so its
+/// payload may not be one that only AWS delivers.
+fn passed_on(
+    record: &Object<'_>,
     path: Path<'_>,
     around: &Surroundings<'_>,
 ) -> Result<Content, Error> {
-    check_nesting(&members, path)?;
-    let required = |name| {
-        text(&members, name, MAX_SOURCE, path)?
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| {
-                refused(
-                    path.member(name),
-                    "is empty: send the event as EventBridge delivers it",
-                )
-            })
+    let inner = destination::inner(record, path, around)?;
+    let around = Surroundings {
+        is_passed_on: true,
+        ..inner.around
     };
-    let source = required("source")?;
-    let detail_type = required("detail-type")?;
-    // If an empty id counted, all events without an id would be the same request.
-    let id = text(&members, "id", MAX_ID, path)?.filter(|id| !id.is_empty());
-    let time = text(&members, "time", MAX_SOURCE, path)?;
-    let detail = members.remove("detail").filter(|detail| !detail.is_null());
-
-    let own_source = &around.arrival.settings.event_source;
-    if let Some(reason) = reason_to_ignore(&source, &detail_type, detail.as_ref(), own_source) {
-        return Ok(Content::Ignored(reason));
-    }
-    let is_from_aws = source.starts_with("aws.");
-    let parsed_time = time
-        .as_deref()
-        .map(|time| rfc_3339(time, path.member("time")))
-        .transpose()?;
-    let envelope = Envelope {
-        deletes: records_deletion(&source, &detail_type, detail.as_ref()),
-        resources: resources(&members, path, around.arrival.location)?,
-        time: parsed_time,
-        trigger: Some(Trigger {
-            source,
-            detail_type,
-            id,
-            time,
-        }),
-    };
-    let path = path.member("detail");
-    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
-    // `requestID`, which would count as near misses.
-    let object = match is_from_aws {
-        true => None,
-        false => request_object(detail, path)?,
-    };
-    let unknown = UnknownMembers::Ignored;
-    requests(object.as_ref(), path, unknown, envelope, around).map(Content::Requests)
+    let path = path.member(inner.name, inner.place);
+    content(inner.payload, path, &around)
 }
 
-/// The request object of an event's `detail`, if it has one.
-fn request_object(
-    detail: Option<Value>,
-    path: Path<'_>,
-) -> Result<Option<Map<String, Value>>, Error> {
-    match detail {
-        None => Ok(None),
-        Some(Value::Object(request)) => Ok(Some(request)),
-        // In EventBridge Scheduler's default event `detail` is a string.
-        Some(Value::String(text)) => {
-            let value = json::read(&text).map_err(|reason| refused(path, reason))?;
-            let request = object(value, path)?;
-            check_nesting(&request, path)?;
-            Ok(Some(request))
+/// Makes the requests of an event.
+fn of_detail(
+    event: Placed<'_, '_>,
+    envelope: Envelope,
+    around: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Vec<Request> {
+    let unknown = UnknownMembers::Ignored;
+    let path = event.path_of("detail");
+    let is_of_aws = envelope
+        .trigger
+        .as_ref()
+        .is_some_and(|trigger| is_of_aws(&trigger.source));
+    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
+    // `requestID`, which would count as near misses.
+    let detail = event.object.get("detail").filter(|_| !is_of_aws);
+    let Some((detail, _)) = detail else {
+        return requests(None, path, unknown, envelope, around, faults);
+    };
+    // In EventBridge Scheduler's default event `detail` is a string.
+    let string = detail.string();
+    let text = string.as_deref().map(cleaned);
+    let read = match &text {
+        Some(text) => Raw::read(text)
+            .map_err(|fault| faults.add(path, fault))
+            .ok(),
+        None if detail.kind() == Kind::Object => Some(detail),
+        None => {
+            faults.add(
+                path,
+                "must be an object: write the request's fields as a JSON object",
+            );
+            None
         }
-        Some(_) => Err(refused(
-            path,
-            "must be an object: write the request's fields as a JSON object",
-        )),
+    };
+    let object = read.and_then(|detail| {
+        if let Err(fault) = check_nesting(detail.text()) {
+            faults.add(path, fault);
+        }
+        object(detail, path, faults)
+    });
+    match object {
+        Some(object) => {
+            let placed = Placed {
+                object: &object,
+                path,
+            };
+            requests(Some(placed), path, unknown, envelope, around, faults)
+        }
+        // It has a fault.
+        None => Vec::new(),
     }
+}
+
+fn is_of_aws(source: &str) -> bool {
+    source.starts_with("aws.")
 }
 
 /// Returns whether an event is CloudTrail's record of a `BatchDeleteUniqueId`.
-fn records_deletion(source: &str, detail_type: &str, detail: Option<&Value>) -> bool {
-    let name = detail.and_then(|detail| detail.get("eventName"));
+fn records_deletion(source: &str, detail_type: &str, detail: Option<(Raw<'_>, usize)>) -> bool {
+    let detail = detail.and_then(|(detail, _)| detail.object());
+    let name = detail.and_then(|detail| detail.get("eventName")?.0.string());
     is_call_record(source, detail_type)
         && source == ENTITY_RESOLUTION
         && name.is_some_and(|name| name == "BatchDeleteUniqueId")
@@ -111,14 +181,14 @@ fn records_deletion(source: &str, detail_type: &str, detail: Option<&Value>) -> 
 
 /// Returns whether an event is CloudTrail's record of a call.
 fn is_call_record(source: &str, detail_type: &str) -> bool {
-    source.starts_with("aws.") && detail_type.ends_with(" via CloudTrail")
+    is_of_aws(source) && detail_type.ends_with(" via CloudTrail")
 }
 
 /// Returns the reason why an event is ignored. Returns `None` if it is a request.
 fn reason_to_ignore(
     source: &str,
     detail_type: &str,
-    detail: Option<&Value>,
+    detail: Option<(Raw<'_>, usize)>,
     own_source: &str,
 ) -> Option<&'static str> {
     if source == own_source {
@@ -127,31 +197,37 @@ fn reason_to_ignore(
     if OutcomeKind::is_detail_type(detail_type) {
         return Some("the event is an outcome of this function or of another stack's function");
     }
-    let failed = |detail: &Value| detail.get("errorCode").is_some_and(|code| !code.is_null());
-    if is_call_record(source, detail_type) && detail.is_some_and(failed) {
+    let detail = detail.and_then(|(detail, _)| detail.object());
+    let failed = detail.is_some_and(|detail| detail.has("errorCode"));
+    if is_call_record(source, detail_type) && failed {
         return Some("the event records a call that failed");
     }
     None
 }
 
-/// Reads the ID mapping tables among an event's `resources`. ARNs of other kinds are ignored.
+/// Reads the ID mapping tables among an event's `resources`, and whether there are any. ARNs of other kinds are ignored.
 fn resources(
-    members: &Map<String, Value>,
-    path: Path<'_>,
+    event: Placed<'_, '_>,
     location: &AwsLocation,
-) -> Result<Vec<Target>, Error> {
-    let path = path.member("resources");
-    let resources = match member(members, "resources") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(resources)) => resources,
-        Some(_) => return Err(refused(path, "must be a list: write a list of ARNs")),
+    faults: &mut Faults,
+) -> (Vec<Target>, bool) {
+    let Some((list, _)) = event.object.get("resources") else {
+        return (Vec::new(), false);
     };
-    let mut targets = Vec::new();
-    for (index, resource) in resources.iter().enumerate() {
-        if let Some(arn) = resource.as_str().filter(|text| TableArn::is_meant_by(text)) {
-            targets.push(table_arn(arn, path.item(index), location)?);
-        }
-    }
-    check_target_count(targets.len(), path)?;
-    Ok(targets)
+    let path = event.path_of("resources");
+    let Some(items) = list.items(MAX_ITEMS) else {
+        faults.add(path, "must be a list: write a list of ARNs");
+        return (Vec::new(), false);
+    };
+    check_item_count(items.count, path, faults);
+    let arns = items.first.into_iter().enumerate();
+    let arns = arns.filter_map(|(index, item)| Some((index, item.string()?)));
+    let arns: Vec<_> = arns
+        .filter(|(_, text)| TableArn::is_meant_by(text))
+        .collect();
+    check_target_count(arns.len(), path, faults);
+    let targets = arns
+        .iter()
+        .filter_map(|(index, arn)| table_arn(arn, path.item(*index), location, faults));
+    (targets.collect(), !arns.is_empty())
 }

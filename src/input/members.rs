@@ -1,12 +1,12 @@
-//! Reads the members of JSON objects, and refuses those that are wrong.
+//! Reads the members of objects, and finds their faults. A member that is missing, `null` or wrong is `None`: a wrong one
+//! has added its fault, and the payload is refused in the end.
 
-use serde_json::{Map, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::json::{self, Path};
+use super::faults::Faults;
+use super::text::{Object, Path, Raw};
 use crate::config::MAX_TARGETS;
-use crate::error::{Error, ErrorType};
 use crate::target::{AwsLocation, TableArn, Target};
 
 /// The largest number of characters (code points) of an id that a request may have.
@@ -17,31 +17,144 @@ pub(super) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.chars().count())
 }
 
-pub(super) fn check_target_count(targets: usize, path: Path<'_>) -> Result<(), Error> {
+/// An object with its place in the payload.
+#[derive(Clone, Copy)]
+pub(super) struct Placed<'a, 't> {
+    pub(super) object: &'a Object<'t>,
+    pub(super) path: Path<'a>,
+}
+
+impl<'a, 't> Placed<'a, 't> {
+    /// Returns the place of a member, which may be missing.
+    pub(super) fn path_of<'b>(&'b self, name: &'b str) -> Path<'b> {
+        match self.object.get(name) {
+            Some((_, place)) => self.path.member(name, place),
+            None => self.path.missing(name),
+        }
+    }
+
+    /// Reads a string. The remedy says what to write.
+    pub(super) fn string(&self, name: &str, remedy: &str, faults: &mut Faults) -> Option<String> {
+        let (value, _) = self.object.get(name)?;
+        let text = value.string();
+        if text.is_none() {
+            faults.add(self.path_of(name), format!("must be a string: {remedy}"));
+        }
+        text
+    }
+
+    /// Reads a string in which an empty one counts as absent: an input transformer writes it for a path that is not
+    /// there.
+    pub(super) fn text(&self, name: &str, remedy: &str, faults: &mut Faults) -> Option<String> {
+        self.string(name, remedy, faults)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// Reads a string of an event's envelope. Outcome events repeat it, so its length is limited.
+    pub(super) fn short(&self, name: &str, most: usize, faults: &mut Faults) -> Option<String> {
+        let (value, _) = self.object.get(name)?;
+        let text = value.string().filter(|text| text.chars().count() <= most);
+        if text.is_none() {
+            let fault = format!(
+                "must be a string of at most {most} characters: send the event as EventBridge delivers it"
+            );
+            faults.add(self.path_of(name), fault);
+        }
+        text
+    }
+
+    /// Reads an RFC 3339 time.
+    pub(super) fn time(&self, name: &str, faults: &mut Faults) -> Option<OffsetDateTime> {
+        const REMEDY: &str = "write an RFC 3339 time such as 2026-11-23T02:00:00Z";
+        let text = self.text(name, REMEDY, faults)?;
+        let time = rfc_3339(&text);
+        if time.is_none() {
+            faults.add(
+                self.path_of(name),
+                "is not an RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
+            );
+        }
+        time
+    }
+
+    /// Reads a boolean. It is false if it is missing.
+    pub(super) fn flag(&self, name: &str, faults: &mut Faults) -> bool {
+        let Some((value, _)) = self.object.get(name) else {
+            return false;
+        };
+        value.boolean().unwrap_or_else(|| {
+            faults.add(self.path_of(name), "must be a boolean: write true or false");
+            false
+        })
+    }
+
+    /// Reads an object. The remedy says what to write.
+    pub(super) fn object(
+        &self,
+        name: &str,
+        remedy: &str,
+        faults: &mut Faults,
+    ) -> Option<Object<'t>> {
+        let (value, _) = self.object.get(name)?;
+        let object = value.object();
+        if object.is_none() {
+            faults.add(self.path_of(name), format!("must be an object: {remedy}"));
+        }
+        object
+    }
+
+    /// Adds a fault for each of these members that comes twice: somebody else may have read the other one.
+    pub(super) fn check_repeated(&self, ours: &[&str], faults: &mut Faults) {
+        for (name, place) in self.object.repeated() {
+            if ours.contains(name) {
+                let path = self.path.member(name, *place);
+                faults.add(path, "is there twice: write it once");
+            }
+        }
+    }
+}
+
+/// Returns the object that a payload is. The error says what it is instead.
+pub(super) fn object<'t>(
+    value: Raw<'t>,
+    path: Path<'_>,
+    faults: &mut Faults,
+) -> Option<Object<'t>> {
+    let object = value.object();
+    if object.is_none() {
+        faults.add_kind(path, value.kind(), "send a JSON object");
+    }
+    object
+}
+
+/// Checks how many tables are named.
+pub(super) fn check_target_count(targets: usize, path: Path<'_>, faults: &mut Faults) {
     if targets > MAX_TARGETS {
-        return Err(refused(
+        faults.add(
             path,
             format!(
                 "names {targets} ID mapping tables and may name {MAX_TARGETS}: split it into several requests"
             ),
-        ));
+        );
     }
-    Ok(())
 }
 
+/// Reads the ARN of an ID mapping table in the function's own account and Region.
 pub(super) fn table_arn(
     text: &str,
     path: Path<'_>,
     location: &AwsLocation,
-) -> Result<Target, Error> {
-    let arn = TableArn::parse(text).map_err(|reason| refused(path, reason))?;
-    location
-        .check(&arn)
-        .map_err(|reason| refused(path, reason))?;
-    Ok(arn.target)
+    faults: &mut Faults,
+) -> Option<Target> {
+    let checked = TableArn::parse(text).and_then(|arn| {
+        location.check(&arn)?;
+        Ok(arn.target)
+    });
+    checked.map_err(|fault| faults.add(path, fault)).ok()
 }
 
-pub(super) fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Error> {
+/// Reads an RFC 3339 time whose UTC form has a year of four digits.
+pub(super) fn rfc_3339(text: &str) -> Option<OffsetDateTime> {
     // The parser accepts any character between date and time.
     let separated = matches!(text.as_bytes().get(10), Some(b'T' | b't'));
     // In UTC the year may be one that RFC 3339 cannot write.
@@ -52,58 +165,4 @@ pub(super) fn rfc_3339(text: &str, path: Path<'_>) -> Result<OffsetDateTime, Err
     OffsetDateTime::parse(text, &Rfc3339)
         .ok()
         .filter(|time| separated && writable(time))
-        .ok_or_else(|| {
-            refused(
-                path,
-                "is not an RFC 3339 time: write one such as 2026-11-23T02:00:00Z",
-            )
-        })
-}
-
-pub(super) fn object(value: Value, path: Path<'_>) -> Result<Map<String, Value>, Error> {
-    match value {
-        Value::Object(members) => Ok(members),
-        Value::Null => Err(refused(path, "is null: send a JSON object")),
-        Value::Bool(_) => Err(refused(path, "is a boolean: send a JSON object")),
-        Value::Number(_) => Err(refused(path, "is a number: send a JSON object")),
-        Value::String(_) => Err(refused(path, "is a string: send a JSON object")),
-        Value::Array(_) => Err(refused(path, "is a list: send a JSON object")),
-    }
-}
-
-pub(super) fn check_nesting(members: &Map<String, Value>, path: Path<'_>) -> Result<(), Error> {
-    json::check_nesting(members).map_err(|reason| refused(path, reason))
-}
-
-/// Returns a member. Returns `None` if it is missing or `null`.
-pub(super) fn member<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
-    members.get(name).filter(|value| !value.is_null())
-}
-
-pub(super) fn refused(path: Path<'_>, reason: impl Into<String>) -> Error {
-    Error::new(
-        ErrorType::InvalidRequest,
-        format!("the payload is refused: {path} {}", reason.into()),
-    )
-}
-
-/// Reads a string of an event's envelope. Outcome events repeat it, so its length is limited.
-pub(super) fn text(
-    members: &Map<String, Value>,
-    name: &str,
-    max_characters: usize,
-    path: Path<'_>,
-) -> Result<Option<String>, Error> {
-    match member(members, name) {
-        None => Ok(None),
-        Some(Value::String(text)) if text.chars().count() <= max_characters => {
-            Ok(Some(text.clone()))
-        }
-        Some(_) => Err(refused(
-            path.member(name),
-            format!(
-                "must be a string of at most {max_characters} characters: send the event as EventBridge delivers it"
-            ),
-        )),
-    }
 }

@@ -20,6 +20,91 @@ pub(super) const REQUEST_MEMBERS: [&str; 8] = [
     "dryRun",
 ];
 
+/// The names of members that this function reads anywhere in a payload, sorted. Under another name it keeps no value.
+const KNOWN: [&str; 61] = [
+    "ApproximateFirstReceiveTimestamp",
+    "ApproximateReceiveCount",
+    "Event",
+    "EventSource",
+    "FunctionName",
+    "InvocationType",
+    "Message",
+    "MessageId",
+    "Payload",
+    "Records",
+    "SentTimestamp",
+    "Service",
+    "Sns",
+    "Timestamp",
+    "TopicArn",
+    "Type",
+    "account",
+    "answeredAt",
+    "attributes",
+    "body",
+    "condition",
+    "decision",
+    "detail",
+    "detail-type",
+    "detailType",
+    "dryRun",
+    "entityResolutionJobId",
+    "errorCode",
+    "eventName",
+    "eventSource",
+    "eventTime",
+    "functionArn",
+    "id",
+    "idMappingJobId",
+    "idMappingTableArn",
+    "idMappingTableIdentifier",
+    "jobType",
+    "membershipIdentifier",
+    "messageId",
+    "object",
+    "rejections",
+    "request",
+    "requestContext",
+    "requestId",
+    "requestIdGiven",
+    "requestPayload",
+    "resources",
+    "responseElements",
+    "responsePayload",
+    "s3",
+    "sequencer",
+    "source",
+    "startedAt",
+    "targets",
+    "time",
+    "timestamp",
+    "trigger",
+    "version",
+    "waitingSince",
+    "watch",
+    "x-amz-request-id",
+];
+
+/// Returns the name, if this function reads members of this name.
+pub(super) fn known(name: &str) -> Option<&'static str> {
+    let found = KNOWN.binary_search(&name).ok()?;
+    KNOWN.get(found).copied()
+}
+
+/// Returns whether a name is one that platforms add to a bare request on its way: Step Functions' instrumentation, and
+/// tracing headers.
+pub(super) fn is_of_a_platform(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "Execution",
+        "State",
+        "StateMachine",
+        "baggage",
+        "traceparent",
+        "tracestate",
+    ];
+    NAMES.contains(&name) || name.starts_with('_') || name.starts_with("x-")
+}
+
 /// Returns the member that a name was most likely meant to be. Returns `None` if the name is not near to any member.
 ///
 /// A name is near if it has the same letters in another case or with other separators (`job_type`), or `Id` for

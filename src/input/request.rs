@@ -1,19 +1,19 @@
-//! The request object with its eight members.
+//! The request object.
 
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::json::Path;
-use super::members::{MAX_ID, check_target_count, is_id, member, refused, rfc_3339, table_arn};
-use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, near_miss};
-use crate::error::Error;
+use super::faults::Faults;
+use super::members::{MAX_ID, Placed, check_target_count, is_id, table_arn};
+use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, is_of_a_platform};
+use super::text::{Object, Raw};
+use crate::config::MAX_TARGETS;
 use crate::job_type::RequestedType;
 use crate::target::{AwsLocation, Identifier, Target};
 
 /// Which members a request object may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum UnknownMembers {
-    /// Any unknown member is refused.
+    /// Any unknown member is refused, except for those that platforms add.
     Refused,
     /// Unknown members belong to the sender. Only near misses of the known ones are refused.
     Ignored,
@@ -24,6 +24,8 @@ pub(super) enum UnknownMembers {
 pub(super) struct RequestObject {
     /// The targets that the object names, each with its requested type if it has one.
     pub(super) targets: Vec<(Target, Option<RequestedType>)>,
+    /// Whether the object names a target, which may have a fault.
+    pub(super) names_targets: bool,
     /// The requested type of targets that the event's resources or the settings name.
     pub(super) requested_type: Option<RequestedType>,
     pub(super) request_id: Option<String>,
@@ -31,238 +33,241 @@ pub(super) struct RequestObject {
     pub(super) dry_run: bool,
 }
 
+const WRITE_A_TARGET: &str =
+    "write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn";
+
+/// Reads a request object.
 pub(super) fn read(
-    object: &Map<String, Value>,
-    path: Path<'_>,
+    request: Placed<'_, '_>,
     unknown: UnknownMembers,
     location: &AwsLocation,
-) -> Result<RequestObject, Error> {
-    check_names(object, path, unknown, &REQUEST_MEMBERS)?;
-    let requested_type = requested_type(object, path)?;
-    Ok(RequestObject {
-        targets: targets(object, requested_type, path, unknown, location)?,
+    faults: &mut Faults,
+) -> RequestObject {
+    check_names(request, unknown, &REQUEST_MEMBERS, faults);
+    let requested_type = requested_type(request, faults);
+    let reader = Reader { unknown, location };
+    let (targets, names_targets) = match request.object.get("targets") {
+        Some((list, _)) => (reader.list(request, list, requested_type, faults), true),
+        None => {
+            let target = reader.target(request, faults);
+            let targets = target.into_iter().map(|target| (target, requested_type));
+            (targets.collect(), names_a_target(request.object))
+        }
+    };
+    RequestObject {
+        targets,
+        names_targets,
         requested_type,
-        request_id: request_id(object, path)?,
-        time: match member(object, "time") {
-            None => None,
-            Some(Value::String(text)) => Some(rfc_3339(text, path.member("time"))?),
-            Some(_) => {
-                return Err(refused(
-                    path.member("time"),
-                    "must be a string: write an RFC 3339 time such as 2026-11-23T02:00:00Z",
-                ));
-            }
-        },
-        dry_run: match member(object, "dryRun") {
-            None => false,
-            Some(Value::Bool(dry_run)) => *dry_run,
-            Some(_) => {
-                return Err(refused(
-                    path.member("dryRun"),
-                    "must be a boolean: write true or false",
-                ));
-            }
-        },
-    })
+        request_id: request_id(request, faults),
+        time: request.time("time", faults),
+        dry_run: request.flag("dryRun", faults),
+    }
 }
 
-/// Refuses members that are not in `known`. If unknown members are ignored, only near misses are refused.
+/// Finds members that the object may not have, and members that are there twice.
 fn check_names(
-    object: &Map<String, Value>,
-    path: Path<'_>,
+    placed: Placed<'_, '_>,
     unknown: UnknownMembers,
-    known: &[&str],
-) -> Result<(), Error> {
-    for (name, value) in object {
-        let path = path.member(name);
-        let is_request_member = REQUEST_MEMBERS.contains(&name.as_str());
-        if known.contains(&name.as_str()) || (is_request_member && value.is_null()) {
+    allowed: &[&str],
+    faults: &mut Faults,
+) {
+    placed.check_repeated(&REQUEST_MEMBERS, faults);
+    let object = placed.object;
+    for (name, place, is_null) in object.known() {
+        let path = placed.path.member(name, place);
+        if allowed.contains(&name) || is_of_a_platform(name) {
             continue;
         }
-        if is_request_member {
-            return Err(refused(
+        match REQUEST_MEMBERS.contains(&name) {
+            true if is_null => {}
+            true => faults.add(
                 path,
                 "is inside a target and belongs beside `targets`: move it there",
-            ));
-        }
-        if let Some(member) = near_miss(name) {
-            return Err(refused(path, format!("is not known: write `{member}`")));
-        }
-        if unknown == UnknownMembers::Refused {
-            return Err(refused(path, unknown_member(name, known)));
-        }
-    }
-    Ok(())
-}
-
-fn unknown_member(name: &str, known: &[&str]) -> String {
-    match name {
-        "source" | "detail-type" => {
-            "is not known in a bare request: an EventBridge event has both `source` and `detail-type`".to_owned()
-        }
-        "Records" => "is not known: only records of SQS are read; send S3 and SNS events through EventBridge or SQS"
-            .to_owned(),
-        _ => format!("is not known: remove it, or write one of {}", known.join(", ")),
-    }
-}
-
-fn targets(
-    object: &Map<String, Value>,
-    default_type: Option<RequestedType>,
-    path: Path<'_>,
-    unknown: UnknownMembers,
-    location: &AwsLocation,
-) -> Result<Vec<(Target, Option<RequestedType>)>, Error> {
-    let own = target(object, path, location)?;
-    let path = path.member("targets");
-    let items = match member(object, "targets") {
-        None => {
-            return Ok(own
-                .into_iter()
-                .map(|target| (target, default_type))
-                .collect());
-        }
-        Some(Value::Array(items)) => items,
-        Some(_) => return Err(refused(path, "must be a list: write a list of targets")),
-    };
-    if own.is_some() {
-        return Err(refused(
-            path,
-            "is combined with a target of the request itself: write one or the other",
-        ));
-    }
-    if items.is_empty() {
-        return Err(refused(
-            path,
-            "is empty: name at least one target, or leave it out",
-        ));
-    }
-    check_target_count(items.len(), path)?;
-    let item = |(index, item): (usize, &Value)| {
-        let path = path.item(index);
-        let Value::Object(item) = item else {
-            return Err(refused(
-                path,
-                "must be an object: write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, in one",
-            ));
-        };
-        check_names(item, path, unknown, &TARGET_MEMBERS)?;
-        let target = target(item, path, location)?.ok_or_else(|| {
-            refused(path, "names no table: write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn")
-        })?;
-        Ok((target, requested_type(item, path)?.or(default_type)))
-    };
-    items.iter().enumerate().map(item).collect()
-}
-
-/// Reads the target of an object: two identifiers, or one ARN, or both if they agree. Returns `None` if the object names
-/// no target.
-fn target(
-    object: &Map<String, Value>,
-    path: Path<'_>,
-    location: &AwsLocation,
-) -> Result<Option<Target>, Error> {
-    let membership = identifier(object, "membershipIdentifier", path)?;
-    let table = identifier(object, "idMappingTableIdentifier", path)?;
-    let by_arn = match member(object, "idMappingTableArn") {
-        None => None,
-        Some(Value::String(text)) => {
-            Some(table_arn(text, path.member("idMappingTableArn"), location)?)
-        }
-        Some(_) => {
-            return Err(refused(
-                path.member("idMappingTableArn"),
-                "must be a string: write an ARN",
-            ));
-        }
-    };
-    if let Some(by_arn) = by_arn {
-        let disagrees = |given: &Option<Identifier>, in_arn: &Identifier| {
-            given.as_ref().is_some_and(|given| given != in_arn)
-        };
-        for (name, differs) in [
-            (
-                "membershipIdentifier",
-                disagrees(&membership, &by_arn.membership),
             ),
-            ("idMappingTableIdentifier", disagrees(&table, &by_arn.table)),
-        ] {
-            if differs {
-                return Err(refused(
-                    path.member(name),
-                    "differs from the one in idMappingTableArn: write only one of them",
-                ));
+            false if unknown == UnknownMembers::Refused => {
+                faults.add(path, unknown_member(object, name, allowed));
+            }
+            false => {}
+        }
+    }
+    for ((name, member), place) in &object.near_misses.first {
+        let path = placed.path.member(name, *place);
+        faults.add(path, format!("is not known: write `{member}`"));
+    }
+    let near = &object.near_misses;
+    faults.add_more(near.count - near.first.len());
+    if unknown == UnknownMembers::Refused {
+        let is_near = |place: usize| near.first.iter().any(|(_, near)| *near == place);
+        let mut listed = 0;
+        for (name, place) in &object.unknown.first {
+            if !is_near(*place) {
+                let path = placed.path.member(name, *place);
+                faults.add(path, unknown_member(object, name, allowed));
+                listed += 1;
             }
         }
-        return Ok(Some(by_arn));
-    }
-    match (membership, table) {
-        (Some(membership), Some(table)) => Ok(Some(Target { membership, table })),
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(incomplete(
-            path,
-            "idMappingTableIdentifier",
-            "membershipIdentifier",
-        )),
-        (None, Some(_)) => Err(incomplete(
-            path,
-            "membershipIdentifier",
-            "idMappingTableIdentifier",
-        )),
+        faults.add_more((object.unknown.count - near.count).saturating_sub(listed));
     }
 }
 
-fn incomplete(path: Path<'_>, missing: &str, present: &str) -> Error {
-    refused(
-        path.member(missing),
-        format!(
-            "is missing, and {present} is given: a target needs both, or idMappingTableArn alone"
-        ),
-    )
-}
-
-fn identifier(
-    object: &Map<String, Value>,
-    name: &str,
-    path: Path<'_>,
-) -> Result<Option<Identifier>, Error> {
-    match member(object, name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Identifier::parse(text)
-            .map(Some)
-            .map_err(|reason| refused(path.member(name), reason)),
-        Some(_) => Err(refused(
-            path.member(name),
-            "must be a string: write a lower-case UUID of 36 characters",
-        )),
+fn unknown_member(object: &Object<'_>, name: &str, allowed: &[&str]) -> String {
+    const ENVELOPE: &str =
+        "is only a part of an EventBridge event, which has `source`, `detail-type` and `detail`";
+    match name {
+        "detailType" => format!("{ENVELOPE}: write `detail-type`"),
+        "source" if !object.has("detail-type") => format!("{ENVELOPE}: add `detail-type`, or remove it"),
+        "detail-type" if !object.has("source") => format!("{ENVELOPE}: add `source`, or remove it"),
+        "Records" => {
+            "is not a list of records of SQS, SNS or S3: send the records as the service delivers them".to_owned()
+        }
+        _ => format!("is not known: remove it, or write one of {}", allowed.join(", ")),
     }
 }
 
-fn requested_type(
-    object: &Map<String, Value>,
-    path: Path<'_>,
-) -> Result<Option<RequestedType>, Error> {
-    match member(object, "jobType") {
-        None => Ok(None),
-        Some(Value::String(text)) => RequestedType::parse(text)
-            .map(Some)
-            .map_err(|reason| refused(path.member("jobType"), reason)),
-        Some(_) => Err(refused(
-            path.member("jobType"),
-            "must be a string: write a job type such as BATCH",
-        )),
+fn names_a_target(object: &Object<'_>) -> bool {
+    [
+        "membershipIdentifier",
+        "idMappingTableIdentifier",
+        "idMappingTableArn",
+    ]
+    .iter()
+    .any(|name| object.has(name))
+}
+
+struct Reader<'l> {
+    unknown: UnknownMembers,
+    location: &'l AwsLocation,
+}
+
+impl Reader<'_> {
+    /// Reads `targets`. The job type and the membership beside it are the defaults of each.
+    fn list(
+        &self,
+        request: Placed<'_, '_>,
+        list: Raw<'_>,
+        default_type: Option<RequestedType>,
+        faults: &mut Faults,
+    ) -> Vec<(Target, Option<RequestedType>)> {
+        let path = request.path_of("targets");
+        for name in ["idMappingTableIdentifier", "idMappingTableArn"] {
+            if request.object.has(name) {
+                faults.add(
+                    request.path_of(name),
+                    "is beside `targets`: write it in a target, or leave out `targets`",
+                );
+            }
+        }
+        let membership = identifier(request, "membershipIdentifier", faults);
+        let Some(items) = list.items(MAX_TARGETS) else {
+            faults.add(path, "must be a list: write a list of targets");
+            return Vec::new();
+        };
+        if items.count == 0 {
+            faults.add(path, "is empty: name at least one target, or leave it out");
+        }
+        check_target_count(items.count, path, faults);
+        let mut targets = Vec::new();
+        for (index, item) in items.first.into_iter().enumerate() {
+            let path = path.item(index);
+            let Some(object) = item.object() else {
+                faults.add(path, format!("must be an object: {WRITE_A_TARGET}, in one"));
+                continue;
+            };
+            let item = Placed {
+                object: &object,
+                path,
+            };
+            check_names(item, self.unknown, &TARGET_MEMBERS, faults);
+            let job_type = requested_type(item, faults).or(default_type);
+            let target = match (&membership, object.has("membershipIdentifier")) {
+                (Some(membership), false) => self.target_of(item, membership, faults),
+                _ => self.target(item, faults),
+            };
+            if !names_a_target(&object) {
+                faults.add(path, format!("names no table: {WRITE_A_TARGET}"));
+            }
+            targets.extend(target.map(|target| (target, job_type)));
+        }
+        targets
+    }
+
+    /// Reads a target whose membership is named beside `targets`, unless the target has an ARN.
+    fn target_of(
+        &self,
+        item: Placed<'_, '_>,
+        membership: &Identifier,
+        faults: &mut Faults,
+    ) -> Option<Target> {
+        if item.object.has("idMappingTableArn") {
+            return self.target(item, faults);
+        }
+        let table = identifier(item, "idMappingTableIdentifier", faults)?;
+        let membership = membership.clone();
+        Some(Target { membership, table })
+    }
+
+    /// Reads the target of an object: two identifiers, or one ARN, or both if they agree.
+    fn target(&self, placed: Placed<'_, '_>, faults: &mut Faults) -> Option<Target> {
+        const NAMES: [&str; 2] = ["membershipIdentifier", "idMappingTableIdentifier"];
+        let [membership, table] = NAMES.map(|name| identifier(placed, name, faults));
+        if placed.object.has("idMappingTableArn") {
+            let text = placed.string("idMappingTableArn", "write an ARN", faults)?;
+            let path = placed.path_of("idMappingTableArn");
+            let target = table_arn(&text, path, self.location, faults)?;
+            for (name, given, in_arn) in [
+                ("membershipIdentifier", membership, &target.membership),
+                ("idMappingTableIdentifier", table, &target.table),
+            ] {
+                if given.is_some_and(|given| given != *in_arn) {
+                    let fault = "differs from the one in idMappingTableArn: write only one of them";
+                    faults.add(placed.path_of(name), fault);
+                }
+            }
+            return Some(target);
+        }
+        for (missing, present) in [(NAMES[0], NAMES[1]), (NAMES[1], NAMES[0])] {
+            if placed.object.has(present) && !placed.object.has(missing) {
+                let fault = format!(
+                    "is missing, and {present} is given: a target needs both, or idMappingTableArn alone"
+                );
+                faults.add(placed.path.missing(missing), fault);
+            }
+        }
+        Some(Target {
+            membership: membership?,
+            table: table?,
+        })
     }
 }
 
-fn request_id(object: &Map<String, Value>, path: Path<'_>) -> Result<Option<String>, Error> {
-    match member(object, "requestId") {
-        None => Ok(None),
-        Some(Value::String(text)) if is_id(text) => Ok(Some(text.clone())),
-        Some(_) => Err(refused(
-            path.member("requestId"),
-            format!(
-                "must be a string of 1 to {MAX_ID} characters: write an id of the request's own"
-            ),
-        )),
+fn identifier(placed: Placed<'_, '_>, name: &str, faults: &mut Faults) -> Option<Identifier> {
+    let text = placed.string(name, "write a lower-case UUID of 36 characters", faults)?;
+    let identifier = Identifier::parse(&text);
+    identifier
+        .map_err(|fault| faults.add(placed.path_of(name), fault))
+        .ok()
+}
+
+fn requested_type(placed: Placed<'_, '_>, faults: &mut Faults) -> Option<RequestedType> {
+    let text = placed.text("jobType", "write a job type such as BATCH", faults)?;
+    let requested = RequestedType::parse(&text);
+    requested
+        .map_err(|fault| faults.add(placed.path_of("jobType"), fault))
+        .ok()
+}
+
+fn request_id(placed: Placed<'_, '_>, faults: &mut Faults) -> Option<String> {
+    let (value, _) = placed.object.get("requestId")?;
+    let text = value.string();
+    if text.as_ref().is_some_and(String::is_empty) {
+        return None;
     }
+    let id = text.filter(|text| is_id(text));
+    if id.is_none() {
+        let fault = format!(
+            "must be a string of 1 to {MAX_ID} characters: write an id of the request's own"
+        );
+        faults.add(placed.path_of("requestId"), fault);
+    }
+    id
 }

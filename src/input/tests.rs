@@ -3,7 +3,8 @@
 mod anything;
 mod refused;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::*;
@@ -16,6 +17,7 @@ use crate::target::AwsLocation;
 const M: &str = "11111111-2222-4333-8444-555555555555";
 const T: &str = "aaaaaaaa-0001-4000-8000-000000000001";
 const T2: &str = "aaaaaaaa-0002-4000-8000-000000000002";
+const OWN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
 /// 2026-11-23T12:00:00Z.
 const NOW: i64 = 1_795_435_200;
 
@@ -34,12 +36,10 @@ fn read_with(variables: &[(&str, &str)], text: &str) -> Result<Delivery, Error> 
             .or_else(|| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()))
     })
     .unwrap();
-    let location = AwsLocation::of(
-        "arn:aws:lambda:eu-west-1:123456789012:function:populator",
-        "eu-west-1",
-    );
+    let location = AwsLocation::of(OWN, "eu-west-1");
     let arrival = Arrival {
         request_id: "lambda-request",
+        function_arn: OWN,
         at: now(),
         location: &location,
         settings: &settings,
@@ -51,11 +51,29 @@ fn read(payload: &Value) -> Result<Delivery, Error> {
     read_with(&[], &payload.to_string())
 }
 
-fn requests_of(delivery: Delivery) -> Vec<Request> {
+/// The one content of a delivery.
+fn content(delivery: Delivery) -> Content {
     match delivery {
-        Delivery::Direct(Content::Requests(requests)) => requests,
+        Delivery::Direct(mut parts) if parts.len() == 1 => parts.remove(0).content.unwrap(),
         other => panic!("{other:?}"),
     }
+}
+
+fn requests_of(delivery: Delivery) -> Vec<Request> {
+    match content(delivery) {
+        Content::Requests(requests) => requests,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_ignored(read: Result<Delivery, Error>) -> bool {
+    matches!(content(read.unwrap()), Content::Ignored(_))
+}
+
+/// What a message with one part is read into.
+fn of_message(message: &Message) -> &Result<Content, Error> {
+    assert_eq!(message.parts.len(), 1);
+    &message.parts[0].content
 }
 
 fn requests(payload: &Value) -> Vec<Request> {
@@ -411,7 +429,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_does_not_affect_the
         sqs(&[bare(json!({})).to_string()]).to_string(),
         event("id-mapping-populator", json!({})).to_string(),
     ]));
-    let name = |index: usize| match &messages[index].content {
+    let name = |index: usize| match of_message(&messages[index]) {
         Ok(Content::Requests(requests)) => (
             requests[0].idempotency_key.clone(),
             requests[0].request_id().map(str::to_owned),
@@ -420,8 +438,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_does_not_affect_the
         other => panic!("{other:?}"),
     };
     let reason = |index: usize| {
-        messages[index]
-            .content
+        of_message(&messages[index])
             .as_ref()
             .unwrap_err()
             .message
@@ -455,7 +472,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_does_not_affect_the
         "{}",
         reason(5)
     );
-    assert!(matches!(&messages[6].content, Ok(Content::Ignored(_))));
+    assert!(matches!(of_message(&messages[6]), Ok(Content::Ignored(_))));
 }
 
 #[test]
@@ -469,10 +486,10 @@ fn a_malformed_record_does_not_affect_the_others_and_its_values_are_not_repeated
         let mut batch = sqs(&[bare(json!({})).to_string(), bare(json!({})).to_string()]);
         batch["Records"][0][name] = value;
         let messages = messages(&batch);
-        let reason = messages[0].content.as_ref().unwrap_err().message.as_str();
+        let reason = of_message(&messages[0]).as_ref().unwrap_err().message.as_str();
         let expected = "the payload is refused: $.Records[0] is not an SQS message: send the record as SQS delivers it";
         assert_eq!(reason, expected);
-        assert!(messages[1].content.is_ok());
+        assert!(of_message(&messages[1]).is_ok());
     }
 }
 
@@ -504,7 +521,7 @@ fn a_failure_record_is_the_payload_that_failed_with_its_first_request_id() {
     );
     let batch = messages(&failure_record(sqs(&[bare(json!({})).to_string()])));
     assert!(
-        matches!(&batch[0].content, Ok(Content::Requests(requests)) if requests[0].idempotency_key == "first-request")
+        matches!(of_message(&batch[0]), Ok(Content::Requests(requests)) if requests[0].idempotency_key == "first-request")
     );
 }
 
@@ -535,10 +552,7 @@ fn own_outcomes_and_failed_calls_are_ignored() {
     );
     ignored.push(with(call.clone(), "resources", json!([arn(T)])));
     for payload in ignored {
-        assert!(
-            matches!(read(&payload), Ok(Delivery::Direct(Content::Ignored(_)))),
-            "{payload}"
-        );
+        assert!(is_ignored(read(&payload)), "{payload}");
     }
     let succeeded = with(
         with(call, "detail", json!({ "errorCode": null })),
@@ -550,12 +564,12 @@ fn own_outcomes_and_failed_calls_are_ignored() {
         &[("EVENT_SOURCE", "mine")],
         &event("mine", bare(json!({}))).to_string(),
     );
-    assert!(matches!(renamed, Ok(Delivery::Direct(Content::Ignored(_)))));
+    assert!(is_ignored(renamed));
     let other = read_with(
         &[("EVENT_SOURCE", "mine")],
         &event("id-mapping-populator", bare(json!({}))).to_string(),
     );
-    assert!(matches!(other, Ok(Delivery::Direct(Content::Requests(_)))));
+    assert_eq!(requests_of(other.unwrap()).len(), 1);
 }
 
 #[test]
@@ -565,9 +579,7 @@ fn the_scoped_key_joins_key_target_and_requested_job_type() {
     // The key has the type that the request itself asks for: the default may differ at the next delivery.
     let settings = [("DEFAULT_JOB_TYPE", "BATCH")];
     let later = read_with(&settings, &bare(json!({ "requestId": "a" })).to_string());
-    let Ok(Delivery::Direct(Content::Requests(later))) = later else {
-        panic!("{later:?}");
-    };
+    let later = requests_of(later.unwrap());
     assert_eq!(one, later[0].scoped_key());
     for other in [
         bare(json!({ "requestId": "a", "jobType": "SERVICE_DEFAULT" })),

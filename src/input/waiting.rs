@@ -2,15 +2,16 @@
 //! that this version does not know are ignored: a newer version may have written them.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
 use super::build::{Envelope, Surroundings, requests};
 use super::delivery::Content;
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE};
-use super::json::Path;
-use super::members::{MAX_ID, member, refused, rfc_3339, text};
+use super::faults::Faults;
+use super::members::{MAX_ID, Placed, rfc_3339};
 use super::request::UnknownMembers;
+use super::text::Object;
 use crate::choice::{Choice, Decision};
 use crate::error::Error;
 use crate::job::{Job, JobId, StartedJob};
@@ -18,48 +19,38 @@ use crate::job_type::{JobType, RequestedType, TypeSource};
 use crate::request::{Request, Trigger};
 
 /// Returns whether a payload is a message of the waiting queue. A bare request has neither of these members.
-pub(super) fn is_message(members: &Map<String, Value>) -> bool {
-    members.contains_key("request") && members.contains_key("waitingSince")
+pub(super) fn is_message(object: &Object<'_>) -> bool {
+    let has = |name| object.known().any(|(known, ..)| known == name);
+    has("request") && has("waitingSince")
 }
 
 /// Reads a message.
-pub(super) fn read(
-    members: &Map<String, Value>,
-    path: Path<'_>,
-    around: &Surroundings<'_>,
-) -> Result<Content, Error> {
-    if member(members, "version").and_then(Value::as_u64) != Some(1) {
-        return Err(refused(
-            path.member("version"),
-            "is not a version that this function can read: write 1",
-        ));
+pub(super) fn read(message: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<Content, Error> {
+    let mut faults = Faults::default();
+    let version = message.object.get("version");
+    if version.and_then(|(version, _)| version.integer()) != Some(1) {
+        let fault = "is not a version that this function can read: write 1";
+        faults.add(message.path_of("version"), fault);
     }
     let at = around.arrival.at;
-    let tracked = member(members, "watch")
-        .map(|tracked| read_tracked_job(tracked, path.member("watch"), at))
-        .transpose()?;
-    let since = read_since(members, path)?;
+    let since = message.time("waitingSince", &mut faults);
+    let tracked = message.object.has("watch");
+    let tracked = tracked.then(|| read_tracked_job(message, at, &mut faults));
     let envelope = Envelope {
-        trigger: read_trigger(members, path)?,
+        trigger: read_trigger(message, &mut faults),
         ..Envelope::default()
     };
-    let key_is_given = read_key_is_given(members, path)?;
-    let rejections = read_rejections(members, path)?;
-    let path = path.member("request");
-    let Some(Value::Object(request)) = members.get("request") else {
-        return Err(refused(
-            path,
-            "must be an object: write the request's fields as a JSON object",
-        ));
+    let key_is_given = match message.object.has("requestIdGiven") {
+        true => message.flag("requestIdGiven", &mut faults),
+        false => true,
     };
-    // A newer version may have added members here too. A member that is nearly one of ours was written by hand.
-    let unknown = UnknownMembers::Ignored;
-    let mut all = requests(Some(request), path, unknown, envelope, around)?;
-    let (Some(mut request), true) = (all.pop(), all.is_empty()) else {
-        return Err(refused(
-            path,
-            "names several ID mapping tables: a message of the waiting queue is for one",
-        ));
+    let rejections = read_rejections(message, &mut faults);
+    let request = read_request(message, envelope, around, &mut faults);
+    if let Some(error) = faults.into_error() {
+        return Err(error);
+    }
+    let Some(mut request) = request else {
+        return Err(super::refused(message.path, "has no request"));
     };
     // A time after the message was sent counts as the time when it was sent.
     let sent = request.sent_at.unwrap_or(at).min(at);
@@ -69,7 +60,7 @@ pub(super) fn read(
     }
     request.key_is_given = key_is_given;
     request.rejections = rejections;
-    Ok(match tracked {
+    Ok(match tracked.flatten() {
         None => Content::Requests(vec![request]),
         Some((choice, job)) => Content::Track(Box::new(StartedJob {
             request,
@@ -77,6 +68,33 @@ pub(super) fn read(
             job,
         })),
     })
+}
+
+fn read_request(
+    message: Placed<'_, '_>,
+    envelope: Envelope,
+    around: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Option<Request> {
+    const REMEDY: &str = "write the request's fields as a JSON object";
+    let path = message.path_of("request");
+    if !message.object.has("request") {
+        faults.add(path, format!("must be an object: {REMEDY}"));
+    }
+    let object = message.object("request", REMEDY, faults)?;
+    let object = Placed {
+        object: &object,
+        path,
+    };
+    // A newer version may have added members here too. A member that is nearly one of ours was written by hand.
+    let unknown = UnknownMembers::Ignored;
+    let mut all = requests(Some(object), path, unknown, envelope, around, faults);
+    let request = all.pop();
+    if !all.is_empty() {
+        let fault = "names several ID mapping tables: a message of the waiting queue is for one";
+        faults.add(path, fault);
+    }
+    request
 }
 
 /// Returns whether the function chose `DELETE_ONLY` when an event recorded deletion requests. The `detail` of an AWS
@@ -88,68 +106,43 @@ fn is_deletion(request: &Request) -> bool {
         && request.trigger.as_ref().is_some_and(deletes)
 }
 
-fn read_since(
-    members: &Map<String, Value>,
-    path: Path<'_>,
-) -> Result<Option<OffsetDateTime>, Error> {
-    match member(members, "waitingSince") {
-        None => Ok(None),
-        Some(Value::String(text)) => rfc_3339(text, path.member("waitingSince")).map(Some),
-        Some(_) => Err(refused(
-            path.member("waitingSince"),
-            "must be null or a string: write an RFC 3339 time such as 2026-11-23T02:00:00Z",
-        )),
-    }
-}
-
-fn read_key_is_given(members: &Map<String, Value>, path: Path<'_>) -> Result<bool, Error> {
-    match member(members, "requestIdGiven") {
-        None => Ok(true),
-        Some(Value::Bool(given)) => Ok(*given),
-        Some(_) => Err(refused(
-            path.member("requestIdGiven"),
-            "must be a boolean: leave it out if the request has a requestId of its own",
-        )),
-    }
-}
-
-fn read_rejections(members: &Map<String, Value>, path: Path<'_>) -> Result<u32, Error> {
-    let Some(rejections) = member(members, "rejections") else {
-        return Ok(0);
+fn read_rejections(message: Placed<'_, '_>, faults: &mut Faults) -> u32 {
+    let Some((rejections, _)) = message.object.get("rejections") else {
+        return 0;
     };
-    let number = rejections.as_u64();
-    number
-        .and_then(|number| u32::try_from(number).ok())
-        .ok_or_else(|| {
-            refused(
-                path.member("rejections"),
-                "must be an integer from 0 to 4294967295: leave it out if the request was never rejected",
-            )
-        })
+    let number = rejections.integer();
+    let number = number.and_then(|number| u32::try_from(number).ok());
+    number.unwrap_or_else(|| {
+        let fault = "must be an integer from 0 to 4294967295: leave it out if the request was never rejected";
+        faults.add(message.path_of("rejections"), fault);
+        0
+    })
 }
 
-fn read_trigger(members: &Map<String, Value>, path: Path<'_>) -> Result<Option<Trigger>, Error> {
-    let path = path.member("trigger");
-    let members = match member(members, "trigger") {
-        None => return Ok(None),
-        Some(Value::Object(members)) => members,
-        Some(_) => {
-            return Err(refused(
-                path,
-                "must be null or an object: write an object with the event's source and detailType",
-            ));
+fn read_trigger(message: Placed<'_, '_>, faults: &mut Faults) -> Option<Trigger> {
+    const REMEDY: &str = "write null, or the event's source and detailType";
+    let path = message.path_of("trigger");
+    let object = message.object("trigger", REMEDY, faults)?;
+    let trigger = Placed {
+        object: &object,
+        path,
+    };
+    let mut required = |name| {
+        let text = trigger.short(name, MAX_SOURCE, faults);
+        if !object.has(name) {
+            faults.add(path.missing(name), "is missing: write the event's value");
         }
+        text.unwrap_or_default()
     };
-    let required = |name| {
-        text(members, name, MAX_SOURCE, path)?
-            .ok_or_else(|| refused(path.member(name), "is missing: write the event's value"))
-    };
-    Ok(Some(Trigger {
-        source: required("source")?,
-        detail_type: required("detailType")?,
-        id: text(members, "id", MAX_ID, path)?.filter(|id| !id.is_empty()),
-        time: text(members, "time", MAX_SOURCE, path)?,
-    }))
+    let (source, detail_type) = (required("source"), required("detailType"));
+    Some(Trigger {
+        source,
+        detail_type,
+        id: trigger
+            .short("id", MAX_ID, faults)
+            .filter(|id| !id.is_empty()),
+        time: trigger.short("time", MAX_SOURCE, faults),
+    })
 }
 
 /// The id of a job, which is one of two members.
@@ -161,36 +154,37 @@ struct WithJobId {
 
 /// Reads the job of a message that tracks it. Only this function writes such messages.
 fn read_tracked_job(
-    tracked: &Value,
-    path: Path<'_>,
+    message: Placed<'_, '_>,
     arrival: OffsetDateTime,
-) -> Result<(Choice, Job), Error> {
-    let invalid = || {
-        refused(
-            path,
-            "is not a tracked job as this function writes it: write null, and the request starts again",
-        )
-    };
-    let Value::Object(members) = tracked else {
-        return Err(invalid());
-    };
-    let time = |name| match member(members, name) {
+    faults: &mut Faults,
+) -> Option<(Choice, Job)> {
+    let tracked = message.object.get("watch").and_then(|(tracked, _)| {
+        let object = tracked.object()?;
+        let WithJobId { id } = serde_json::from_str(tracked.text()).ok()?;
         // A time after the arrival counts as the arrival.
-        Some(Value::String(text)) => Ok(rfc_3339(text, path.member(name))?.min(arrival)),
-        _ => Err(invalid()),
-    };
-    let WithJobId { id } = WithJobId::deserialize(tracked).map_err(|_| invalid())?;
-    let decision = member(members, "decision").ok_or_else(invalid)?;
-    let job_type = member(members, "jobType").map(JobType::deserialize);
-    let choice = Choice {
-        job_type: job_type.transpose().map_err(|_| invalid())?,
-        decision: Decision::deserialize(decision).map_err(|_| invalid())?,
-    };
-    let job = Job {
-        id,
-        job_type: choice.job_type,
-        started_at: time("startedAt")?,
-        answered_at: time("answeredAt")?,
-    };
-    Ok((choice, job))
+        let time = |name| Some(rfc_3339(&object.get(name)?.0.string()?)?.min(arrival));
+        let choice = Choice {
+            job_type: match object.has("jobType") {
+                true => Some(member::<JobType>(&object, "jobType")?),
+                false => None,
+            },
+            decision: member::<Decision>(&object, "decision")?,
+        };
+        let job = Job {
+            id,
+            job_type: choice.job_type,
+            started_at: time("startedAt")?,
+            answered_at: time("answeredAt")?,
+        };
+        Some((choice, job))
+    });
+    if tracked.is_none() {
+        let fault = "is not a tracked job as this function writes it: write null, and the request starts again";
+        faults.add(message.path_of("watch"), fault);
+    }
+    tracked
+}
+
+fn member<T: DeserializeOwned>(object: &Object<'_>, name: &str) -> Option<T> {
+    serde_json::from_str(object.get(name)?.0.text()).ok()
 }

@@ -95,7 +95,7 @@ fn places(value: &Value, at: &str, all: &mut Vec<String>) {
 
 /// Checks what holds for every parsed payload.
 fn check(result: Result<Delivery, Error>) {
-    let contents = match result {
+    let parts = match result {
         Err(error) => {
             assert_eq!(error.error_type, ErrorType::InvalidRequest);
             assert!(
@@ -105,13 +105,13 @@ fn check(result: Result<Delivery, Error>) {
             );
             return;
         }
-        Ok(Delivery::Direct(content)) => vec![content],
+        Ok(Delivery::Direct(parts)) => parts,
         Ok(Delivery::Batch(messages)) => messages
             .into_iter()
-            .filter_map(|message| message.content.ok())
+            .flat_map(|message| message.parts)
             .collect(),
     };
-    for content in contents {
+    for content in parts.into_iter().filter_map(|part| part.content.ok()) {
         let Content::Requests(requests) = content else {
             continue;
         };

@@ -1,0 +1,67 @@
+//! What an invocation returns.
+
+use aws_lambda_events::event::sqs::SqsBatchResponse;
+use serde::Serialize;
+
+use super::processed::Processed;
+use crate::error::Error;
+use crate::outcome::{Outcome, OutcomeKind};
+
+/// The return value of an invocation that did not fail.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Response {
+    /// Of a direct invocation: one outcome per target, in their order.
+    Direct {
+        /// The outcomes.
+        outcomes: Vec<Outcome>,
+    },
+    /// Of a batch: the messages that SQS must deliver again.
+    Batch(SqsBatchResponse),
+}
+
+/// The response of a direct invocation, with the ends of jobs that it announced. It fails if any target failed, or if an
+/// item of a list was refused and could not be moved to the dead-letter queue.
+pub(super) fn direct(
+    ends: Vec<Outcome>,
+    all: &[Processed],
+    refused: &[Error],
+) -> Result<Response, Error> {
+    let of_targets = all
+        .iter()
+        .filter_map(|processed| processed.disposition.failure());
+    let failures: Vec<&Error> = refused.iter().chain(of_targets).collect();
+    let Some(first) = failures.first() else {
+        let outcomes = all
+            .iter()
+            .filter_map(|processed| processed.disposition.outcome());
+        return Ok(Response::Direct {
+            outcomes: ends.into_iter().chain(outcomes.cloned()).collect(),
+        });
+    };
+    let count = all.len() + refused.len();
+    if count == 1 {
+        return Err((*first).clone());
+    }
+    let started = all.iter().filter_map(|processed| {
+        let outcome = processed.disposition.outcome()?;
+        let is_started = outcome.outcome == OutcomeKind::Started;
+        let job = outcome.job.as_ref().filter(|_| is_started)?;
+        let target = &processed.request.target;
+        Some(format!("{target} as job {}", job.as_str()))
+    });
+    let mut started: Vec<String> = started.collect();
+    if started.is_empty() {
+        started.push("none".to_owned());
+    }
+    let messages: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Err(Error::new(
+        first.error_type,
+        format!(
+            "{} of {count} targets failed: {}; started: {}",
+            failures.len(),
+            messages.join("; "),
+            started.join(", ")
+        ),
+    ))
+}
