@@ -68,8 +68,7 @@ pub struct CleanRooms {
 impl CleanRooms {
     /// Creates the client from a configuration of [`crate::aws::clients`].
     pub fn new(config: &aws_config::SdkConfig) -> Self {
-        let config = aws_sdk_cleanrooms::config::Builder::from(config)
-            .build();
+        let config = aws_sdk_cleanrooms::config::Builder::from(config).build();
         Self {
             client: Client::from_conf(config),
         }

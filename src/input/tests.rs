@@ -2,6 +2,7 @@
 
 mod anything;
 mod refused;
+mod senders;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -137,7 +138,9 @@ fn sqs(bodies: &[String]) -> Value {
 fn failure_record(payload: Value) -> Value {
     json!({
         "version": "1.0", "timestamp": "2026-11-23T02:03:07.812Z",
-        "requestContext": { "requestId": "first-request", "condition": "RetriesExhausted" },
+        "requestContext": {
+            "requestId": "first-request", "condition": "RetriesExhausted", "functionArn": format!("{OWN}:$LATEST"),
+        },
         "requestPayload": payload, "responseContext": { "functionError": "Unhandled" },
     })
 }
@@ -479,14 +482,17 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_does_not_affect_the
 fn a_malformed_record_does_not_affect_the_others_and_its_values_are_not_repeated() {
     for (name, value) in [
         ("attributes", json!("hunter2")),
-        ("attributes", json!({ "hunter2": 5 })),
+        ("attributes", json!(null)),
         ("body", json!(424_242)),
-        ("messageAttributes", json!("hunter2")),
     ] {
         let mut batch = sqs(&[bare(json!({})).to_string(), bare(json!({})).to_string()]);
         batch["Records"][0][name] = value;
         let messages = messages(&batch);
-        let reason = of_message(&messages[0]).as_ref().unwrap_err().message.as_str();
+        let reason = of_message(&messages[0])
+            .as_ref()
+            .unwrap_err()
+            .message
+            .as_str();
         let expected = "the payload is refused: $.Records[0] is not an SQS message: send the record as SQS delivers it";
         assert_eq!(reason, expected);
         assert!(of_message(&messages[1]).is_ok());

@@ -13,7 +13,7 @@ use fake_aws::{FUNCTION_ARN, REGION};
 use id_mapping_populator::choice::Rule;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::{Error, ErrorType};
-use id_mapping_populator::input::{self, Arrival, Content, Delivery, Payload};
+use id_mapping_populator::input::{self, Arrival, Content, Delivery, Part, Payload};
 use id_mapping_populator::job_type::JobType;
 use id_mapping_populator::metrics::Metric;
 use id_mapping_populator::outcome::OutcomeKind;
@@ -673,23 +673,24 @@ fn refusal(payload: &str) -> Option<String> {
     let location = AwsLocation::of(FUNCTION_ARN, REGION);
     let arrival = Arrival {
         request_id: "documentation",
+        function_arn: FUNCTION_ARN,
         at: OffsetDateTime::now_utc(),
         location: &location,
         settings: &settings,
     };
     match input::parse(&Payload::from_text(payload), &arrival) {
-        Ok(Delivery::Direct(content)) => reason(Ok(content)),
+        Ok(Delivery::Direct(parts)) => parts.into_iter().find_map(reason),
         Ok(Delivery::Batch(messages)) => {
-            let mut contents = messages.into_iter().map(|message| message.content);
-            contents.find_map(reason)
+            let mut parts = messages.into_iter().flat_map(|message| message.parts);
+            parts.find_map(reason)
         }
         Err(error) => Some(error.message),
     }
 }
 
-fn reason(content: Result<Content, Error>) -> Option<String> {
-    match content {
-        Ok(Content::Ignored(reason)) => Some(reason.to_owned()),
+fn reason(part: Part) -> Option<String> {
+    match part.content {
+        Ok(Content::Ignored(reason)) => Some(format!("{reason:?}")),
         Ok(_) => None,
         Err(error) => Some(error.message),
     }

@@ -14,7 +14,6 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
     for (payload, path, reason) in [
         // a jobType outside the list
         (bare(json!({ "jobType": "batch" })), "$.jobType ", "is not a job type: write BATCH"),
-        (bare(json!({ "jobType": "" })), "$.jobType ", "is not a job type: write BATCH"),
         (bare(json!({ "jobType": 7 })), "$.jobType ", "must be a string: write a job type"),
         (json!({ "targets": [{ "idMappingTableArn": arn(T), "jobType": "x" }] }), "$.targets[0].jobType ", "write BATCH"),
         // a malformed identifier
@@ -39,7 +38,7 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         (json!({ "targets": [{ "membershipIdentifier": M }] }), "$.targets[0].idMappingTableIdentifier ", "is missing, and membershipIdentifier is given"),
         (bare(json!({ "idMappingTableArn": arn(T2) })), "$.idMappingTableIdentifier ", "differs from the one in idMappingTableArn"),
         (json!({ "idMappingTableArn": arn(T), "membershipIdentifier": T }), "$.membershipIdentifier ", "differs from the one in idMappingTableArn"),
-        (bare(json!({ "targets": [{ "idMappingTableArn": arn(T) }] })), "$.targets ", "is combined with a target of the request itself"),
+        (bare(json!({ "targets": [{ "idMappingTableArn": arn(T) }] })), "$.idMappingTableIdentifier ", "is beside `targets`: write it in a target"),
         // targets
         (json!({ "targets": [] }), "$.targets ", "is empty: name at least one"),
         (json!({ "targets": {} }), "$.targets ", "must be a list: write a list"),
@@ -49,7 +48,6 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         (json!({ "targets": many }), "$.targets ", "names 101 ID mapping tables and may name 100: split"),
         (with(event("x", json!({})), "resources", json!(vec![arn(T); 101])), "$.resources ", "names 101 ID mapping tables"),
         // requestId, dryRun, time
-        (bare(json!({ "requestId": "" })), "$.requestId ", "must be a string of 1 to 4096 characters: write"),
         (bare(json!({ "requestId": long })), "$.requestId ", "must be a string of 1 to 4096 characters"),
         (bare(json!({ "requestId": 7 })), "$.requestId ", "must be a string of 1 to 4096 characters"),
         (bare(json!({ "dryRun": "true" })), "$.dryRun ", "must be a boolean: write true or false"),
@@ -60,8 +58,6 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         (bare(json!({ "time": "9999-12-31T23:59:59-00:01" })), "$.time ", "is not an RFC 3339 time"),
         (bare(json!({ "time": "2026-02-30T00:00:00Z" })), "$.time ", "is not an RFC 3339 time"),
         (bare(json!({ "time": "2026-11-23X02:00:00Z" })), "$.time ", "is not an RFC 3339 time"),
-        (bare(json!({ "time": "" })), "$.time ", "is not an RFC 3339 time"),
-        (with(event("x", bare(json!({}))), "time", json!("")), "$.time ", "is not an RFC 3339 time"),
         (bare(json!({ "time": "2026-11-23T02:00:00" })), "$.time ", "is not an RFC 3339 time"),
         (bare(json!({ "time": 1_795_399_200 })), "$.time ", "must be a string: write an RFC 3339 time"),
         // payloads that are not an object
@@ -69,13 +65,20 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         (json!(true), "$ ", "is a boolean: send a JSON object"),
         (json!(7), "$ ", "is a number: send a JSON object"),
         (json!("{}"), "$ ", "is a string: send a JSON object"),
-        (json!([{}]), "$ ", "is a list: send a JSON object"),
-        (failure_record(json!(null)), "$.requestPayload ", "is null: send a JSON object"),
+        (json!([]), "$ ", "is an empty list: send a JSON object"),
+        (json!([{}]), "$[0] ", "names no ID mapping table"),
+        (json!([[bare(json!({}))]]), "$[0] ", "is a list inside a list: send its items one by one"),
+        (json!([7]), "$[0] ", "is a number: send a JSON object"),
+        (failure_record(json!(null)), "$.requestPayload ", "is missing or null: send the record as Lambda delivers it"),
         // unknown members
         (bare(json!({ "priority": "high" })), "$.priority ", "is not known: remove it, or write one of membershipIdentifier"),
         (bare(json!({ "priority": null })), "$.priority ", "is not known"),
-        (bare(json!({ "source": "x" })), "$.source ", "has both `source` and `detail-type`"),
-        (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "$.Records ", "only records of SQS are read"),
+        (bare(json!({ "source": "x" })), "$.source ", "is only a part of an EventBridge event, which has `source`, `detail-type` and `detail`: add"),
+        (bare(json!({ "detail-type": "x" })), "$['detail-type'] ", "is only a part of an EventBridge event"),
+        (bare(json!({ "detailType": "x" })), "$.detailType ", "write `detail-type`"),
+        (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "$.Records ", "have no eventTime or no eventName"),
+        (json!({ "Records": [{ "eventSource": "aws:kinesis" }] }), "$.Records ", "is not a list of records of SQS, SNS or S3"),
+        (json!({ "Records": [] }), "$.Records ", "is not a list of records of SQS, SNS or S3"),
         (json!({ "membershipId": M, "idMappingTableIdentifier": T }), "$.membershipId ", "write `membershipIdentifier`"),
         (bare(json!({ "job_type": "BATCH" })), "$.job_type ", "write `jobType`"),
         (json!({ "membershipIdentifier": M, "idMappingTableID": T }), "$.idMappingTableID ", "write `idMappingTableIdentifier`"),
@@ -146,7 +149,9 @@ fn bounds_are_met_exactly() {
     );
     // A payload that was accepted once is accepted from the dead-letter queue, where a record encloses it.
     let record = |payload: &str| {
-        format!(r#"{{"requestContext":{{"requestId":"r"}},"requestPayload":{payload}}}"#)
+        format!(
+            r#"{{"requestContext":{{"requestId":"r","functionArn":"{OWN}"}},"requestPayload":{payload}}}"#
+        )
     };
     assert!(read_with(&[], &record(&deep(126))).is_ok());
     assert!(read_with(&[], &record(&deep(127))).is_err());
@@ -177,9 +182,7 @@ fn deep_and_broken_texts_are_refused_without_recursion() {
         "{".to_owned(),
         String::new(),
         "{} trailing".to_owned(),
-        "\u{feff}{}".to_owned(),
-        r#"{"a":"\ud800"}"#.to_owned(),
-        r#"{"a":1e999}"#.to_owned(),
+        r#"{"a":1e}"#.to_owned(),
     ] {
         let error = read_with(&[], &text).unwrap_err();
         assert_eq!(
@@ -191,7 +194,7 @@ fn deep_and_broken_texts_are_refused_without_recursion() {
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let batch = messages(&sqs(&[deep.clone(), bare(json!({})).to_string()]));
-    assert!(batch[0].content.is_err() && batch[1].content.is_ok());
+    assert!(of_message(&batch[0]).is_err() && of_message(&batch[1]).is_ok());
     assert!(refusal(&event("x", json!(deep))).contains("$.detail is nested deeper than 128"));
 }
 
@@ -221,6 +224,12 @@ fn no_refusal_repeats_a_value() {
         json!({ "jobType": secret }).to_string(),
     ]));
     for message in batch {
-        assert!(!message.content.unwrap_err().message.contains(secret));
+        assert!(
+            !of_message(&message)
+                .as_ref()
+                .unwrap_err()
+                .message
+                .contains(secret)
+        );
     }
 }
