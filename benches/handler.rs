@@ -16,7 +16,7 @@ use id_mapping_populator::choice::{Choice, Facts, Mapping, Read, Workflow};
 use id_mapping_populator::clock::Clock;
 use id_mapping_populator::config::Settings;
 use id_mapping_populator::handler::Populator;
-use id_mapping_populator::input::{Arrival, Content, Delivery, Message, Payload};
+use id_mapping_populator::input::{Arrival, Content, Delivery, Message, Part, Payload};
 use id_mapping_populator::job::{Job, JobId};
 use id_mapping_populator::job_type::{RequestedType, TypeSource};
 use id_mapping_populator::ledger::{Record, Verdict};
@@ -119,6 +119,7 @@ fn parsed(payload: &Payload) -> Delivery {
     let settings = settings();
     let arrival = Arrival {
         request_id: "benchmark",
+        function_arn: FUNCTION_ARN,
         at: NOW,
         location: &AwsLocation::of(FUNCTION_ARN, REGION),
         settings: &settings,
@@ -126,11 +127,20 @@ fn parsed(payload: &Payload) -> Delivery {
     got(input::parse(payload, &arrival))
 }
 
-fn request() -> Request {
-    let Delivery::Direct(Content::Requests(requests)) = parsed(&naming(1)) else {
-        return got(Err("no request"));
+/// Returns the requests of a payload that is not a batch.
+fn requests(payload: &Payload) -> Vec<Request> {
+    let Delivery::Direct(parts) = parsed(payload) else {
+        return Vec::new();
     };
-    got(requests.into_iter().next().ok_or("no request"))
+    let of = |part: Part| match part.content {
+        Ok(Content::Requests(requests)) => requests,
+        _ => Vec::new(),
+    };
+    parts.into_iter().flat_map(of).collect()
+}
+
+fn request() -> Request {
+    got(requests(&naming(1)).into_iter().next().ok_or("no request"))
 }
 
 fn choice() -> Choice {
@@ -166,10 +176,7 @@ mod parse {
     #[divan::bench(args = TARGETS)]
     fn targets(bencher: Bencher<'_, '_>, count: usize) {
         let payload = naming(count);
-        let Delivery::Direct(Content::Requests(requests)) = parsed(&payload) else {
-            return got(Err("no requests"));
-        };
-        assert_eq!(requests.len(), count);
+        assert_eq!(requests(&payload).len(), count);
         bencher
             .counter(ItemsCount::new(count))
             .bench(|| parsed(&payload));
@@ -181,7 +188,7 @@ mod parse {
         let Delivery::Batch(messages) = parsed(&payload) else {
             return got(Err("no batch"));
         };
-        let read = |message: &&Message| matches!(&message.content, Ok(Content::Requests(requests)) if requests.len() == 1);
+        let read = |message: &&Message| matches!(&message.parts[..], [Part { content: Ok(Content::Requests(requests)), .. }] if requests.len() == 1);
         assert_eq!(messages.iter().filter(read).count(), count);
         bencher
             .counter(ItemsCount::new(count))

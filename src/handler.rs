@@ -11,6 +11,7 @@ mod context;
 mod deadline;
 mod decide;
 mod dry_run;
+mod invocation;
 mod log;
 mod order;
 mod process;
@@ -27,10 +28,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_config::SdkConfig;
-use time::OffsetDateTime;
 
 use self::context::Learned;
 use self::deadline::{Deadline, Reserve};
+pub use self::invocation::Invocation;
 pub use self::response::Response;
 use self::run::{Run, Source};
 use crate::aws::services::Services;
@@ -50,49 +51,6 @@ pub struct Populator {
     clock: Clock,
     /// Whether an invocation came already.
     is_warm: Arc<AtomicBool>,
-}
-
-/// What Lambda says of an invocation.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// Lambda's request id.
-    pub request_id: String,
-    /// The ARN with which the function was invoked; local emulators send other text.
-    pub function_arn: String,
-    /// When Lambda ends the invocation.
-    pub deadline: OffsetDateTime,
-    /// X-Ray's header, where Lambda gives one.
-    pub trace_header: Option<String>,
-}
-
-impl Invocation {
-    /// X-Ray's header, if it is one that may be passed on: EventBridge takes 500 characters.
-    fn trace_header(&self) -> Option<&str> {
-        let header = self.trace_header.as_deref()?;
-        let fits =
-            (1..=500).contains(&header.len()) && header.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then_some(header)
-    }
-
-    /// The trace's id: `Root=…` of the header.
-    pub fn trace_id(&self) -> Option<&str> {
-        self.trace_header()?
-            .split(';')
-            .find_map(|part| part.strip_prefix("Root="))
-    }
-}
-
-impl From<&lambda_runtime::Context> for Invocation {
-    fn from(context: &lambda_runtime::Context) -> Self {
-        let nanoseconds = i128::from(context.deadline) * 1_000_000;
-        Self {
-            request_id: context.request_id.clone(),
-            function_arn: context.invoked_function_arn.clone(),
-            deadline: OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
-                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
-            trace_header: context.xray_trace_id.clone(),
-        }
-    }
 }
 
 impl Populator {

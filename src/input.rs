@@ -19,14 +19,14 @@ mod waiting;
 
 use self::build::{Envelope, Surroundings};
 pub use self::delivery::{Arrival, Content, Delivery, Ignored, Message, Part, Payload};
+use self::event::Event;
 use self::faults::{Faults, refused};
-use self::members::Placed;
+use self::members::{MAX_ITEMS, Placed, check_item_count};
 use self::request::UnknownMembers;
-use self::text::{Kind, Path, Raw, check_nesting, cleaned};
+use self::sns::Notified;
+use self::sqs::Received;
+use self::text::{Kind, Object, Path, Raw, check_nesting, cleaned};
 use crate::error::Error;
-
-/// The most items of a list, and records of a batch.
-const MAX_ITEMS: usize = 10_000;
 
 const TEST_EVENT: &str = "S3 tests that it may send notifications";
 
@@ -45,7 +45,7 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
         Delivery::Direct(mut parts) if parts.len() == 1 => {
             let part = parts.pop().map(|part| part.content).transpose()?;
             Ok(Delivery::Direct(
-                part.map(|content| self::part(Ok(content)))
+                part.map(|content| Part::whole(Ok(content)))
                     .into_iter()
                     .collect(),
             ))
@@ -64,7 +64,7 @@ fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result
             items.count > 0 && items.first.iter().all(|item| sqs::is_of(*item, "aws:sqs"));
         if is_batch {
             check_count(items.count, path)?;
-            return sqs::batch(&items.first, path, around).map(Delivery::Batch);
+            return batch(&items.first, path, around);
         }
     }
     if let Some(object) = value.object() {
@@ -72,7 +72,7 @@ fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result
             let place = object.get("Records").map_or(0, |(_, place)| place);
             let path = path.member("Records", place);
             check_count(count, path)?;
-            return sqs::batch(&records, path, around).map(Delivery::Batch);
+            return batch(&records, path, around);
         }
         if destination::is_record(&object) {
             let inner = destination::inner(&object, path, around)?;
@@ -86,12 +86,31 @@ fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result
     parts(value, path, around).map(Delivery::Direct)
 }
 
+/// Reads a batch of SQS messages. Each body is a payload of its own.
+fn batch(
+    records: &[Raw<'_>],
+    path: Path<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Delivery, Error> {
+    let message = |(index, record): (usize, &Raw<'_>)| {
+        let path = path.item(index);
+        let Received { id, body, inner } = sqs::read(*record, path, around)?;
+        let parts = match inner {
+            Ok((place, around)) => parts_of_text(&body, path.member("body", place), &around),
+            Err(error) => vec![Part::whole(Err(error))],
+        };
+        Ok(Message { id, body, parts })
+    };
+    let messages = records.iter().enumerate().map(message);
+    messages.collect::<Result<_, _>>().map(Delivery::Batch)
+}
+
 /// Reads the text of a message as payloads.
 fn parts_of_text(text: &str, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
     let text = cleaned(text);
     let read = Raw::read(&text).map_err(|fault| refused(path, fault));
     let parts = read.and_then(|value| enclosed(value, path, around));
-    parts.unwrap_or_else(|error| vec![part(Err(error))])
+    parts.unwrap_or_else(|error| vec![Part::whole(Err(error))])
 }
 
 /// Reads a payload in a message or a list, which may not be a batch.
@@ -120,12 +139,11 @@ fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Ve
         let place = object.get("Records").map_or(0, |(_, place)| place);
         let path = path.member("Records", place);
         check_count(count, path)?;
-        let of =
-            |(index, record): (usize, &Raw<'_>)| sns::record(*record, path.item(index), around);
-        return Ok(records.iter().enumerate().flat_map(of).collect());
+        let of = |(index, record)| notification_of(record, path.item(index), around);
+        return Ok(records.into_iter().enumerate().flat_map(of).collect());
     }
     if sns::is_message(&object) {
-        return Ok(sns::read(&object, path, around));
+        return Ok(notification(&object, path, around));
     }
     if destination::is_of_a_schedule(&object)
         && let Some((payload, place)) = object.get("Payload")
@@ -139,7 +157,26 @@ fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Ve
         };
         return Ok(parts_of_text(&text, path, around));
     }
-    content(value, path, around).map(|content| vec![part(Ok(content))])
+    content(value, path, around).map(|content| vec![Part::whole(Ok(content))])
+}
+
+/// Reads a record as SNS invokes Lambda with it.
+fn notification_of(record: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
+    match sns::message(record, path) {
+        Ok((message, place)) => notification(&message, path.member("Sns", place), around),
+        Err(error) => vec![Part::whole(Err(error))],
+    }
+}
+
+/// Reads a message of SNS.
+fn notification(message: &Object<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
+    match sns::read(message, path, around) {
+        Ok(Notified::Payload(text, place, around)) => {
+            parts_of_text(&text, path.member("Message", place), &around)
+        }
+        Ok(Notified::Ignored(reason)) => vec![Part::whole(Ok(Content::Ignored(reason)))],
+        Err(error) => vec![Part::whole(Err(error))],
+    }
 }
 
 /// Reads a list. Each item is a payload of its own, which is judged alone.
@@ -161,20 +198,12 @@ fn list(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec
             )),
             _ => enclosed(item, path, around),
         };
-        for part in read.unwrap_or_else(|error| vec![part(Err(error))]) {
+        for part in read.unwrap_or_else(|error| vec![Part::whole(Err(error))]) {
             let text = part.content.is_err().then(|| item.text().to_owned());
             all.push(Part { text, ..part });
         }
     }
     Ok(all)
-}
-
-/// A part that is the whole of what was read.
-fn part(content: Result<Content, Error>) -> Part {
-    Part {
-        text: None,
-        content,
-    }
 }
 
 /// Reads a payload that is neither a list nor a record around another payload.
@@ -191,7 +220,14 @@ fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<
         path,
     };
     if event::is_event(&object) {
-        return event::read(placed, around);
+        return match event::read(placed, around)? {
+            Event::Content(content) => Ok(content),
+            Event::PassedOn(inner) => {
+                let path = placed.path_of("detail");
+                let path = path.member(inner.name, inner.place);
+                content(inner.payload, path, &inner.around)
+            }
+        };
     }
     if !around.is_passed_on {
         if let Some((records, count)) = sqs::records(&object, "aws:s3") {
@@ -231,14 +267,6 @@ fn check_count(count: usize, path: Path<'_>) -> Result<(), Error> {
     let mut faults = Faults::default();
     check_item_count(count, path, &mut faults);
     faults.into_error().map_or(Ok(()), Err)
-}
-
-fn check_item_count(count: usize, path: Path<'_>, faults: &mut Faults) {
-    if count > MAX_ITEMS {
-        let fault =
-            format!("has {count} items and may have {MAX_ITEMS}: send them in several payloads");
-        faults.add(path, fault);
-    }
 }
 
 #[cfg(test)]

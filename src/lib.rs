@@ -34,7 +34,7 @@
 //!
 //! - Imports point downwards. No two modules import each other.
 //! - AWS SDK crates are named only in [`aws`]. Where clients are composed, only their configuration is passed on.
-//! - [`serde_json::Value`] is interpreted only in [`input`].
+//! - A payload is read only in [`input`], as slices of its text: nothing is built of what is not ours.
 //! - Only `main` and [`aws::clients`] read the environment, and the AWS SDK does. [`config`] gets a lookup.
 //! - The clock is passed in.
 //! - Nothing is called before the ledger has the claim. A claim is released only if no job can have started.

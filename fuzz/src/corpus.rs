@@ -29,38 +29,26 @@ pub fn write(inputs: &[String]) {
     }
 }
 
-/// Returns the inputs for [`crate::payload`]: each sample by itself, as the detail of an event, in a message, in a
-/// failure record, and as the message of a notification. Some texts are not valid JSON.
+/// Returns the inputs for [`crate::payload`]: each sample by itself, and in each record in which another service may send
+/// it. Some texts are not valid JSON.
 pub fn payloads() -> Vec<String> {
     let mut inputs = Vec::new();
     for sample in samples() {
         let text = sample.to_string();
-        let event = |detail: Value| {
-            json!({
-                "version": "0", "id": "event", "source": "com.example", "account": "123456789012",
-                "detail-type": "ID Mapping Population Requested", "region": "eu-west-1",
-                "time": "2026-11-23T02:00:00Z", "resources": [], "detail": detail,
-            })
-        };
-        let failure = json!({
-            "version": "1.0", "timestamp": "2026-11-23T02:03:07.812Z",
-            "requestContext": {
-                "requestId": "0b9c2a0e-5c53-4b8e-bb6e-4a4b6a7d8e01", "condition": "RetriesExhausted",
-                "functionArn": "arn:aws:lambda:eu-west-1:123456789012:function:populator:$LATEST",
-            },
-            "requestPayload": sample,
-        });
-        let notification = json!({
-            "Type": "Notification", "MessageId": "notification", "Message": text,
-            "Timestamp": "2026-11-23T02:03:07.812Z",
-        });
         inputs.extend([
-            event(sample.clone()).to_string(),
-            event(Value::String(text.clone())).to_string(),
+            event("com.example", &sample).to_string(),
+            event("com.example", &json!(text)).to_string(),
+            event("lambda", &of_a_destination("loader", &sample)).to_string(),
             in_a_batch(&text),
-            in_a_batch(&failure.to_string()),
-            failure.to_string(),
-            notification.to_string(),
+            in_a_batch(&of_a_destination("populator", &sample).to_string()),
+            in_a_batch(&notification(&text).to_string()),
+            of_a_destination("populator", &sample).to_string(),
+            of_a_destination("loader", &sample).to_string(),
+            notification(&text).to_string(),
+            json!({ "Records": [{ "EventSource": "aws:sns", "Sns": notification(&text) }] })
+                .to_string(),
+            json!({ "FunctionName": "populator", "InvocationType": "Event", "Payload": text })
+                .to_string(),
             format!("[{text},{text}]"),
             text,
         ]);
@@ -131,6 +119,37 @@ fn samples() -> Vec<Value> {
     samples
 }
 
+fn event(source: &str, detail: &Value) -> Value {
+    json!({
+        "version": "0", "id": "event", "source": source, "account": "123456789012",
+        "detail-type": "ID Mapping Population Requested", "region": "eu-west-1",
+        "time": "2026-11-23T02:00:00Z", "resources": [], "detail": detail,
+    })
+}
+
+/// Returns what Lambda sends to a destination: a failure of the function under test, or a success of another one.
+fn of_a_destination(function: &str, payload: &Value) -> Value {
+    let condition = match function {
+        "populator" => "RetriesExhausted",
+        _ => "Success",
+    };
+    json!({
+        "version": "1.0", "timestamp": "2026-11-23T02:03:07.812Z",
+        "requestContext": {
+            "requestId": "0b9c2a0e-5c53-4b8e-bb6e-4a4b6a7d8e01", "condition": condition,
+            "functionArn": format!("arn:aws:lambda:eu-west-1:123456789012:function:{function}:$LATEST"),
+        },
+        "requestPayload": payload, "responsePayload": payload,
+    })
+}
+
+fn notification(message: &str) -> Value {
+    json!({
+        "Type": "Notification", "MessageId": "notification", "Message": message,
+        "TopicArn": "arn:aws:sns:eu-west-1:123456789012:topic", "Timestamp": "2026-11-23T02:03:07.812Z",
+    })
+}
+
 /// Returns a request for this many tables.
 fn of_many_targets(number: usize) -> String {
     let target = |number| {
@@ -158,10 +177,10 @@ fn tracked(sample: &Value) -> Option<StartedJob> {
         Ok(Delivery::Batch(messages)) => messages,
         _ => return None,
     };
-    messages
-        .into_iter()
-        .find_map(|message| match message.content {
-            Ok(Content::Track(started)) => Some(*started),
-            _ => None,
-        })
+    let parts = messages.into_iter().flat_map(|message| message.parts);
+    let mut contents = parts.map(|part| part.content);
+    contents.find_map(|content| match content {
+        Ok(Content::Track(started)) => Some(*started),
+        _ => None,
+    })
 }

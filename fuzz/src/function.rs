@@ -10,7 +10,7 @@ use id_mapping_populator::config::Settings;
 use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator, Response};
 use id_mapping_populator::input;
-use id_mapping_populator::input::{Arrival, Delivery, Payload};
+use id_mapping_populator::input::{Arrival, Content, Delivery, Part, Payload};
 use id_mapping_populator::target::AwsLocation;
 use time::{Duration, OffsetDateTime};
 use tokio::runtime::{Builder, Runtime};
@@ -78,11 +78,29 @@ impl Function {
     pub fn read(&self, payload: &Payload) -> Result<Delivery, Error> {
         let arrival = Arrival {
             request_id: REQUEST_ID,
+            function_arn: ARN,
             at: NOW,
             location: &self.location,
             settings: &self.settings,
         };
         input::parse(payload, &arrival)
+    }
+
+    /// Reads a payload that has one part, or a batch of one message that has one. Panics if it is refused.
+    pub fn read_one(&self, payload: &Payload) -> Content {
+        let parts = match self.read(payload) {
+            Ok(Delivery::Direct(parts)) => parts,
+            Ok(Delivery::Batch(messages)) => messages
+                .into_iter()
+                .flat_map(|message| message.parts)
+                .collect(),
+            Err(error) => panic!("{error}"),
+        };
+        let one: Result<[Part; 1], _> = parts.try_into();
+        match one {
+            Ok([part]) => part.content.unwrap_or_else(|error| panic!("{error}")),
+            Err(parts) => panic!("there are several parts: {parts:?}"),
+        }
     }
 
     /// Handles an invocation. Panics if it calls AWS.

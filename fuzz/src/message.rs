@@ -21,5 +21,5 @@ pub fn check(bytes: &[u8]) {
         panic!("one message is read as {}", messages.len());
     };
     assert_eq!(message.body, body);
-    payload::check_result(&WITH_TABLE, message.content.as_ref());
+    payload::check_parts(&WITH_TABLE, &message.parts);
 }

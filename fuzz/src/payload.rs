@@ -1,13 +1,13 @@
 //! The payload of an invocation. Any bytes are either accepted or refused, with the same result each time.
 
-use id_mapping_populator::error::Error;
-use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::input::{Content, Delivery, Part, Payload};
 use id_mapping_populator::request::Request;
 use lambda_runtime::{Context, LambdaInvocation};
 
 use crate::function::{Function, NOW, WITH_TABLE, WITHOUT_TABLES};
 use crate::{refusal, round_trip};
 
+const MAX_PARTS: usize = 10_000;
 const MAX_REQUESTS: usize = 100;
 const MAX_NAME: usize = 4_096;
 const MAX_ROUND_TRIPS: usize = 3;
@@ -41,23 +41,34 @@ fn check_under(function: &Function, payload: &Payload) {
             refusal::check(error);
             refusal::starts_nothing(function, payload, error);
         }
-        Ok(Delivery::Direct(content)) => check_content(function, content),
+        Ok(Delivery::Direct(parts)) => {
+            check_parts(function, parts);
+            if let Some(error) = refusal::of_all(parts) {
+                refusal::list_starts_nothing(function, payload, error);
+            }
+        }
         Ok(Delivery::Batch(messages)) => {
             for message in messages {
-                check_result(function, message.content.as_ref());
+                check_parts(function, &message.parts);
             }
-            if messages.iter().all(|message| message.content.is_err()) {
+            if messages
+                .iter()
+                .all(|message| refusal::of_all(&message.parts).is_some())
+            {
                 refusal::batch_starts_nothing(function, payload, messages);
             }
         }
     }
 }
 
-/// Checks the content of a message, or the refusal.
-pub fn check_result(function: &Function, content: Result<&Content, &Error>) {
-    match content {
-        Ok(content) => check_content(function, content),
-        Err(error) => refusal::check(error),
+/// Checks each part of a payload or of a message: its content, or its refusal.
+pub fn check_parts(function: &Function, parts: &[Part]) {
+    assert!((1..=MAX_PARTS).contains(&parts.len()));
+    for part in parts {
+        match &part.content {
+            Ok(content) => check_content(function, content),
+            Err(error) => refusal::check(error),
+        }
     }
 }
 
@@ -79,7 +90,7 @@ fn check_content(function: &Function, content: &Content) {
             check_request(&started.request);
             round_trip::of_a_job(function, started);
         }
-        Content::Ignored(reason) => assert!(!reason.is_empty()),
+        Content::Ignored(_) => {}
     }
 }
 

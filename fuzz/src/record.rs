@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::input::{Content, Payload};
 use id_mapping_populator::job::{JobEnd, StartedJob};
 use id_mapping_populator::job_type::JobType;
 use id_mapping_populator::ledger::{Record, Verdict, Waiter, Waiters};
@@ -119,11 +119,8 @@ fn written(record: &Record) -> String {
 fn request(mut payload: serde_json::Value) -> Request {
     payload["membershipIdentifier"] = "11111111-2222-4333-8444-555555555555".into();
     payload["idMappingTableIdentifier"] = "aaaaaaaa-0001-4000-8000-000000000001".into();
-    let read = WITHOUT_TABLES.read(&Payload::from_text(&payload.to_string()));
-    match read {
-        Ok(Delivery::Direct(Content::Requests(requests))) if requests.len() == 1 => {
-            requests.into_iter().next().expect("there is one")
-        }
+    match WITHOUT_TABLES.read_one(&Payload::from_text(&payload.to_string())) {
+        Content::Requests(mut requests) if requests.len() == 1 => requests.remove(0),
         other => panic!("{payload} is read as {other:?}"),
     }
 }

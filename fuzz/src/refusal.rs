@@ -2,7 +2,7 @@
 
 use id_mapping_populator::error::{Error, ErrorType};
 use id_mapping_populator::handler::Response;
-use id_mapping_populator::input::{Message, Payload};
+use id_mapping_populator::input::{Message, Part, Payload};
 
 use crate::function::Function;
 
@@ -29,6 +29,24 @@ pub fn starts_nothing(function: &Function, payload: &Payload, error: &Error) {
     match function.handle(payload) {
         Err(failure) => assert_eq!(failure, *error),
         Ok(response) => panic!("a refused payload is answered with {response:?}"),
+    }
+}
+
+/// Returns the first refusal, if all parts of a payload are refused.
+pub fn of_all(parts: &[Part]) -> Option<&Error> {
+    let refusals: Option<Vec<&Error>> = parts
+        .iter()
+        .map(|part| part.content.as_ref().err())
+        .collect();
+    refusals?.into_iter().next()
+}
+
+/// Checks that an invocation with a list of which each item is refused fails, and calls nothing. No dead-letter queue is
+/// set.
+pub fn list_starts_nothing(function: &Function, payload: &Payload, first: &Error) {
+    match function.handle(payload) {
+        Err(failure) => assert_eq!(failure.error_type, first.error_type),
+        Ok(response) => panic!("a refused list is answered with {response:?}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks that an accepted request is accepted again from the waiting queue, as the same request.
 
-use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::input::{Content, Payload};
 use id_mapping_populator::job::StartedJob;
 use id_mapping_populator::message::message;
 use id_mapping_populator::request::Request;
@@ -68,15 +68,7 @@ pub fn of_a_job(function: &Function, started: &StartedJob) {
 fn read_again(function: &Function, body: &str) -> Content {
     assert!(body.chars().all(is_taken_by_sqs), "{body:?}");
     assert!(body.len() <= MAX_BYTES, "{} bytes", body.len());
-    let messages = match function.read(&in_sqs(body)) {
-        Ok(Delivery::Batch(messages)) => messages,
-        other => panic!("a message is read as {other:?}"),
-    };
-    let content = messages.into_iter().next().map(|message| message.content);
-    match content {
-        Some(Ok(content)) => content,
-        other => panic!("{body} is read again as {other:?}"),
-    }
+    function.read_one(&in_sqs(body))
 }
 
 /// Returns whether SQS accepts a character in a message, according to its API reference.

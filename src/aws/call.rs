@@ -54,6 +54,32 @@ pub(super) fn is_unauthenticated(code: Option<&str>) -> bool {
     code.is_some_and(|code| CODES.iter().any(|name| code.starts_with(name)))
 }
 
+/// What a service answered, or why there is no answer, in one line. If the service refused, it ends with what to check:
+/// the remedy, or the credentials if the service could not tell who sent the request.
+pub(super) fn describe_with<E, R>(error: &SdkError<E, R>, remedy: &str) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: fmt::Debug + 'static,
+{
+    match error.as_service_error() {
+        Some(refusal) => describe_refusal_with(refusal.code(), refusal.message(), remedy),
+        None => with_causes(error),
+    }
+}
+
+/// A service's error code and message, and what to check.
+pub(super) fn describe_refusal_with(
+    code: Option<&str>,
+    message: Option<&str>,
+    remedy: &str,
+) -> String {
+    let remedy = match is_unauthenticated(code) {
+        true => "check the function's credentials and clock; no permission is missing",
+        false => remedy,
+    };
+    format!("{}; {remedy}", describe_refusal(code, message))
+}
+
 /// What a service answered, or why there is no answer, in one line.
 pub(super) fn describe<E, R>(error: &SdkError<E, R>) -> String
 where

@@ -24,6 +24,7 @@ use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use aws_smithy_runtime_api::client::interceptors::context::Error as ErasedError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::result::ServiceError;
 
 use super::call::is_unauthenticated;
 use crate::error::{Error, ErrorType, shortened, with_causes};
@@ -139,7 +140,7 @@ fn wire(job_type: JobType) -> WireJobType {
     }
 }
 
-/// Classifies a failed call by its modelled exception. If there is none, the HTTP status decides.
+/// Classifies a failed call.
 fn classify(
     error: &SdkError<Refusal, HttpResponse>,
     maybe_sent: bool,
@@ -158,6 +159,14 @@ fn classify(
             )),
         };
     };
+    classify_refusal(answer, failure)
+}
+
+/// Classifies a refusal by its modelled exception. If there is none, the HTTP status decides.
+fn classify_refusal(
+    answer: &ServiceError<Refusal, HttpResponse>,
+    failure: impl Fn(ErrorType, String) -> Error,
+) -> Answer {
     let refusal = answer.err();
     let status = answer.raw().status().as_u16();
     let description = describe(refusal, answer.raw());
@@ -333,6 +342,12 @@ fn not_started(
         .then_some(NotStarted::Unconnected)
 }
 
+/// Returns whether the service refused the action. A 5xx is not a refusal, whatever its error code is.
+fn is_denied(error: &OrchestratorError<ErasedError>, response: Option<&HttpResponse>) -> bool {
+    matches!(refusal(error), Some(Refusal::AccessDeniedException(_)))
+        && response.is_some_and(|response| response.status().as_u16() == 403)
+}
+
 fn refusal(error: &OrchestratorError<ErasedError>) -> Option<&Refusal> {
     error.as_operation_error()?.downcast_ref()
 }
@@ -359,9 +374,7 @@ impl ClassifyRetry for RetryIfNotStarted {
                 RetryAction::server_error()
             }
             // The SDK retries a 403 if the service's clock differs from this one.
-            None if matches!(refusal(error), Some(Refusal::AccessDeniedException(_))) => {
-                RetryAction::NoActionIndicated
-            }
+            None if is_denied(error, context.response()) => RetryAction::NoActionIndicated,
             _ => RetryAction::RetryForbidden,
         }
     }

@@ -3,15 +3,20 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
 use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::{
-    HttpConnectorSettings, SharedHttpConnector, http_client_fn,
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
@@ -36,7 +41,7 @@ pub fn config_loader(region: &str) -> ConfigLoader {
     let http_client = http_client_fn(move |_, _| connector.get_or_init(connector_to_aws).clone());
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region.to_owned()))
-        .http_client(http_client)
+        .http_client(http_client.clone())
         // Every call has its own timeout.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
@@ -45,7 +50,34 @@ pub fn config_loader(region: &str) -> ConfigLoader {
     if is_set("AWS_ACCESS_KEY_ID") && is_set("AWS_SECRET_ACCESS_KEY") {
         loader.credentials_provider(EnvironmentVariableCredentialsProvider::new())
     } else {
-        loader
+        let region = region.to_owned();
+        loader.credentials_provider(DefaultChain {
+            region,
+            http_client,
+        })
+    }
+}
+
+/// The SDK's default chain, built anew each time credentials are needed. A chain that was built once tells only its first
+/// caller why a profile has no credentials.
+#[derive(Debug)]
+struct DefaultChain {
+    region: String,
+    http_client: SharedHttpClient,
+}
+
+impl ProvideCredentials for DefaultChain {
+    fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+    where
+        Self: 'a,
+    {
+        ProvideFuture::new(async {
+            let config = ProviderConfig::default()
+                .with_region(Some(Region::new(self.region.clone())))
+                .with_http_client(self.http_client.clone());
+            let chain = DefaultCredentialsChain::builder().configure(config);
+            chain.build().await.provide_credentials().await
+        })
     }
 }
 
@@ -73,6 +105,7 @@ fn connector_to_aws() -> SharedHttpConnector {
     let connector = Connector::builder()
         .connector_settings(settings.build())
         .pool_idle_timeout(MAX_IDLE)
+        .proxy_config(ProxyConfig::from_env())
         .tls_provider(Provider::Rustls(CryptoMode::Ring));
     SharedHttpConnector::new(connector.build())
 }

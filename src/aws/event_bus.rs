@@ -6,7 +6,7 @@ use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use time::OffsetDateTime;
 
-use super::call::{describe, describe_refusal, within};
+use super::call::{describe_refusal_with, describe_with, within};
 use super::clients::SendOptions;
 use crate::error::{Error, ErrorType};
 use crate::outcome::Outcome;
@@ -24,6 +24,8 @@ pub struct EventBus {
 /// pause before the second try. It doubles.
 const MAX_ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+
+const REMEDY: &str = "check events:PutEvents on the bus and EVENT_BUS_NAME";
 
 impl EventBus {
     /// The bus with this name or ARN. `source` becomes the `source` of its events.
@@ -85,10 +87,7 @@ impl EventBus {
         loop {
             let request = self.client.put_events().entries(entry.clone());
             let answer = request.send().await;
-            let answer = answer.map_err(|error| match error.as_service_error() {
-                Some(_) => with_remedy(&describe(&error)),
-                None => describe(&error),
-            })?;
+            let answer = answer.map_err(|error| describe_with(&error, REMEDY))?;
             // Only an id tells that the entry was taken.
             let result = answer.entries().first();
             let code = result.and_then(|entry| entry.error_code());
@@ -101,14 +100,10 @@ impl EventBus {
             let is_retryable = matches!(code, Some("ThrottlingException" | "InternalFailure"));
             if !is_retryable || attempt == MAX_ATTEMPTS {
                 let message = result.and_then(|entry| entry.error_message());
-                return Err(with_remedy(&describe_refusal(code, message)));
+                return Err(describe_refusal_with(code, message, REMEDY));
             }
             tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
             attempt += 1;
         }
     }
-}
-
-fn with_remedy(cause: &str) -> String {
-    format!("{cause}; check events:PutEvents on the bus and EVENT_BUS_NAME")
 }

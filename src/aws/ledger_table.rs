@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::call::{describe, within};
+use super::call::{describe_with, within};
 use crate::error::{Error, ErrorType};
 use crate::job::Call;
 use crate::ledger::{Record, Waiters};
@@ -337,10 +337,10 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug + 'static,
 {
-    format!(
-        "{}; check dynamodb:GetItem and dynamodb:PutItem on table {table}, and LEDGER_TABLE_NAME",
-        describe(error)
-    )
+    let remedy = format!(
+        "check dynamodb:GetItem and dynamodb:PutItem on table {table}, and LEDGER_TABLE_NAME"
+    );
+    describe_with(error, &remedy)
 }
 
 fn unavailable(operation: &str, key: &str, cause: String) -> Error {

@@ -15,7 +15,7 @@ use aws_sdk_sqs::types::{
 };
 use time::OffsetDateTime;
 
-use super::call::{describe, within};
+use super::call::{describe_with, within};
 use super::clients::SendOptions;
 use crate::error::{Error, ErrorType};
 use crate::job::StartedJob;
@@ -135,14 +135,9 @@ impl Queue {
         let setting = self.setting;
         let sent = async {
             let sent = send.send().await;
+            let remedy = format!("check sqs:SendMessage on the queue, and {setting}");
             sent.map(drop)
-                .map_err(|error| match error.as_service_error() {
-                    Some(_) => {
-                        let cause = describe(&error);
-                        format!("{cause}; check sqs:SendMessage on the queue, and {setting}")
-                    }
-                    None => describe(&error),
-                })
+                .map_err(|error| describe_with(&error, &remedy))
         };
         within(options.timeout, sent)
             .await

@@ -58,7 +58,7 @@ pub(super) fn direct(
     Err(Error::new(
         first.error_type,
         format!(
-            "{} of {count} targets failed: {}; started: {}",
+            "{} of {count} requests failed: {}; started: {}",
             failures.len(),
             messages.join("; "),
             started.join(", ")

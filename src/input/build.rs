@@ -89,7 +89,7 @@ pub(super) fn requests(
     };
     let targets = targets(&mut parsed, &envelope, settings);
     if targets.is_empty() && !parsed.names_targets && !envelope.names_targets {
-        faults.add(path, NO_TARGET);
+        faults.add_last(path, NO_TARGET);
     }
     let message = around.message.as_ref();
     let sent_at = message.and_then(|message| message.sent_at);

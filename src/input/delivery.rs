@@ -75,6 +75,16 @@ pub struct Part {
     pub content: Result<Content, Error>,
 }
 
+impl Part {
+    /// A part that is the whole of what was read.
+    pub(super) fn whole(content: Result<Content, Error>) -> Self {
+        Self {
+            text: None,
+            content,
+        }
+    }
+}
+
 /// The content of a payload, or of a message's body.
 #[derive(Debug)]
 pub enum Content {

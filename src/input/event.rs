@@ -2,11 +2,13 @@
 
 use super::build::{Envelope, Surroundings, requests};
 use super::delivery::{Content, Ignored};
+use super::destination::{self, Inner};
 use super::faults::Faults;
-use super::members::{MAX_ID, Placed, check_target_count, object, table_arn};
+use super::members::{
+    MAX_ID, MAX_ITEMS, Placed, check_item_count, check_target_count, object, table_arn,
+};
 use super::request::UnknownMembers;
 use super::text::{Kind, Object, Path, Raw, check_nesting, cleaned};
-use super::{MAX_ITEMS, check_item_count, content, destination};
 use crate::error::Error;
 use crate::outcome::OutcomeKind;
 use crate::request::{Request, Trigger};
@@ -36,8 +38,18 @@ pub(super) fn is_event(object: &Object<'_>) -> bool {
     object.has("detail-type") && object.has("source")
 }
 
+/// What an event is.
+pub(super) enum Event<'t, 's> {
+    Content(Content),
+    /// The record of a Lambda destination, by its payload.
+    PassedOn(Inner<'t, 's>),
+}
+
 /// Reads an event.
-pub(super) fn read(event: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<Content, Error> {
+pub(super) fn read<'t, 's>(
+    event: Placed<'_, 't>,
+    around: &Surroundings<'s>,
+) -> Result<Event<'t, 's>, Error> {
     let mut faults = Faults::default();
     event.check_repeated(&EVENT_MEMBERS, &mut faults);
     let source = required(event, "source", &mut faults);
@@ -47,7 +59,9 @@ pub(super) fn read(event: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<C
     if faults.is_empty()
         && let Some(reason) = reason_to_ignore(&source, &detail_type, detail, own_source)
     {
-        return Ok(Content::Ignored(Ignored::Unexpected(reason)));
+        return Ok(Event::Content(Content::Ignored(Ignored::Unexpected(
+            reason,
+        ))));
     }
     if let Some((detail, place)) = detail
         && source == LAMBDA
@@ -55,7 +69,8 @@ pub(super) fn read(event: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<C
         && destination::is_record(&record)
         && faults.is_empty()
     {
-        return passed_on(&record, event.path.member("detail", place), around);
+        let path = event.path.member("detail", place);
+        return passed_on(&record, path, around).map(Event::PassedOn);
     }
     if around.is_passed_on && is_of_aws(&source) {
         let fault =
@@ -81,7 +96,7 @@ pub(super) fn read(event: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<C
     let requests = of_detail(event, envelope, around, &mut faults);
     match faults.into_error() {
         Some(error) => Err(error),
-        None => Ok(Content::Requests(requests)),
+        None => Ok(Event::Content(Content::Requests(requests))),
     }
 }
 
@@ -98,18 +113,14 @@ fn required(event: Placed<'_, '_>, name: &str, faults: &mut Faults) -> String {
 
 /// Reads the record of a Lambda destination in an event. Whoever may publish to the bus may write such an event, so its
 /// payload may not be one that only AWS delivers.
-fn passed_on(
-    record: &Object<'_>,
+fn passed_on<'t, 's>(
+    record: &Object<'t>,
     path: Path<'_>,
-    around: &Surroundings<'_>,
-) -> Result<Content, Error> {
-    let inner = destination::inner(record, path, around)?;
-    let around = Surroundings {
-        is_passed_on: true,
-        ..inner.around
-    };
-    let path = path.member(inner.name, inner.place);
-    content(inner.payload, path, &around)
+    around: &Surroundings<'s>,
+) -> Result<Inner<'t, 's>, Error> {
+    let mut inner = destination::inner(record, path, around)?;
+    inner.around.is_passed_on = true;
+    Ok(inner)
 }
 
 /// Makes the requests of an event.

@@ -18,9 +18,22 @@ const MAX_KEPT: usize = 256;
 impl Faults {
     /// Adds a fault: the place, and the predicate of a sentence about it.
     pub(super) fn add(&mut self, path: Path<'_>, fault: impl AsRef<str>) {
+        self.add_in_order(path.order(), path, fault.as_ref());
+    }
+
+    /// Adds a fault of a member that explains the faults of the object's other members. It is listed before them.
+    pub(super) fn add_first(&mut self, object: Path<'_>, member: Path<'_>, fault: impl AsRef<str>) {
+        self.add_in_order(object.order(), member, fault.as_ref());
+    }
+
+    /// Adds a fault of an object as a whole. It is listed after the faults of its members.
+    pub(super) fn add_last(&mut self, object: Path<'_>, fault: impl AsRef<str>) {
+        self.add_in_order(object.missing("").order(), object, fault.as_ref());
+    }
+
+    fn add_in_order(&mut self, order: Vec<usize>, path: Path<'_>, fault: &str) {
         if self.listed.len() < MAX_KEPT {
-            self.listed
-                .push((path.order(), format!("{path} {}", fault.as_ref())));
+            self.listed.push((order, format!("{path} {fault}")));
         } else {
             self.more += 1;
         }

@@ -12,6 +12,9 @@ use crate::target::{AwsLocation, TableArn, Target};
 /// The largest number of characters (code points) of an id that a request may have.
 pub(super) const MAX_ID: usize = 4_096;
 
+/// The most items of a list, and records of a batch.
+pub(super) const MAX_ITEMS: usize = 10_000;
+
 /// Returns whether a text may be a request's or a message's id.
 pub(super) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.chars().count())
@@ -125,6 +128,15 @@ pub(super) fn object<'t>(
         faults.add_kind(path, value.kind(), "send a JSON object");
     }
     object
+}
+
+/// Checks how many items a list has.
+pub(super) fn check_item_count(count: usize, path: Path<'_>, faults: &mut Faults) {
+    if count > MAX_ITEMS {
+        let fault =
+            format!("has {count} items and may have {MAX_ITEMS}: send them in several payloads");
+        faults.add(path, fault);
+    }
 }
 
 /// Checks how many tables are named.

@@ -84,10 +84,11 @@ fn check_names(
                 path,
                 "is inside a target and belongs beside `targets`: move it there",
             ),
-            false if unknown == UnknownMembers::Refused => {
-                faults.add(path, unknown_member(object, name, allowed));
-            }
-            false => {}
+            false if unknown == UnknownMembers::Ignored => {}
+            false => match part_of_an_event(object, name) {
+                Some(fault) => faults.add_first(placed.path, path, fault),
+                None => faults.add(path, unknown_member(name, allowed)),
+            },
         }
     }
     for ((name, member), place) in &object.near_misses.first {
@@ -102,7 +103,7 @@ fn check_names(
         for (name, place) in &object.unknown.first {
             if !is_near(*place) {
                 let path = placed.path.member(name, *place);
-                faults.add(path, unknown_member(object, name, allowed));
+                faults.add(path, unknown_member(name, allowed));
                 listed += 1;
             }
         }
@@ -110,13 +111,21 @@ fn check_names(
     }
 }
 
-fn unknown_member(object: &Object<'_>, name: &str, allowed: &[&str]) -> String {
+/// Returns the fault of a member that an EventBridge event has, in an object that has only a part of an event.
+fn part_of_an_event(object: &Object<'_>, name: &str) -> Option<String> {
     const ENVELOPE: &str =
         "is only a part of an EventBridge event, which has `source`, `detail-type` and `detail`";
+    let remedy = match name {
+        "detailType" => "write `detail-type`",
+        "source" if !object.has("detail-type") => "add `detail-type`, or remove it",
+        "detail-type" if !object.has("source") => "add `source`, or remove it",
+        _ => return None,
+    };
+    Some(format!("{ENVELOPE}: {remedy}"))
+}
+
+fn unknown_member(name: &str, allowed: &[&str]) -> String {
     match name {
-        "detailType" => format!("{ENVELOPE}: write `detail-type`"),
-        "source" if !object.has("detail-type") => format!("{ENVELOPE}: add `detail-type`, or remove it"),
-        "detail-type" if !object.has("source") => format!("{ENVELOPE}: add `source`, or remove it"),
         "Records" => {
             "is not a list of records of SQS, SNS or S3: send the records as the service delivers them".to_owned()
         }

@@ -2,11 +2,11 @@
 //! decided by policies.
 
 use super::build::{EnclosingMessage, Surroundings};
-use super::delivery::{Content, Ignored, Part};
+use super::delivery::Ignored;
 use super::faults::refused;
 use super::members::{MAX_ID, is_id, rfc_3339};
 use super::text::{Object, Path, Raw};
-use super::{part, parts_of_text};
+use crate::error::Error;
 
 const AS_DELIVERED: &str = "send the notification as SNS delivers it";
 
@@ -26,48 +26,59 @@ pub(super) fn is_message(object: &Object<'_>) -> bool {
         && object.has("MessageId")
 }
 
-/// Reads a record as SNS invokes Lambda with it.
-pub(super) fn record(record: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
-    let object = record.object();
-    let inner = object.as_ref().and_then(|object| object.get("Sns"));
-    let message = inner.and_then(|(inner, place)| Some((inner.object()?, place)));
-    match message {
-        Some((message, place)) => read(&message, path.member("Sns", place), around),
-        None => {
-            let fault = format!("must be an object: {AS_DELIVERED}");
-            vec![part(Err(refused(path.missing("Sns"), fault)))]
-        }
-    }
+/// What a message of SNS is.
+pub(super) enum Notified<'s> {
+    /// Somebody asks to confirm a subscription.
+    Ignored(Ignored),
+    /// A text that is a payload of its own, its place in the message, and what is around it.
+    Payload(String, usize, Surroundings<'s>),
 }
 
-/// Reads a message of SNS. Its `Message` is a payload of its own.
-pub(super) fn read(message: &Object<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
+/// Returns the message in a record as SNS invokes Lambda with it, and the message's place.
+pub(super) fn message<'t>(record: Raw<'t>, path: Path<'_>) -> Result<(Object<'t>, usize), Error> {
+    let message = record.object().and_then(|record| {
+        let (message, place) = record.get("Sns")?;
+        Some((message.object()?, place))
+    });
+    message.ok_or_else(|| {
+        let fault = format!("must be an object: {AS_DELIVERED}");
+        refused(path.missing("Sns"), fault)
+    })
+}
+
+/// Reads a message of SNS.
+pub(super) fn read<'s>(
+    message: &Object<'_>,
+    path: Path<'_>,
+    around: &Surroundings<'s>,
+) -> Result<Notified<'s>, Error> {
     let text = |name| message.get(name)?.0.string();
     if text("Type").is_some_and(|of| of != "Notification") {
-        return vec![part(Ok(Content::Ignored(Ignored::Unexpected(
-            CONFIRMATION,
-        ))))];
+        return Ok(Notified::Ignored(Ignored::Unexpected(CONFIRMATION)));
     }
-    let Some(id) = text("MessageId").filter(|id| is_id(id)) else {
+    let id = text("MessageId").filter(|id| is_id(id)).ok_or_else(|| {
         let fault = format!("must be a string of 1 to {MAX_ID} characters: {AS_DELIVERED}");
-        return vec![part(Err(refused(path.missing("MessageId"), fault)))];
-    };
-    let Some(payload) = text("Message") else {
+        refused(path.missing("MessageId"), fault)
+    })?;
+    let payload = message
+        .get("Message")
+        .and_then(|(payload, place)| Some((payload.string()?, place)));
+    let (payload, place) = payload.ok_or_else(|| {
         let fault = format!("must be a string: {AS_DELIVERED}");
-        return vec![part(Err(refused(path.missing("Message"), fault)))];
-    };
+        refused(path.missing("Message"), fault)
+    })?;
     let retry_interval = around
         .message
         .as_ref()
         .and_then(|message| message.retry_interval);
+    let message = EnclosingMessage {
+        id,
+        sent_at: text("Timestamp").as_deref().and_then(rfc_3339),
+        retry_interval,
+    };
     let around = Surroundings {
-        message: Some(EnclosingMessage {
-            id,
-            sent_at: text("Timestamp").as_deref().and_then(rfc_3339),
-            retry_interval,
-        }),
+        message: Some(message),
         ..around.clone()
     };
-    let place = message.get("Message").map_or(0, |(_, place)| place);
-    parts_of_text(&payload, path.member("Message", place), &around)
+    Ok(Notified::Payload(payload, place, around))
 }

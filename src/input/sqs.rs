@@ -1,13 +1,11 @@
-//! A batch of SQS messages.
+//! Records of SQS, and what else has `Records`.
 
 use time::OffsetDateTime;
 
 use super::build::{EnclosingMessage, Surroundings};
-use super::delivery::{Message, Part};
 use super::faults::refused;
-use super::members::{MAX_ID, is_id};
+use super::members::{MAX_ID, MAX_ITEMS, is_id};
 use super::text::{Object, Path, Raw};
-use super::{MAX_ITEMS, part, parts_of_text};
 use crate::error::Error;
 
 const AS_DELIVERED: &str = "send the record as SQS delivers it";
@@ -30,42 +28,44 @@ pub(super) fn is_of(record: Raw<'_>, service: &str) -> bool {
     source.is_some_and(|(source, _)| source.string().is_some_and(|source| source == service))
 }
 
-/// Reads a batch. Each body is a payload of its own.
-pub(super) fn batch(
-    records: &[Raw<'_>],
-    path: Path<'_>,
-    around: &Surroundings<'_>,
-) -> Result<Vec<Message>, Error> {
-    let message = |(index, record): (usize, &Raw<'_>)| message(*record, path.item(index), around);
-    records.iter().enumerate().map(message).collect()
+/// A message, whose body is a payload of its own.
+pub(super) struct Received<'s> {
+    pub(super) id: String,
+    pub(super) body: String,
+    /// The body's place in the record, and what is around it. It is an error if the record is not one of SQS.
+    pub(super) inner: Result<(usize, Surroundings<'s>), Error>,
 }
 
-fn message(record: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Message, Error> {
+/// Reads a record. It fails if the record has no id, by which the answer could name it.
+pub(super) fn read<'s>(
+    record: Raw<'_>,
+    path: Path<'_>,
+    around: &Surroundings<'s>,
+) -> Result<Received<'s>, Error> {
     let object = record.object();
-    let text = |name: &str| object.as_ref()?.get(name)?.0.string();
+    let object = object.as_ref();
+    let text = |name: &str| object?.get(name)?.0.string();
     let id = text("messageId").filter(|id| is_id(id)).ok_or_else(|| {
         let fault = format!("must be a string of 1 to {MAX_ID} characters: {AS_DELIVERED}");
         refused(path.missing("messageId"), fault)
     })?;
-    let attributes = object
-        .as_ref()
-        .and_then(|object| object.get("attributes")?.0.object());
-    let (Some(body), Some(attributes)) = (text("body"), attributes) else {
-        let error = refused(path, format!("is not an SQS message: {AS_DELIVERED}"));
-        return Ok(Message {
-            id,
-            body: text("body").unwrap_or_default(),
-            parts: vec![part(Err(error))],
-        });
+    let attributes = object.and_then(|object| object.get("attributes")?.0.object());
+    let place = object.and_then(|object| Some(object.get("body")?.1));
+    let inner = match (text("body"), place, attributes) {
+        (Some(_), Some(place), Some(attributes)) => {
+            let around = Surroundings {
+                message: Some(enclosing(&id, &attributes, around.arrival.at)),
+                ..around.clone()
+            };
+            Ok((place, around))
+        }
+        _ => Err(refused(
+            path,
+            format!("is not an SQS message: {AS_DELIVERED}"),
+        )),
     };
-    let around = Surroundings {
-        message: Some(enclosing(&id, &attributes, around.arrival.at)),
-        ..around.clone()
-    };
-    let place = object.as_ref().and_then(|object| object.get("body"));
-    let path = path.member("body", place.map_or(0, |(_, place)| place));
-    let parts: Vec<Part> = parts_of_text(&body, path, &around);
-    Ok(Message { id, body, parts })
+    let body = text("body").unwrap_or_default();
+    Ok(Received { id, body, inner })
 }
 
 /// What SQS says of a message.

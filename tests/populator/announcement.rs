@@ -252,8 +252,8 @@ async fn the_trace_continues_in_events_and_messages() {
     for (given, passed_on) in [
         (Some(header.to_owned()), json!(header)),
         (None, Value::Null),
-        (Some("é".to_owned()), Value::Null),
-        (Some("x".repeat(501)), Value::Null),
+        // Not in X-Ray's form: SQS would refuse the message.
+        (Some("Root=1-5759e988".to_owned()), Value::Null),
     ] {
         let mut sim = Simulator::new(Slot::Conflict).await;
         sim.trace_header = given;
@@ -291,7 +291,9 @@ async fn a_start_that_is_published_again_from_a_dead_letter_is_the_same_event() 
     let delivery = sim.repeats.pop().unwrap();
     let record = json!({
         "version": "1.0", "timestamp": "2026-11-23T02:00:00.000Z",
-        "requestContext": { "requestId": delivery.request_id, "condition": "RetriesExhausted" },
+        "requestContext": {
+            "requestId": delivery.request_id, "functionArn": fake_aws::FUNCTION_ARN, "condition": "RetriesExhausted",
+        },
         "requestPayload": delivery.payload,
     });
     sim.aws.send("waiting", &record.to_string());

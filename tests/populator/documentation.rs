@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use fake_aws::{FUNCTION_ARN, REGION};
 use id_mapping_populator::choice::Rule;
 use id_mapping_populator::config::Settings;
-use id_mapping_populator::error::{Error, ErrorType};
+use id_mapping_populator::error::ErrorType;
 use id_mapping_populator::input::{self, Arrival, Content, Delivery, Part, Payload};
 use id_mapping_populator::job_type::JobType;
 use id_mapping_populator::metrics::Metric;

@@ -219,7 +219,7 @@ const REFUSED: &[(&str, &str)] = &[
         "empty-targets.json",
         "$.targets is empty: name at least one",
     ),
-    ("not-an-object.json", "$ is a list: send a JSON object"),
+    ("not-an-object.json", "$ is a string: send a JSON object"),
 ];
 
 #[tokio::test]

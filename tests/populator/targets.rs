@@ -27,7 +27,7 @@ async fn the_other_targets_are_processed_and_announced_when_one_fails() {
     assert_eq!(error_type, "TableNotFound");
     let job = &harness.aws.jobs()[0];
     assert!(
-        message.starts_with("2 of 3 targets failed: TableNotFound: PopulateIdMappingTable of "),
+        message.starts_with("2 of 3 requests failed: TableNotFound: PopulateIdMappingTable of "),
         "{message}"
     );
     assert!(
@@ -117,7 +117,7 @@ async fn no_target_is_begun_without_time_to_finish_it() {
     let (error_type, message) = harness.failure(&request_for_all(&[T1, T2])).await;
     assert_eq!(error_type, "OutOfTime", "{message}");
     assert!(
-        message.starts_with("1 of 2 targets failed: ")
+        message.starts_with("1 of 2 requests failed: ")
             && message.contains(&format!("{T1} as job ")),
         "{message}"
     );

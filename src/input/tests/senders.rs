@@ -291,8 +291,8 @@ fn a_refusal_lists_every_fault_in_the_order_of_the_payload() {
     let message = read_with(&[], &text).unwrap_err().message;
     let faults: Vec<&str> = message.split("; ").collect();
     let places = [
-        "$.jobType is not a job type",
         "$.source is only a part",
+        "$.jobType is not a job type",
         "$.targets[0].idMappingTableIdentifier is missing",
         "$.targets[1] must be an object",
         "$.time must be a string",
