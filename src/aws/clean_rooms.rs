@@ -4,8 +4,7 @@
 //! only if no job can have started. If an answer does not tell whether a job started, it is [`Answer::Unknown`].
 
 use std::error::Error as StdError;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_cleanrooms::Client;
@@ -85,7 +84,7 @@ impl CleanRooms {
         let maybe_sent = MaybeSent::default();
         let config = aws_sdk_cleanrooms::config::Config::builder()
             .timeout_config(TimeoutConfig::builder().operation_timeout(timeout).build())
-            .retry_classifier(RetryIfNotStarted::default())
+            .retry_classifier(RetryIfNotStarted::of(maybe_sent.clone()))
             .interceptor(maybe_sent.clone());
         let request = self
             .client
@@ -354,10 +353,27 @@ fn refusal(error: &OrchestratorError<ErasedError>) -> Option<&Refusal> {
 
 /// Allows a retry of one call only if no job can have started. The SDK's standard retry would also repeat the call after
 /// a 500, a timeout or a broken connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RetryIfNotStarted {
-    /// Whether the request was signed again, with the clock that the SDK corrected by the service's answer.
-    is_signed_again: AtomicBool,
+    call: MaybeSent,
+    /// The first attempt that was not authenticated. The next one is signed again, with the clock that the SDK corrected
+    /// by the service's answer. The SDK classifies the result of an attempt more than once.
+    unauthenticated: OnceLock<usize>,
+}
+
+impl RetryIfNotStarted {
+    fn of(call: MaybeSent) -> Self {
+        Self {
+            call,
+            unauthenticated: OnceLock::new(),
+        }
+    }
+
+    /// Returns whether the attempt is the first one that was not authenticated.
+    fn may_sign_again(&self) -> bool {
+        let attempt = self.call.attempts();
+        *self.unauthenticated.get_or_init(|| attempt) == attempt
+    }
 }
 
 impl ClassifyRetry for RetryIfNotStarted {
@@ -368,9 +384,7 @@ impl ClassifyRetry for RetryIfNotStarted {
         match not_started(error, context.response()) {
             Some(NotStarted::Throttled) => RetryAction::throttling_error(),
             Some(NotStarted::Unconnected) => RetryAction::transient_error(),
-            Some(NotStarted::Unauthenticated)
-                if !self.is_signed_again.swap(true, Ordering::Relaxed) =>
-            {
+            Some(NotStarted::Unauthenticated) if self.may_sign_again() => {
                 RetryAction::server_error()
             }
             // The SDK retries a 403 if the service's clock differs from this one.
@@ -389,10 +403,17 @@ impl ClassifyRetry for RetryIfNotStarted {
 /// The operation's timeout may end an attempt that waits for its answer, an attempt that waits for its connection, or a
 /// pause between two attempts. Only in the first case may a job have started.
 #[derive(Clone, Debug, Default)]
-struct MaybeSent(Arc<Mutex<Attempt>>);
+struct MaybeSent(Arc<Mutex<Attempts>>);
+
+/// The attempts of a call.
+#[derive(Debug, Default)]
+struct Attempts {
+    count: usize,
+    last: Attempt,
+}
 
 /// The last attempt of a call.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 enum Attempt {
     /// There was no attempt, or the last one certainly started no job.
     #[default]
@@ -404,15 +425,20 @@ enum Attempt {
 
 impl MaybeSent {
     fn get(&self) -> bool {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &self.lock().last {
             Attempt::None => false,
             Attempt::Transmitted(None) => true,
             Attempt::Transmitted(Some(connection)) => connection.get().is_some(),
         }
     }
 
-    fn set(&self, attempt: Attempt) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
+    /// How often the request was passed to the HTTP client.
+    fn attempts(&self) -> usize {
+        self.lock().count
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -429,9 +455,10 @@ impl Intercept for MaybeSent {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         // An interceptor of the SDK adds the capture, to close connections that must not be used again.
-        self.set(Attempt::Transmitted(
-            config.load::<CaptureSmithyConnection>().cloned(),
-        ));
+        let capture = config.load::<CaptureSmithyConnection>().cloned();
+        let mut attempts = self.lock();
+        attempts.count += 1;
+        attempts.last = Attempt::Transmitted(capture);
         Ok(())
     }
 
@@ -444,7 +471,7 @@ impl Intercept for MaybeSent {
         if let Some(Err(error)) = context.output_or_error()
             && not_started(error, context.response()).is_some()
         {
-            self.set(Attempt::None);
+            self.lock().last = Attempt::None;
         }
         Ok(())
     }

@@ -235,7 +235,8 @@ impl Reader<'_> {
             return Some(target);
         }
         for (missing, present) in [(NAMES[0], NAMES[1]), (NAMES[1], NAMES[0])] {
-            if placed.object.has(present) && !placed.object.has(missing) {
+            let is_half = placed.object.has(present) && !placed.object.has(missing);
+            if is_half && !placed.object.has_near_miss_of(missing) {
                 let fault = format!(
                     "is missing, and {present} is given: a target needs both, or idMappingTableArn alone"
                 );

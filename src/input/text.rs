@@ -290,6 +290,12 @@ impl<'t> Object<'t> {
         self.get(name).is_some()
     }
 
+    /// Returns whether a member has a name that is nearly this one.
+    pub(super) fn has_near_miss_of(&self, name: &str) -> bool {
+        let mut near = self.near_misses.first.iter();
+        near.any(|((_, member), _)| *member == name)
+    }
+
     /// The members that this function knows, with their places and whether they are `null`.
     pub(super) fn known(&self) -> impl Iterator<Item = (&'static str, usize, bool)> {
         let members = self.members.iter();

@@ -88,7 +88,18 @@ const STARTED: &[StartedCase] = &[
         "failure-record.json",
         &[(T1, Some("INCREMENTAL"), "REQUESTED")],
     ),
+    ("bare-from-step-functions.json", INCREMENTAL),
+    ("bare-empty-strings.json", &[(T1, None, "SERVICE_DEFAULT")]),
+    (
+        "bare-targets-of-a-membership.json",
+        &[
+            (T1, Some("INCREMENTAL"), "REQUESTED"),
+            (T2, Some("BATCH"), "REQUESTED"),
+        ],
+    ),
 ];
+
+const INCREMENTAL: &[(&str, Option<&str>, &str)] = &[(T1, Some("INCREMENTAL"), "REQUESTED")];
 
 #[tokio::test]
 async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
@@ -122,7 +133,7 @@ async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
                 })
             });
             assert_eq!(outcome.get("trigger"), trigger.as_ref(), "{file}");
-            let own = payload.get("requestId");
+            let own = payload.get("requestId").filter(|id| **id != "");
             assert_eq!(
                 outcome.get("requestId"),
                 own.or(payload.get("id")),
@@ -135,6 +146,139 @@ async fn each_accepted_shape_becomes_its_calls_and_its_announced_outcomes() {
             .collect();
         assert_eq!(harness.announced(), announced, "{file}");
     }
+}
+
+/// A payload in a record of another service: the file, the calls, and the `requestId` and the trigger's `source` of the
+/// outcomes.
+type WrappedCase = (
+    &'static str,
+    &'static [(&'static str, Option<&'static str>, &'static str)],
+    Option<&'static str>,
+    Option<&'static str>,
+);
+
+const WRAPPED: &[WrappedCase] = &[
+    (
+        "sns-notification.json",
+        INCREMENTAL,
+        Some("load-2026-11-23"),
+        None,
+    ),
+    (
+        "sns-in-sqs.json",
+        &[(T1, Some("BATCH"), "REQUESTED")],
+        Some("4b8f2f4e-7d1b-4c7e-9d55-0a6b1c2d3e11"),
+        Some("com.example.data-platform"),
+    ),
+    (
+        "s3-notification.json",
+        DEFAULTS,
+        Some("5N4Q7ABCDEFGHIJK/0067A1B2C3D4E5F6"),
+        Some("aws.s3"),
+    ),
+    (
+        "s3-notification-in-sns.json",
+        DEFAULTS,
+        Some("7N4Q7ABCDEFGHIJK/0067A1B2C3D4E5F8"),
+        Some("aws.s3"),
+    ),
+    (
+        "s3-notification-in-sqs.json",
+        DEFAULTS,
+        Some("8N4Q7ABCDEFGHIJK/0067A1B2C3D4E5F9"),
+        Some("aws.s3"),
+    ),
+    ("destination-success.json", INCREMENTAL, None, None),
+    ("destination-success-event.json", INCREMENTAL, None, None),
+    (
+        "scheduler-dead-letter.json",
+        INCREMENTAL,
+        Some(
+            "arn:aws:scheduler:eu-west-1:123456789012:schedule/default/refresh/2026-11-23T02:00:00Z",
+        ),
+        None,
+    ),
+];
+
+#[tokio::test]
+async fn what_other_services_wrap_becomes_the_calls_of_the_payload_inside() {
+    for (file, expected, request_id, source) in WRAPPED {
+        let harness = harness().await;
+        let answer = harness.handle(&event_file(file)).await.unwrap();
+        let wanted: Vec<_> = expected
+            .iter()
+            .map(|(table, job_type, _)| ((*table).to_owned(), json!(job_type)))
+            .collect();
+        assert_eq!(harness.populated_tables(), wanted, "{file}: {answer}");
+        let announced = harness.announced();
+        assert_eq!(announced.len(), expected.len(), "{file}");
+        for ((_, _, rule), (detail_type, outcome)) in expected.iter().zip(announced) {
+            assert_eq!(detail_type, "ID Mapping Job Started", "{file}");
+            assert_eq!(outcome["decision"]["rule"], *rule, "{file}");
+            assert_eq!(outcome["requestId"], json!(request_id), "{file}");
+            assert_eq!(outcome["trigger"]["source"], json!(source), "{file}");
+        }
+        // Another delivery of the same record is the same request.
+        harness.handle(&event_file(file)).await.unwrap();
+        let again = harness.populated_tables();
+        assert_eq!(again, wanted, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn each_item_of_a_list_is_answered_for() {
+    let harness = harness().await;
+    let outcomes = harness.outcomes(&event_file("event-list.json")).await;
+    let tables: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| &outcome["idMappingTableIdentifier"])
+        .collect();
+    assert_eq!(tables, [T1, T2]);
+
+    // EventBridge Pipes takes a partial batch response.
+    let harness = self::harness().await;
+    let answer = harness
+        .handle(&event_file("pipes-sqs-list.json"))
+        .await
+        .unwrap();
+    let stays = json!({ "batchItemFailures": [{ "itemIdentifier": "9f1d6c6e-3a44-4f37-a9a5-7d1a2f0c4b15" }] });
+    assert_eq!(answer, stays);
+    assert_eq!(
+        harness.populated_tables(),
+        [(T1.to_owned(), json!("INCREMENTAL"))]
+    );
+}
+
+#[tokio::test]
+async fn a_refused_item_of_a_list_does_not_hold_up_the_others() {
+    let list = json!([
+        event_file("refused/near-miss.json"),
+        event_file("bare-arn.json")
+    ]);
+    // Without a dead-letter queue, the caller learns of it when the others are done.
+    let harness = harness().await;
+    let (error_type, message) = harness.failure(&list).await;
+    assert_eq!(error_type, "InvalidRequest");
+    assert!(
+        message.starts_with("1 of 2 requests failed: InvalidRequest: the payload is refused: $[0].membershipId is not known"),
+        "{message}"
+    );
+    let job = &harness.aws.jobs()[0];
+    let started = format!(
+        "started: membership/{M}/idmappingtable/{T1} as job {}",
+        job.id
+    );
+    assert!(message.ends_with(&started), "{message}");
+
+    let environment = Environment::builder().dead_letter_queue();
+    let harness = Harness::built(environment).await;
+    assert_eq!(harness.outcomes(&list).await.len(), 1);
+    let letters = harness.aws.messages("dead");
+    let bodies = letters
+        .iter()
+        .map(|letter| serde_json::from_str(&letter.body).unwrap());
+    let bodies: Vec<Value> = bodies.collect();
+    assert_eq!(bodies, [event_file("refused/near-miss.json")]);
 }
 
 #[tokio::test]
@@ -175,6 +319,7 @@ async fn a_batch_returns_the_messages_that_stay() {
 async fn what_is_ignored_has_no_outcome() {
     for file in [
         "cloudtrail-failed-call.json",
+        "s3-test-event.json",
         "outcomes/started.json",
         "outcomes/rejected.json",
         "outcomes/covered.json",
@@ -190,6 +335,15 @@ async fn what_is_ignored_has_no_outcome() {
         );
         assert_eq!(harness.aws.call_count(), 0, "{file}");
     }
+}
+
+#[tokio::test]
+async fn a_confirmation_of_a_subscription_is_ignored_and_deleted() {
+    let harness = harness().await;
+    let event = event_file("sns-subscription-confirmation.json");
+    let answer = harness.handle(&event).await.unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    assert_eq!(harness.aws.call_count(), 0);
 }
 
 const REFUSED: &[(&str, &str)] = &[
@@ -332,6 +486,10 @@ fn every_file_is_used_by_a_test() {
                 "waiting-message.json",
                 "watch-message.json",
                 "bare-auto-dry-run.json",
+                "event-list.json",
+                "pipes-sqs-list.json",
+                "s3-test-event.json",
+                "sns-subscription-confirmation.json",
             ]
             .map(str::to_owned),
         )
@@ -357,6 +515,7 @@ fn every_file_is_used_by_a_test() {
             ]
             .map(str::to_owned),
         )
+        .chain(WRAPPED.iter().map(|(file, ..)| (*file).to_owned()))
         .chain(REFUSED.iter().map(|(file, _)| format!("refused/{file}")))
         .collect();
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");

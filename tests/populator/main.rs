@@ -11,6 +11,7 @@
 )]
 
 mod announcement;
+mod authentication;
 mod auto;
 mod binary;
 mod call;
@@ -32,6 +33,7 @@ mod load;
 #[cfg(target_os = "linux")] // it reads /proc
 mod memory;
 mod metrics;
+mod network;
 mod processes;
 mod repository;
 mod rules;

@@ -181,7 +181,8 @@ fn event(kind: OutcomeKind) -> Value {
     })
 }
 
-/// The request object (docs/reference.md#the-request-object). A member that is null is as if it were absent.
+/// The request object (docs/payloads.md#the-request-object). A member that is null counts as absent, and so does an empty
+/// string of `jobType`, `requestId` or `time`.
 fn request() -> Value {
     let or_null = |schema: Value| {
         let mut schema = schema;
@@ -189,7 +190,8 @@ fn request() -> Value {
         schema
     };
     let mut requested_types: Vec<Value> = job_types().into_iter().map(Value::from).collect();
-    requested_types.extend([json!("SERVICE_DEFAULT"), json!("AUTO"), Value::Null]);
+    let others = ["SERVICE_DEFAULT", "AUTO", ""];
+    requested_types.extend(others.map(Value::from).into_iter().chain([Value::Null]));
     let arn = "^arn:[a-z-]+:cleanrooms:[a-z0-9-]+:[0-9]{12}:membership/[0-9a-f-]{36}/idmappingtable/[0-9a-f-]{36}$";
     let target = || {
         vec![
@@ -204,10 +206,14 @@ fn request() -> Value {
     let membership = has("membershipIdentifier", "string");
     let table = has("idMappingTableIdentifier", "string");
     let by_arn = has("idMappingTableArn", "string");
-    let half = |there: &Value, missing: &Value| json!({ "allOf": [there, { "not": { "anyOf": [missing, by_arn] } }] });
-    let halves = [half(&membership, &table), half(&table, &membership)];
-    let mut item = object(target());
-    item["anyOf"] = json!([by_arn, { "allOf": [membership, table] }]);
+    let list = has("targets", "array");
+    let half = |there: &Value, others: &[&Value]| json!({ "allOf": [there, { "not": { "anyOf": others } }] });
+    let halves = [
+        half(&membership, &[&table, &by_arn, &list]),
+        half(&table, &[&membership, &by_arn]),
+    ];
+    let mut item = with_platforms(object(target()));
+    item["anyOf"] = json!([by_arn, table]);
     let mut members = target();
     members.extend([
         (
@@ -217,26 +223,33 @@ fn request() -> Value {
         ),
         (
             "requestId",
-            json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 4096 }),
+            json!({ "type": ["string", "null"], "maxLength": 4096 }),
             false,
         ),
         (
             "time",
-            json!({ "type": ["string", "null"], "format": "date-time" }),
+            json!({ "type": ["string", "null"], "anyOf": [{ "format": "date-time" }, { "enum": [""] }] }),
             false,
         ),
         ("dryRun", json!({ "type": ["boolean", "null"] }), false),
     ]);
-    let mut schema = object(members);
+    let mut schema = with_platforms(object(members));
     schema["$schema"] = json!(DRAFT);
     schema["title"] = json!("ID mapping population request");
     schema["description"] =
-        json!("A request of id-mapping-populator (docs/reference.md#the-request-object)");
-    let two = json!({ "allOf": [
-        has("targets", "array"),
-        { "anyOf": [membership, table, by_arn] },
-    ] });
+        json!("A request of id-mapping-populator (docs/payloads.md#the-request-object)");
+    let two = json!({ "allOf": [list, { "anyOf": [table, by_arn] }] });
     schema["not"] = json!({ "anyOf": [halves[0], halves[1], two] });
+    // The membership beside `targets` is the default of each.
+    let whole = json!({ "anyOf": [by_arn, { "allOf": [membership, table] }] });
+    schema["anyOf"] = json!([membership, { "properties": { "targets": { "items": whole } } }]);
+    schema
+}
+
+/// Allows what platforms add to an object on its way.
+fn with_platforms(mut schema: Value) -> Value {
+    let names = "^(Execution|State|StateMachine|baggage|traceparent|tracestate)$";
+    schema["patternProperties"] = json!({ names: {}, "^(_|x-)": {} });
     schema
 }
 

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const OTHER: &str = "arn:aws:lambda:eu-west-1:123456789012:function:loader:$LATEST";
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -14,6 +16,11 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(json!(arn(T))),
         Just(json!("BATCH")),
         Just(json!("aws:sqs")),
+        Just(json!("aws:sns")),
+        Just(json!("aws:s3")),
+        Just(json!("lambda")),
+        Just(json!("Success")),
+        Just(json!("Notification")),
         Just(json!("aws.s3")),
     ];
     let name = prop_oneof![
@@ -39,6 +46,24 @@ fn any_json() -> impl Strategy<Value = Value> {
                 "eventSource",
                 "requestContext",
                 "requestPayload",
+                "responsePayload",
+                "condition",
+                "functionArn",
+                "EventSource",
+                "Sns",
+                "Type",
+                "TopicArn",
+                "MessageId",
+                "Message",
+                "eventName",
+                "eventTime",
+                "FunctionName",
+                "InvocationType",
+                "Payload",
+                "request",
+                "waitingSince",
+                "watch",
+                "_x",
                 "membershipId",
                 "errorCode",
             ][..]
@@ -70,8 +95,135 @@ fn valid() -> Vec<Value> {
             full.to_string(),
             event("com.example", full.clone()).to_string(),
         ]),
-        failure_record(full),
+        failure_record(full.clone()),
+        json!([full, event("com.example", full.clone())]),
+        senders::notification(&full.to_string()),
+        senders::sns(&[senders::notification(&full.to_string())]),
+        senders::destination(OTHER, "Success"),
+        with(
+            event("lambda", senders::destination(OTHER, "Success")),
+            "resources",
+            json!([OTHER]),
+        ),
+        json!({ "FunctionName": OWN, "InvocationType": "Event", "Payload": full.to_string() }),
     ]
+}
+
+/// A field that is not the function's.
+#[derive(Debug)]
+struct Foreign {
+    name: String,
+    /// Its value, as JSON text.
+    value: String,
+}
+
+fn foreign() -> impl Strategy<Value = Foreign> {
+    // What a Rust value cannot hold, or a reader may stumble over.
+    let odd = [
+        r#""\ud83d""#.to_owned(),
+        r#""\udc00\ud83d""#.to_owned(),
+        r#"{"\ud83d":1}"#.to_owned(),
+        "1e999".to_owned(),
+        "-0.0".to_owned(),
+        "123456789012345678901234567890".to_owned(),
+        r#"{"a":1,"a":2,"jobType":"DELETE_ONLY"}"#.to_owned(),
+        format!("{}{}", "[".repeat(100), "]".repeat(100)),
+        format!("\"{}\"", "x".repeat(10_000)),
+    ];
+    let value = prop_oneof![
+        any_json().prop_map(|value| value.to_string()),
+        prop::sample::select(odd.to_vec()),
+    ];
+    let name = ".{0,8}".prop_filter("it is not the function's", |name| {
+        names::known(name).is_none() && names::near_miss(name).is_none()
+    });
+    (name, value).prop_map(|(name, value)| Foreign { name, value })
+}
+
+/// Payloads of every shape, with the field in each object in which a field of somebody else may be.
+fn with_foreign(Foreign { name, value }: &Foreign) -> Vec<String> {
+    let field = format!("{}:{value}", json!(name));
+    let added = format!("{}:{value}", json!(format!("_{name}")));
+    let (table, quoted) = (arn(T), |text: &str| json!(text).to_string());
+    let bare = format!(
+        r#"{{{added},"idMappingTableArn":"{table}","targets":null,"State":{value},"traceparent":{value}}}"#
+    );
+    let detail = format!(r#"{{{field},"idMappingTableArn":"{table}","jobType":"BATCH"}}"#);
+    let of = |source: &str, detail: &str| {
+        format!(
+            r#"{{{field},"source":"{source}","detail-type":"t","id":"event-1","time":"2026-11-23T02:00:00Z","detail":{detail}}}"#
+        )
+    };
+    let event = of("com.example", &detail);
+    let of_aws = format!(
+        r#"{{"source":"aws.s3","detail-type":"t","id":"event-1","detail":{value},"resources":["{table}",{value}]}}"#
+    );
+    let waiting = format!(
+        r#"{{{field},"version":1,"request":{detail},"trigger":{{{field},"source":"a","detailType":"b"}},"waitingSince":null,"watch":null}}"#
+    );
+    let destination = |function: &str, condition: &str, request: &str, response: &str| {
+        format!(
+            r#"{{{field},"requestContext":{{{field},"functionArn":"{function}","condition":"{condition}","requestId":"a"}},"requestPayload":{request},"responseContext":{value},"responsePayload":{response}}}"#
+        )
+    };
+    let loaded = destination(OTHER, "Success", value, &bare);
+    let failed = destination(OWN, "RetriesExhausted", &event, value);
+    let schedule = |payload: &str| {
+        let payload = quoted(payload);
+        format!(r#"{{{field},"FunctionName":"f","InvocationType":"Event","Payload":{payload}}}"#)
+    };
+    let notification = |message: &str| {
+        let message = quoted(message);
+        format!(
+            r#"{{{field},"Type":"Notification","TopicArn":"t","MessageId":"sns-1","Message":{message},"Subject":{value}}}"#
+        )
+    };
+    let sns = |message: &str| {
+        format!(
+            r#"{{{field},"Records":[{{{field},"EventSource":"aws:sns","Sns":{}}}]}}"#,
+            notification(message)
+        )
+    };
+    let sqs = |body: &str| {
+        format!(
+            r#"{{{field},"Records":[{{{field},"eventSource":"aws:sqs","messageId":"m","body":{},"attributes":{{{field}}},"messageAttributes":{value}}}]}}"#,
+            quoted(body)
+        )
+    };
+    let s3 = format!(
+        r#"{{{field},"Records":[{{{field},"eventSource":"aws:s3","eventTime":"2026-11-23T02:00:00Z","eventName":"e","s3":{{{field},"bucket":{value},"object":{{{field},"sequencer":"1"}}}},"responseElements":{{{field},"x-amz-request-id":"r"}}}}]}}"#
+    );
+    let passed_on = of("lambda", &destination(OTHER, "Success", value, &event));
+    let mut all = vec![bare, event, of_aws, waiting, loaded, failed, passed_on, s3];
+    let inner = all.clone();
+    for payload in inner {
+        all.extend([
+            schedule(&payload),
+            notification(&payload),
+            sns(&payload),
+            sqs(&payload),
+            sqs(&notification(&payload)),
+            format!("[{payload}]"),
+            format!("\u{feff}{payload}"),
+        ]);
+    }
+    all
+}
+
+/// What is asked for. A message's body is not compared: it is only moved to the dead-letter queue.
+fn asked_for(text: &str) -> String {
+    let configured = arn(T2);
+    let read = read_with(&[("ID_MAPPING_TABLE_ARNS", &configured)], text);
+    let parts = match read.unwrap_or_else(|error| panic!("{text}\n{error}")) {
+        Delivery::Direct(parts) => parts,
+        Delivery::Batch(messages) => messages.into_iter().flat_map(|one| one.parts).collect(),
+    };
+    let asked = |part: Part| {
+        part.content
+            .unwrap_or_else(|error| panic!("{text}\n{error}"))
+    };
+    let asked: Vec<Content> = parts.into_iter().map(asked).collect();
+    format!("{asked:?}")
 }
 
 /// Collects the JSON pointers of all places in a value.
@@ -154,5 +306,18 @@ proptest! {
     #[test]
     fn any_text_is_parsed_or_refused(text in "[\\[\\]{}\",:a-z0-9 \\\\]{0,64}") {
         check(read_with(&[], &text));
+    }
+}
+
+proptest! {
+    // Each case is of all shapes.
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_field_of_somebody_else_changes_nothing(field in foreign()) {
+        let nothing = Foreign { name: "other".to_owned(), value: "0".to_owned() };
+        for (with, without) in with_foreign(&field).iter().zip(with_foreign(&nothing)) {
+            prop_assert_eq!(asked_for(with), asked_for(&without), "{}", with);
+        }
     }
 }

@@ -118,6 +118,12 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
 }
 
 #[test]
+fn a_misspelt_half_of_a_target_is_one_fault() {
+    let message = refusal(&json!({ "membershipId": M, "idMappingTableIdentifier": T }));
+    assert!(!message.contains(';'), "{message}");
+}
+
+#[test]
 fn bounds_are_met_exactly() {
     assert_eq!(
         requests(&json!({ "targets": vec![json!({ "idMappingTableArn": arn(T) }); 100] })).len(),

@@ -9,7 +9,7 @@ fn parts(payload: &Value) -> Vec<Part> {
     }
 }
 
-fn notification(message: &str) -> Value {
+pub(super) fn notification(message: &str) -> Value {
     json!({
         "Type": "Notification", "MessageId": "sns-1", "TopicArn": "arn:aws:sns:eu-west-1:123456789012:topic",
         "Subject": "x", "Message": message, "Timestamp": "2026-11-23T02:00:01.500Z", "SignatureVersion": "1",
@@ -17,7 +17,7 @@ fn notification(message: &str) -> Value {
     })
 }
 
-fn sns(messages: &[Value]) -> Value {
+pub(super) fn sns(messages: &[Value]) -> Value {
     let record = |message: &Value| json!({ "EventSource": "aws:sns", "EventVersion": "1.0", "EventSubscriptionArn": "arn", "Sns": message });
     json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() })
 }
@@ -159,7 +159,7 @@ fn each_item_of_a_list_is_judged_alone() {
     );
 }
 
-fn destination(function: &str, condition: &str) -> Value {
+pub(super) fn destination(function: &str, condition: &str) -> Value {
     json!({
         "version": "1.0", "timestamp": "2026-11-23T02:03:07.812Z",
         "requestContext": { "requestId": "theirs", "functionArn": function, "condition": condition },

@@ -118,11 +118,29 @@ pub struct Exception {
     status: u16,
     name: &'static str,
     body: Value,
+    date: Option<String>,
 }
 
 impl Exception {
     fn new(status: u16, name: &'static str, body: Value) -> Self {
-        Self { status, name, body }
+        Self {
+            status,
+            name,
+            body,
+            date: None,
+        }
+    }
+
+    /// An exception that is not in the API model: the service could not tell who sent the request.
+    pub fn unauthenticated(status: u16, name: &'static str) -> Self {
+        let message = "the request was not authenticated";
+        Self::new(status, name, json!({ "message": message }))
+    }
+
+    /// With this `Date` header, by which the SDK corrects its clock.
+    pub fn dated(mut self, date: &str) -> Self {
+        self.date = Some(date.to_owned());
+        self
     }
 
     /// 403 `AccessDeniedException`.
@@ -210,9 +228,13 @@ impl Exception {
     }
 
     pub(crate) fn reply(&self) -> Reply {
-        Reply {
+        let mut reply = Reply {
             body: Bytes::from(self.body.to_string()),
             ..refusal(self.status, self.name, "")
-        }
+        };
+        reply
+            .headers
+            .extend(self.date.clone().map(|date| ("date", date)));
+        reply
     }
 }
