@@ -229,7 +229,8 @@ fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<
             }
         };
     }
-    if !around.is_passed_on {
+    // Whoever may publish events may also publish one with a record in it.
+    if around.event.is_none() {
         if let Some((records, count)) = sqs::records(&object, "aws:s3") {
             let path = placed.path_of("Records");
             check_count(count, path)?;

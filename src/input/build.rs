@@ -18,15 +18,15 @@ use crate::target::Target;
 #[derive(Clone)]
 pub(super) struct Surroundings<'a> {
     pub(super) arrival: &'a Arrival<'a>,
-    /// The request id of the invocation that failed, if the payload came inside a failure-destination record. It stays
-    /// the idempotency key, however often the record is moved.
-    pub(super) failed_request_id: Option<String>,
+    /// The request id of the invocation that a destination's record is about. It stays the idempotency key, however often
+    /// the record is delivered or moved.
+    pub(super) recorded_request_id: Option<String>,
+    /// The event around the payload, if it is a record in an event.
+    pub(super) event: Option<Trigger>,
     /// The message of SQS or SNS around the payload, if there is one.
     pub(super) message: Option<EnclosingMessage>,
     /// The time of a payload that has none of its own, before the message's.
     pub(super) time: Option<OffsetDateTime>,
-    /// Whether the payload came inside somebody else's event. Then it may not pass for one that AWS delivered.
-    pub(super) is_passed_on: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -34,10 +34,10 @@ impl<'a> Surroundings<'a> {
     pub(super) fn of(arrival: &'a Arrival<'a>) -> Self {
         Self {
             arrival,
-            failed_request_id: None,
+            recorded_request_id: None,
+            event: None,
             message: None,
             time: None,
-            is_passed_on: false,
         }
     }
 }
@@ -93,8 +93,8 @@ pub(super) fn requests(
     }
     let message = around.message.as_ref();
     let sent_at = message.and_then(|message| message.sent_at);
-    let event_id = envelope.trigger.as_ref();
-    let event_id = event_id.and_then(|trigger| trigger.id.clone());
+    let trigger = envelope.trigger.as_ref().or(around.event.as_ref());
+    let event_id = trigger.and_then(|trigger| trigger.id.clone());
     let given_key = parsed.request_id.or(event_id);
     let key_is_given = given_key.is_some();
     let idempotency_key = given_key.unwrap_or_else(|| key_of_delivery(around));
@@ -117,7 +117,7 @@ pub(super) fn requests(
             key_is_given,
             time,
             dry_run: parsed.dry_run,
-            trigger: envelope.trigger.clone(),
+            trigger: trigger.cloned(),
             waiting_since: None,
             sent_at,
             rejections: 0,
@@ -129,9 +129,9 @@ pub(super) fn requests(
 
 /// The idempotency key of a request that has no id of its own: it is the same when the request is delivered again.
 fn key_of_delivery(around: &Surroundings<'_>) -> String {
-    let failed = around.failed_request_id.as_deref();
+    let recorded = around.recorded_request_id.as_deref();
     let message = around.message.as_ref().map(|message| message.id.as_str());
-    failed
+    recorded
         .or(message)
         .unwrap_or(around.arrival.request_id)
         .to_owned()

@@ -61,15 +61,11 @@ pub(super) fn inner<'t, 's>(
         return Err(refused(path.missing(name), fault));
     };
     let mut around = around.clone();
-    match succeeded {
-        true => {
-            let timestamp = record.get("timestamp").and_then(|(time, _)| time.string());
-            around.time = timestamp.as_deref().and_then(rfc_3339).or(around.time);
-        }
-        false => {
-            let id = text("requestId").filter(|id| is_id(id));
-            around.failed_request_id = id.or(around.failed_request_id);
-        }
+    let id = text("requestId").filter(|id| is_id(id));
+    around.recorded_request_id = id.or(around.recorded_request_id);
+    if succeeded {
+        let timestamp = record.get("timestamp").and_then(|(time, _)| time.string());
+        around.time = timestamp.as_deref().and_then(rfc_3339).or(around.time);
     }
     Ok(Inner {
         payload,

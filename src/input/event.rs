@@ -41,7 +41,8 @@ pub(super) fn is_event(object: &Object<'_>) -> bool {
 /// What an event is.
 pub(super) enum Event<'t, 's> {
     Content(Content),
-    /// The record of a Lambda destination, by its payload.
+    /// The record of a Lambda destination, by its payload. Whoever may publish to the bus may write such an event, so the
+    /// payload may not be one that only AWS delivers.
     PassedOn(Inner<'t, 's>),
 }
 
@@ -63,35 +64,38 @@ pub(super) fn read<'t, 's>(
             reason,
         ))));
     }
+    // If an empty id counted, all events without an id would be the same request.
+    let id = event.short("id", MAX_ID, &mut faults);
+    let trigger = Trigger {
+        time: event.short("time", MAX_SOURCE, &mut Faults::default()),
+        id: id.filter(|id| !id.is_empty()),
+        source,
+        detail_type,
+    };
     if let Some((detail, place)) = detail
-        && source == LAMBDA
+        && trigger.source == LAMBDA
         && let Some(record) = detail.object()
         && destination::is_record(&record)
         && faults.is_empty()
     {
         let path = event.path.member("detail", place);
-        return passed_on(&record, path, around).map(Event::PassedOn);
+        let mut inner = destination::inner(&record, path, around)?;
+        inner.around.event = Some(trigger);
+        return Ok(Event::PassedOn(inner));
     }
-    if around.is_passed_on && is_of_aws(&source) {
+    if around.event.is_some() && is_of_aws(&trigger.source) {
         let fault =
             "is a service of AWS: a record of a Lambda destination may not pass on an event of AWS";
         faults.add(event.path_of("source"), fault);
     }
-    // If an empty id counted, all events without an id would be the same request.
-    let id = event.short("id", MAX_ID, &mut faults);
     let location = around.arrival.location;
     let (resources, names_targets) = resources(event, location, &mut faults);
     let envelope = Envelope {
-        deletes: records_deletion(&source, &detail_type, detail),
+        deletes: records_deletion(&trigger, detail),
         resources,
         names_targets,
         time: event.time("time", &mut faults),
-        trigger: Some(Trigger {
-            time: event.short("time", MAX_SOURCE, &mut Faults::default()),
-            id: id.filter(|id| !id.is_empty()),
-            source,
-            detail_type,
-        }),
+        trigger: Some(trigger),
     };
     let requests = of_detail(event, envelope, around, &mut faults);
     match faults.into_error() {
@@ -109,18 +113,6 @@ fn required(event: Placed<'_, '_>, name: &str, faults: &mut Faults) -> String {
         );
     }
     text.unwrap_or_default()
-}
-
-/// Reads the record of a Lambda destination in an event. Whoever may publish to the bus may write such an event, so its
-/// payload may not be one that only AWS delivers.
-fn passed_on<'t, 's>(
-    record: &Object<'t>,
-    path: Path<'_>,
-    around: &Surroundings<'s>,
-) -> Result<Inner<'t, 's>, Error> {
-    let mut inner = destination::inner(record, path, around)?;
-    inner.around.is_passed_on = true;
-    Ok(inner)
 }
 
 /// Makes the requests of an event.
@@ -182,11 +174,11 @@ fn is_of_aws(source: &str) -> bool {
 }
 
 /// Returns whether an event is CloudTrail's record of a `BatchDeleteUniqueId`.
-fn records_deletion(source: &str, detail_type: &str, detail: Option<(Raw<'_>, usize)>) -> bool {
+fn records_deletion(trigger: &Trigger, detail: Option<(Raw<'_>, usize)>) -> bool {
     let detail = detail.and_then(|(detail, _)| detail.object());
     let name = detail.and_then(|detail| detail.get("eventName")?.0.string());
-    is_call_record(source, detail_type)
-        && source == ENTITY_RESOLUTION
+    is_call_record(&trigger.source, &trigger.detail_type)
+        && trigger.source == ENTITY_RESOLUTION
         && name.is_some_and(|name| name == "BatchDeleteUniqueId")
 }
 

@@ -189,7 +189,12 @@ const WRAPPED: &[WrappedCase] = &[
         Some("aws.s3"),
     ),
     ("destination-success.json", INCREMENTAL, None, None),
-    ("destination-success-event.json", INCREMENTAL, None, None),
+    (
+        "destination-success-event.json",
+        INCREMENTAL,
+        Some("4b8f2f4e-7d1b-4c7e-9d55-0a6b1c2d3e13"),
+        Some("lambda"),
+    ),
     (
         "scheduler-dead-letter.json",
         INCREMENTAL,
