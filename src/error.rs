@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The `errorType` of a failed invocation and the `error.type` of an outcome event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum ErrorType {
-    /// The payload is refused (docs/reference.md#refused-payloads). The sender must fix it.
+    /// The payload is refused (docs/payloads.md#refused-payloads). The sender must fix it.
     InvalidRequest,
     /// A setting is invalid (docs/reference.md#settings). The operator must fix it.
     InvalidConfiguration,

@@ -1,4 +1,4 @@
-//! Reads payloads into requests: the shapes of docs/reference.md#payloads, and every refusal there.
+//! Reads payloads into requests: the shapes of docs/payloads.md, and every refusal there.
 //!
 //! This module is pure, and the only one that reads JSON from outside. A refusal names, for each fault, the JSON path, what
 //! is wrong there, and what to write instead. It repeats no value of the payload, because the message is logged.

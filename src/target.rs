@@ -157,7 +157,7 @@ pub(crate) fn is_account(text: &str) -> bool {
 }
 
 /// The partition, Region and account in which the function runs. ARNs in outcome events are built from it, and ARNs
-/// in payloads are checked against it (docs/reference.md#refused-payloads).
+/// in payloads are checked against it (docs/payloads.md#refused-payloads).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsLocation {
     partition: String,

@@ -8,7 +8,7 @@ pub(super) const TARGET_MEMBERS: [&str; 4] = [
     "jobType",
 ];
 
-/// All members of a request object (docs/reference.md#the-request-object).
+/// All members of a request object (docs/payloads.md#the-request-object).
 pub(super) const REQUEST_MEMBERS: [&str; 8] = [
     "membershipIdentifier",
     "idMappingTableIdentifier",

@@ -1,4 +1,4 @@
-//! Tests of payloads (docs/reference.md#payloads), and of the requests that they become.
+//! Tests of payloads (docs/payloads.md), and of the requests that they become.
 
 mod anything;
 mod refused;

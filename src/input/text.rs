@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::names::{self, near_miss};
 
-/// The deepest nesting of a payload (docs/reference.md#refused-payloads).
+/// The deepest nesting of a payload (docs/payloads.md#refused-payloads).
 pub(super) const MAX_NESTING: usize = 128;
 
 /// How many levels may enclose a payload of the deepest nesting. Each record around it adds a few levels. A payload that

@@ -35,6 +35,7 @@ CARGO_MUTANTS = os.environ.get("CARGO_MUTANTS", TARGET / "tools/bin/cargo-mutant
 # The modules whose score counts.
 MODULES = [
     "handler",
+    "input",
     "ledger",
     "message",
     "aws/clean_rooms",
