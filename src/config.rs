@@ -1,6 +1,9 @@
 //! The settings (docs/reference.md#settings). They are read once, at the start. If one is wrong, every invocation fails
 //! with an error that names its variable.
 
+mod allowed;
+
+pub use self::allowed::Allowed;
 use crate::error::{Error, ErrorType};
 use crate::job_type::RequestedType;
 use crate::period::Period;
@@ -19,6 +22,8 @@ pub struct Settings {
     pub service: Option<String>,
     /// `ID_MAPPING_TABLE_ARNS`: the targets of events that name none.
     pub id_mapping_table_arns: Vec<TableArn>,
+    /// `ALLOW_OTHER_TABLES`, `ALLOWED_JOB_TYPES` and `ALLOWED_ACCOUNTS`: what payloads may name.
+    pub allowed: Allowed,
     /// `DEFAULT_JOB_TYPE`: the requested type of a request that has none.
     pub default_job_type: RequestedType,
     /// `FULL_REFRESH_EVERY`: with `AUTO`, a `BATCH` is due when the last one is older. `None` if no full refresh is ever
@@ -102,13 +107,21 @@ impl Settings {
             check_needs_no_queue("SETTLE_TIME", settle_time.is_some())?;
             check_needs_no_queue("TRACK_COMPLETION", track_completion)?;
         }
+        let id_mapping_table_arns = match get("ID_MAPPING_TABLE_ARNS") {
+            Some(list) => table_arns(&list)?,
+            None => Vec::new(),
+        };
+        let allowed = Allowed::read(
+            &id_mapping_table_arns,
+            boolean("ALLOW_OTHER_TABLES", get("ALLOW_OTHER_TABLES"))?,
+            get("ALLOWED_JOB_TYPES"),
+            get("ALLOWED_ACCOUNTS"),
+        )?;
         Ok(Self {
             region: region(get("AWS_REGION"))?,
             service: get("AWS_LAMBDA_FUNCTION_NAME"),
-            id_mapping_table_arns: match get("ID_MAPPING_TABLE_ARNS") {
-                Some(list) => table_arns(&list)?,
-                None => Vec::new(),
-            },
+            id_mapping_table_arns,
+            allowed,
             default_job_type: default_job_type(get("DEFAULT_JOB_TYPE"))?,
             event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
             event_source: match get("EVENT_SOURCE") {
@@ -161,7 +174,7 @@ fn invalid(name: &str, reason: &str) -> Error {
 
 fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
     let name = "ID_MAPPING_TABLE_ARNS";
-    let items: Vec<&str> = list.split(',').map(str::trim).collect();
+    let items = items(name, list)?;
     if items.len() > MAX_TARGETS {
         return Err(invalid(
             name,
@@ -171,17 +184,22 @@ fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
             ),
         ));
     }
-    let arn = |(index, item): (usize, &&str)| {
-        if item.is_empty() {
-            return Err(invalid(
-                name,
-                &format!("item {} is empty: write an ARN, or remove it", index + 1),
-            ));
-        }
-        TableArn::parse(item)
-            .map_err(|reason| invalid(name, &format!("item {} {reason}", index + 1)))
+    let arn = |(number, item): (usize, &str)| {
+        TableArn::parse(item).map_err(|reason| invalid(name, &format!("item {number} {reason}")))
     };
-    items.iter().enumerate().map(arn).collect()
+    items.into_iter().map(arn).collect()
+}
+
+/// Returns the items of a list, with their numbers from 1.
+fn items<'l>(name: &str, list: &'l str) -> Result<Vec<(usize, &'l str)>, Error> {
+    let item = |(number, item): (usize, &'l str)| match item.trim() {
+        "" => Err(invalid(
+            name,
+            &format!("item {number} is empty: write a value, or remove the comma"),
+        )),
+        item => Ok((number, item)),
+    };
+    (1..).zip(list.split(',')).map(item).collect()
 }
 
 /// Checks the name or ARN of an event bus. `PutEventsRequestEntry.EventBusName` in EventBridge's API model

@@ -25,7 +25,7 @@ use self::members::{MAX_ITEMS, Placed, check_item_count};
 use self::request::UnknownMembers;
 use self::sns::Notified;
 use self::sqs::Received;
-use self::text::{Kind, Object, Path, Raw, check_nesting, cleaned};
+use self::text::{Items, Kind, Object, Path, Raw, check_nesting, cleaned, invalid};
 use crate::error::Error;
 
 const TEST_EVENT: &str = "S3 tests that it may send notifications";
@@ -36,73 +36,74 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
     let text = payload
         .0
         .as_ref()
-        .map_err(|reason| refused(path, format!("is not valid JSON: {reason}")))?;
+        .map_err(|reason| refused(path, invalid(reason)))?;
     let text = cleaned(text);
     let value = Raw::read(&text).map_err(|fault| refused(path, fault))?;
     let delivery = delivery(value, path, &Surroundings::of(arrival))?;
     match delivery {
-        // The caller learns of it. Of several parts, one that is refused does not hold up the others.
-        Delivery::Direct(mut parts) if parts.len() == 1 => {
-            let part = parts.pop().map(|part| part.content).transpose()?;
-            Ok(Delivery::Direct(
-                part.map(|content| Part::whole(Ok(content)))
-                    .into_iter()
-                    .collect(),
-            ))
-        }
-        delivery => Ok(delivery),
+        // The caller learns of it. An item of a list that is refused does not hold up the others.
+        Delivery::Direct(parts) => match <[Part; 1]>::try_from(parts) {
+            Ok([part]) if part.text.is_none() => part
+                .content
+                .map(|content| Delivery::Direct(vec![Part::whole(Ok(content))])),
+            Ok(one) => Ok(Delivery::Direct(one.into())),
+            Err(parts) => Ok(Delivery::Direct(parts)),
+        },
+        batch => Ok(batch),
     }
 }
 
 /// Reads a payload that may be a batch.
 fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Delivery, Error> {
-    if value.kind() == Kind::List {
-        let items = value
-            .items(MAX_ITEMS)
-            .ok_or_else(|| refused(path, "is not a list"))?;
-        let is_batch =
-            items.count > 0 && items.first.iter().all(|item| sqs::is_of(*item, "aws:sqs"));
-        if is_batch {
-            check_count(items.count, path)?;
-            return batch(&items.first, path, around);
-        }
+    if value.kind() == Kind::List
+        && let Some(items) = value.items(MAX_ITEMS)
+        && items.count > 0
+        && items.first.iter().all(|item| sqs::is_of(*item, "aws:sqs"))
+    {
+        return batch(items, path, around);
     }
     if let Some(object) = value.object() {
-        if let Some((records, count)) = sqs::records(&object, "aws:sqs") {
-            let place = object.get("Records").map_or(0, |(_, place)| place);
-            let path = path.member("Records", place);
-            check_count(count, path)?;
-            return batch(&records, path, around);
+        let placed = Placed {
+            object: &object,
+            path,
+        };
+        if let Some(records) = sqs::records(&object, "aws:sqs") {
+            return batch(records, placed.path_of("Records"), around);
         }
-        if destination::is_record(&object) {
+        if destination::is_record(&object) && !is_notification(&object) {
             let inner = destination::inner(&object, path, around)?;
-            return delivery(
-                inner.payload,
-                path.member(inner.name, inner.place),
-                &inner.around,
-            );
+            let path = path.member(inner.name, inner.place);
+            return delivery(inner.payload, path, &inner.around);
         }
     }
     parts(value, path, around).map(Delivery::Direct)
 }
 
+/// Returns whether an object is what SNS or S3 sends.
+fn is_notification(object: &Object<'_>) -> bool {
+    sns::is_message(object)
+        || s3::is_test(object)
+        || ["aws:sns", "aws:s3"]
+            .iter()
+            .any(|service| sqs::records(object, service).is_some())
+}
+
 /// Reads a batch of SQS messages. Each body is a payload of its own.
-fn batch(
-    records: &[Raw<'_>],
-    path: Path<'_>,
-    around: &Surroundings<'_>,
-) -> Result<Delivery, Error> {
-    let message = |(index, record): (usize, &Raw<'_>)| {
+fn batch(items: Items<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Delivery, Error> {
+    let mut faults = Faults::default();
+    check_item_count(items.count, path, &mut faults);
+    let mut messages = Vec::with_capacity(items.first.len());
+    for (index, record) in items.first.into_iter().enumerate() {
         let path = path.item(index);
-        let Received { id, body, inner } = sqs::read(*record, path, around)?;
-        let parts = match inner {
-            Ok((place, around)) => parts_of_text(&body, path.member("body", place), &around),
-            Err(error) => vec![Part::whole(Err(error))],
-        };
-        Ok(Message { id, body, parts })
-    };
-    let messages = records.iter().enumerate().map(message);
-    messages.collect::<Result<_, _>>().map(Delivery::Batch)
+        if let Some(Received { id, body, inner }) = sqs::read(record, path, around, &mut faults) {
+            let parts = match inner {
+                Ok((place, around)) => parts_of_text(&body, path.member("body", place), &around),
+                Err(error) => vec![Part::whole(Err(error))],
+            };
+            messages.push(Message { id, body, parts });
+        }
+    }
+    faults.or(Delivery::Batch(messages))
 }
 
 /// Reads the text of a message as payloads.
@@ -130,25 +131,23 @@ fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Ve
         return list(value, path, around);
     }
     let Some(object) = value.object() else {
-        return Err(refused(
-            path,
-            format!("is {}: send a JSON object", value.kind()),
-        ));
+        return content(value, path, around).map(|content| vec![Part::whole(Ok(content))]);
     };
-    if let Some((records, count)) = sqs::records(&object, "aws:sns") {
-        let place = object.get("Records").map_or(0, |(_, place)| place);
-        let path = path.member("Records", place);
-        check_count(count, path)?;
-        let of = |(index, record)| notification_of(record, path.item(index), around);
-        return Ok(records.into_iter().enumerate().flat_map(of).collect());
+    let placed = Placed {
+        object: &object,
+        path,
+    };
+    if let Some(records) = sqs::records(&object, "aws:sns") {
+        return notifications(records, placed.path_of("Records"), around);
     }
     if sns::is_message(&object) {
-        return Ok(notification(&object, path, around));
+        return Ok(notification(placed, around));
     }
-    if destination::is_of_a_schedule(&object)
-        && let Some((payload, place)) = object.get("Payload")
+    if !is_notification(&object)
+        && destination::is_of_a_schedule(&object)
+        && let Some((payload, _)) = object.get("Payload")
     {
-        let path = path.member("Payload", place);
+        let path = placed.path_of("Payload");
         let Some(text) = payload.string() else {
             return Err(refused(
                 path,
@@ -160,19 +159,40 @@ fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Ve
     content(value, path, around).map(|content| vec![Part::whole(Ok(content))])
 }
 
-/// Reads a record as SNS invokes Lambda with it.
-fn notification_of(record: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
-    match sns::message(record, path) {
-        Ok((message, place)) => notification(&message, path.member("Sns", place), around),
-        Err(error) => vec![Part::whole(Err(error))],
-    }
+/// Reads records as SNS invokes Lambda with them.
+fn notifications(
+    records: Items<'_>,
+    path: Path<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Vec<Part>, Error> {
+    let mut faults = Faults::default();
+    check_item_count(records.count, path, &mut faults);
+    faults.or(())?;
+    let of = |(index, record): (usize, Raw<'_>)| {
+        let path = path.item(index);
+        let (text, parts) = match sns::message(record, path) {
+            Ok((message, place)) => {
+                let object = message.object();
+                let path = path.member("Sns", place);
+                let placed = object.as_ref().map(|object| Placed { object, path });
+                let parts = placed.map(|placed| notification(placed, around));
+                (message.text(), parts.unwrap_or_default())
+            }
+            Err(error) => (record.text(), vec![Part::whole(Err(error))]),
+        };
+        match records.count {
+            1 => parts,
+            _ => of_item(parts, text),
+        }
+    };
+    Ok(records.first.into_iter().enumerate().flat_map(of).collect())
 }
 
 /// Reads a message of SNS.
-fn notification(message: &Object<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
-    match sns::read(message, path, around) {
+fn notification(message: Placed<'_, '_>, around: &Surroundings<'_>) -> Vec<Part> {
+    match sns::read(message, around) {
         Ok(Notified::Payload(text, place, around)) => {
-            parts_of_text(&text, path.member("Message", place), &around)
+            parts_of_text(&text, message.path.member("Message", place), &around)
         }
         Ok(Notified::Ignored(reason)) => vec![Part::whole(Ok(Content::Ignored(reason)))],
         Err(error) => vec![Part::whole(Err(error))],
@@ -181,34 +201,51 @@ fn notification(message: &Object<'_>, path: Path<'_>, around: &Surroundings<'_>)
 
 /// Reads a list. Each item is a payload of its own, which is judged alone.
 fn list(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec<Part>, Error> {
+    if around.is_in_list {
+        return Err(refused(
+            path,
+            "is a list inside a list: send its items one by one",
+        ));
+    }
     let items = value
         .items(MAX_ITEMS)
         .ok_or_else(|| refused(path, "is not a list"))?;
-    check_count(items.count, path)?;
+    let mut faults = Faults::default();
+    check_item_count(items.count, path, &mut faults);
     if items.count == 0 {
-        return Err(refused(path, "is an empty list: send a JSON object"));
+        faults.add(path, "is an empty list: send a JSON object");
     }
+    faults.or(())?;
+    let around = Surroundings {
+        is_in_list: true,
+        ..around.clone()
+    };
     let mut all = Vec::with_capacity(items.first.len());
     for (index, item) in items.first.into_iter().enumerate() {
-        let path = path.item(index);
-        let read = match item.kind() {
-            Kind::List => Err(refused(
-                path,
-                "is a list inside a list: send its items one by one",
-            )),
-            _ => enclosed(item, path, around),
-        };
-        for part in read.unwrap_or_else(|error| vec![Part::whole(Err(error))]) {
-            let text = part.content.is_err().then(|| item.text().to_owned());
-            all.push(Part { text, ..part });
-        }
+        let parts = enclosed(item, path.item(index), &around);
+        let parts = parts.unwrap_or_else(|error| vec![Part::whole(Err(error))]);
+        all.extend(of_item(parts, item.text()));
     }
     Ok(all)
 }
 
+/// Marks the parts of one of several payloads: one that is refused is moved to the dead-letter queue by itself.
+fn of_item(parts: Vec<Part>, text: &str) -> Vec<Part> {
+    let with_text = |part: Part| Part {
+        text: part
+            .text
+            .or_else(|| Some(text.to_owned()).filter(|_| part.content.is_err())),
+        ..part
+    };
+    parts.into_iter().map(with_text).collect()
+}
+
 /// Reads a payload that is neither a list nor a record around another payload.
 fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Content, Error> {
-    check_nesting(value.text()).map_err(|fault| refused(path, fault))?;
+    let mut faults = Faults::default();
+    if let Err(fault) = check_nesting(value.text()) {
+        faults.add(path, fault);
+    }
     let Some(object) = value.object() else {
         return Err(refused(
             path,
@@ -219,55 +256,58 @@ fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<
         object: &object,
         path,
     };
+    let is_wrapped = is_notification(&object)
+        || sqs::records(&object, "aws:sqs").is_some()
+        || destination::is_record(&object)
+        || destination::is_of_a_schedule(&object)
+        || waiting::is_message(&object);
+    // Whoever may publish events may also publish one with a record in it.
+    if around.event.is_some() && is_wrapped {
+        return Err(refused(
+            path,
+            "is a record of another service, which an event may not pass on: send the request itself",
+        ));
+    }
+    if let Some(records) = sqs::records(&object, "aws:s3") {
+        let path = placed.path_of("Records");
+        check_item_count(records.count, path, &mut faults);
+        return s3::read(&records.first, path, around, faults);
+    }
+    if s3::is_test(&object) {
+        return Ok(Content::Ignored(Ignored::Expected(TEST_EVENT)));
+    }
     if event::is_event(&object) {
-        return match event::read(placed, around)? {
+        return match event::read(placed, around, faults)? {
             Event::Content(content) => Ok(content),
-            Event::PassedOn(inner) => {
+            Event::PassedOn(passed_on) => {
                 let path = placed.path_of("detail");
-                let path = path.member(inner.name, inner.place);
-                content(inner.payload, path, &inner.around)
+                let path = path.member(passed_on.name, passed_on.place);
+                let value = Raw::read(&passed_on.text).map_err(|fault| refused(path, fault))?;
+                content(value, path, &passed_on.around)
             }
         };
     }
-    // Whoever may publish events may also publish one with a record in it.
-    if around.event.is_none() {
-        if let Some((records, count)) = sqs::records(&object, "aws:s3") {
-            let path = placed.path_of("Records");
-            check_count(count, path)?;
-            return s3::read(&records, path, around);
-        }
-        if s3::is_test(&object) {
-            return Ok(Content::Ignored(Ignored::Expected(TEST_EVENT)));
-        }
-        if waiting::is_message(&object) {
-            return waiting::read(placed, around);
-        }
+    if waiting::is_message(&object) {
+        return waiting::read(placed, around, faults);
     }
-    bare(placed, around)
+    bare(placed, around, faults)
 }
 
 /// Reads a bare request.
-fn bare(placed: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<Content, Error> {
-    let mut faults = Faults::default();
-    let (unknown, envelope) = (UnknownMembers::Refused, Envelope::default());
+fn bare(
+    placed: Placed<'_, '_>,
+    around: &Surroundings<'_>,
+    mut faults: Faults,
+) -> Result<Content, Error> {
     let requests = build::requests(
         Some(placed),
         placed.path,
-        unknown,
-        envelope,
+        UnknownMembers::Refused,
+        Envelope::default(),
         around,
         &mut faults,
     );
-    match faults.into_error() {
-        Some(error) => Err(error),
-        None => Ok(Content::Requests(requests)),
-    }
-}
-
-fn check_count(count: usize, path: Path<'_>) -> Result<(), Error> {
-    let mut faults = Faults::default();
-    check_item_count(count, path, &mut faults);
-    faults.into_error().map_or(Ok(()), Err)
+    faults.or(Content::Requests(requests))
 }
 
 #[cfg(test)]

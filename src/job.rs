@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::choice::Choice;
 use crate::job_type::JobType;
 use crate::request::Request;
+use crate::target::Target;
 
 /// The id of a job: Clean Rooms' where the call was answered, otherwise Entity Resolution's.
 ///
@@ -68,6 +69,9 @@ pub struct Call {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StartedJob {
+    /// The call that started it, or nil if that is not known any more.
+    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    pub attempt: Uuid,
     /// The request.
     pub request: Request,
     /// What was sent, and why.
@@ -80,9 +84,40 @@ impl StartedJob {
     /// The job that a call started.
     pub fn new(call: &Call, job: Job) -> Self {
         Self {
+            attempt: call.attempt,
             request: call.request.clone(),
             choice: call.choice.clone(),
             job,
+        }
+    }
+}
+
+/// A job that a message asks to be tracked. Anybody may send such a message, so the ledger must know the job, or a call
+/// that is not recorded as started. Only this function knows the call's random id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedJob {
+    /// The table.
+    pub target: Target,
+    /// What the message says of the job.
+    pub job: TrackedId,
+}
+
+/// A job's id, and that of the call that started it. Messages of the waiting queue have it in this form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackedId {
+    /// The job's id.
+    #[serde(flatten)]
+    pub id: JobId,
+    /// The call that started it, or nil.
+    #[serde(default, skip_serializing_if = "Uuid::is_nil")]
+    pub attempt: Uuid,
+}
+
+impl From<&StartedJob> for TrackedId {
+    fn from(started: &StartedJob) -> Self {
+        Self {
+            id: started.job.id.clone(),
+            attempt: started.attempt,
         }
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
 use crate::clock::CLOCK_DIFFERENCE;
-use crate::job::{Call, Job, JobEnd, JobId, StartedJob};
+use crate::job::{Call, Job, JobEnd, JobId, StartedJob, TrackedId};
 use crate::job_type::JobType;
 use crate::request::Request;
 
@@ -25,7 +25,13 @@ const MAX_KEYS: usize = 64;
 /// The starts of a table that other requests report. An older one is reported by a repeat of its own request.
 const MAX_UNREPORTED: Limit = Limit {
     count: 4,
-    bytes: 170_000,
+    bytes: 110_000,
+};
+
+/// The jobs of a table that are tracked. The end of an older one is not announced.
+const MAX_TRACKED: Limit = Limit {
+    count: 32,
+    bytes: 60_000,
 };
 
 /// The calls with an unknown outcome that a table's record holds. If there are more, the oldest is given up: its
@@ -58,6 +64,9 @@ struct Claim {
     until: OffsetDateTime,
     call: Call,
 }
+
+/// How much later than its job's start the time of a request may be: the clock of a sender may be ahead.
+const LATEST_OF_NAME: Duration = Duration::minutes(5);
 
 /// A job whose start is not fully reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +138,8 @@ pub struct Record {
     unknown_calls: Vec<Call>,
     /// The jobs whose start is not fully reported, oldest first.
     unreported_starts: Vec<UnreportedStart>,
+    /// The jobs that a message in the waiting queue tracks, oldest first.
+    tracked: Vec<StartedJob>,
 }
 
 /// A call whose outcome is unknown.
@@ -158,8 +169,7 @@ pub enum Verdict {
 impl Record {
     /// What holds for a request. The first match wins.
     pub fn verdict(&self, request: &Request, now: OffsetDateTime) -> Verdict {
-        let key = digest(request);
-        if let Some(known) = self.keys.iter().find(|known| known.key == key) {
+        if let Some(known) = self.known(request) {
             return Verdict::Known(known.job.id.clone());
         }
         let covers = |job: &&Job| {
@@ -192,6 +202,13 @@ impl Record {
         Verdict::Unknown(unknown)
     }
 
+    /// The request's own job, if this very request has started one.
+    fn known(&self, request: &Request) -> Option<&KnownKey> {
+        let key = digest(request);
+        let mut known = self.keys.iter();
+        known.find(|known| known.key == key && may_be_own(&known.job, request))
+    }
+
     /// The jobs whose start a request reports, oldest first: the request's own job, those that are the
     /// invocation's own, and those whose invocation should have reported them and has ended.
     pub fn unreported(
@@ -200,23 +217,25 @@ impl Record {
         now: OffsetDateTime,
         is_own: impl Fn(&JobId) -> bool,
     ) -> Vec<StartedJob> {
-        let is_repeat = |other: &Request| other.scoped_key() == request.scoped_key();
+        let is_repeat = |other: &StartedJob| {
+            other.request.scoped_key() == request.scoped_key() && may_be_own(&other.job, request)
+        };
         let mut all: Vec<StartedJob> = self
             .unreported_starts
             .iter()
             .filter(|unreported| {
                 now > unreported.report_until.saturating_add(CLOCK_DIFFERENCE)
                     || is_own(&unreported.started.job.id)
-                    || is_repeat(&unreported.started.request)
+                    || is_repeat(&unreported.started)
             })
             .map(|unreported| unreported.started.clone())
             .collect();
-        let key = digest(request);
-        if let Some(known) = self.keys.iter().find(|known| known.key == key)
+        if let Some(known) = self.known(request)
             && let Some(choice) = &known.unreported_choice
             && !all.iter().any(|started| started.job.id == known.job.id)
         {
             all.push(StartedJob {
+                attempt: Uuid::nil(),
                 request: request.clone(),
                 choice: choice.clone(),
                 job: known.job.clone(),
@@ -380,9 +399,39 @@ impl Record {
         self.start_reported(id, |reported| reported.announced = true)
     }
 
-    /// Transition: a message that tracks a job is in the waiting queue, or jobs are not tracked.
-    pub fn tracking_queued(&self, id: &JobId) -> Self {
+    /// Transition: a message that tracks a job is in the waiting queue.
+    pub fn tracking_queued(&self, started: &StartedJob) -> Self {
+        let mut record = self.tracking_not_needed(&started.job.id);
+        let is_it = |other: &StartedJob| other.job.id == started.job.id;
+        if !record.tracked.iter().any(is_it) && !record.is_ended(started.job.id.as_str()) {
+            record.tracked.push(started.clone());
+            keep_newest_within(&mut record.tracked, MAX_TRACKED);
+        }
+        record
+    }
+
+    /// Transition: jobs are not tracked.
+    pub fn tracking_not_needed(&self, id: &JobId) -> Self {
         self.start_reported(id, |reported| reported.tracked = true)
+    }
+
+    /// The job with this id, if the function started it and its end is not announced.
+    pub fn tracked(&self, TrackedId { id, attempt }: &TrackedId) -> Option<StartedJob> {
+        let unreported = self.unreported_starts.iter();
+        let unreported = unreported.map(|unreported| &unreported.started);
+        let mut all = self.tracked.iter().chain(unreported);
+        if let Some(started) = all.find(|started| started.job.id == *id) {
+            return Some(started.clone());
+        }
+        // Its start could not be recorded.
+        let call = self.open_calls().find(|call| call.attempt == *attempt)?;
+        let job = Job {
+            id: id.clone(),
+            job_type: call.choice.job_type,
+            started_at: call.called_at,
+            answered_at: call.called_at,
+        };
+        Some(StartedJob::new(call, job))
     }
 
     fn start_reported(&self, id: &JobId, change: impl Fn(&mut Reported)) -> Self {
@@ -454,6 +503,10 @@ impl Record {
                 record
             }
         };
+        let is_it = |other: &StartedJob| {
+            [job.id.as_str(), entity_resolution_job_id].contains(&other.job.id.as_str())
+        };
+        record.tracked.retain(|started| !is_it(started));
         record.ended.push(AnnouncedEnd {
             id: job.id.as_str().to_owned(),
             entity_resolution_job_id: entity_resolution_job_id.to_owned(),
@@ -492,6 +545,12 @@ fn keep_newest_within<T: Serialize>(items: &mut Vec<T>, Limit { count, bytes }: 
     while items.len() > 1 && items.iter().map(size).sum::<usize>() > bytes {
         items.remove(0);
     }
+}
+
+/// Returns whether a request may have started a job of its name. A repeat has the time of the first delivery, or none. So
+/// a request with a later time is another one, whose sender took a name that is in use.
+fn may_be_own(job: &Job, request: &Request) -> bool {
+    !request.time_is_given || request.time <= job.started_at.saturating_add(LATEST_OF_NAME)
 }
 
 fn digest(request: &Request) -> Uuid {

@@ -4,10 +4,9 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::choice::Decision;
 use crate::clock::timestamp;
-use crate::job::{JobId, StartedJob};
-use crate::job_type::{JobType, TypeSource};
+use crate::job::{StartedJob, TrackedId};
+use crate::job_type::TypeSource;
 use crate::request::{Request, Trigger};
 
 #[derive(Serialize)]
@@ -18,10 +17,13 @@ struct Message<'a> {
     trigger: Option<&'a Trigger>,
     waiting_since: Option<String>,
     /// The job that is tracked to its end.
-    watch: Option<TrackedJob<'a>>,
+    watch: Option<TrackedId>,
     /// Whether the `requestId` is the caller's or the event's: outcome events have no other. Left out if it is.
     #[serde(skip_serializing_if = "Clone::clone")]
     request_id_given: bool,
+    /// Whether the request or its event gave the `time`. Left out if one did.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    time_given: bool,
     /// How often the request was rejected. Left out if it never was.
     #[serde(skip_serializing_if = "is_zero")]
     rejections: u32,
@@ -29,19 +31,6 @@ struct Message<'a> {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-/// A job that is tracked.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TrackedJob<'a> {
-    #[serde(flatten)]
-    id: &'a JobId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    job_type: Option<JobType>,
-    decision: &'a Decision,
-    started_at: String,
-    answered_at: String,
 }
 
 /// The request object of one target, with its idempotency key and time.
@@ -78,14 +67,9 @@ pub fn message(
         trigger: request.trigger.as_ref(),
         waiting_since: since.map(timestamp),
         request_id_given: request.key_is_given,
+        time_given: request.time_is_given,
         rejections: request.rejections,
-        watch: tracked.map(|StartedJob { choice, job, .. }| TrackedJob {
-            id: &job.id,
-            job_type: job.job_type,
-            decision: &choice.decision,
-            started_at: timestamp(job.started_at),
-            answered_at: timestamp(job.answered_at),
-        }),
+        watch: tracked.map(TrackedId::from),
     };
     // Strings and numbers can always be serialized. If not, SQS refuses the empty message, and nothing is lost.
     let text = serde_json::to_string(&message).unwrap_or_default();

@@ -178,6 +178,7 @@ impl Outcome {
             request,
             choice,
             job,
+            ..
         } = started;
         let kind = match ended.end() {
             JobEnd::Succeeded => OutcomeKind::Succeeded,

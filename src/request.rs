@@ -24,6 +24,9 @@ pub struct Request {
     /// When the data changed. It is never after the arrival.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     pub time: OffsetDateTime,
+    /// Whether the request or its event gave the time. A request without one has a later time at each delivery.
+    #[serde(default)]
+    pub time_is_given: bool,
     /// Whether to tell what would be done, and do nothing.
     #[serde(skip)]
     pub dry_run: bool,
@@ -113,6 +116,7 @@ impl Request {
             idempotency_key: key.to_owned(),
             key_is_given: true,
             time,
+            time_is_given: true,
             dry_run: false,
             trigger: None,
             waiting_since: None,

@@ -189,6 +189,11 @@ impl AwsLocation {
         }
     }
 
+    /// The function's account. `None` if it is not known.
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
     /// Checks that an ARN is of the function's partition, Region and account. The error is the predicate of a sentence.
     pub fn check(&self, arn: &TableArn) -> Result<(), String> {
         let differs = |what: &str, theirs: &str, ours: &str| {

@@ -5,14 +5,14 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use id_mapping_populator::input::{Content, Delivery};
-use id_mapping_populator::job::{Call, JobEnd, StartedJob};
+use id_mapping_populator::choice;
+use id_mapping_populator::input::{Content, Delivery, Payload};
+use id_mapping_populator::job::{Call, Job, JobEnd, JobId, StartedJob};
 use id_mapping_populator::ledger::{Record, Waiter, Waiters};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::function::{NOW, WITHOUT_TABLES};
-use crate::round_trip;
 
 /// Writes the inputs into the folder that the environment variable `SEEDS` names, if it is set.
 ///
@@ -67,7 +67,7 @@ pub fn payloads() -> Vec<String> {
 pub fn messages() -> Vec<String> {
     let mut inputs = payloads();
     inputs.extend(samples().iter().filter_map(|sample| {
-        let started = tracked(sample)?;
+        let started = started(sample)?;
         let message = id_mapping_populator::message::message;
         Some(message(&started.request, None, None))
     }));
@@ -77,8 +77,8 @@ pub fn messages() -> Vec<String> {
 /// Returns the inputs for [`crate::record`]: an empty record, a record with a value in each member, and the item of the
 /// slot.
 pub fn records() -> Vec<String> {
-    let started = samples().iter().find_map(tracked);
-    let started = started.expect("a sample is a job that is tracked");
+    let started = samples().iter().find_map(started);
+    let started = started.expect("a sample is a bare request");
     let call = Call {
         attempt: Uuid::from_u128(1),
         called_at: NOW,
@@ -88,6 +88,11 @@ pub fn records() -> Vec<String> {
     let record = Record::default()
         .job_started(&call, &started.job, Some(NOW), NOW)
         .job_ended(&started.job, "job", JobEnd::Succeeded, NOW);
+    let another = Job {
+        id: JobId::EntityResolutionJobId("00000002".into()),
+        ..started.job.clone()
+    };
+    let record = record.tracking_queued(&StartedJob::new(&call, another));
     let mut record = serde_json::to_value(record).expect("a record can be written");
     record["claim"] = json!({ "until": 1_795_399_300_000_i64, "call": call });
     record["unknown"] = json!([call]);
@@ -171,16 +176,28 @@ fn in_a_batch(body: &str) -> String {
     json!({ "Records": [record] }).to_string()
 }
 
-/// Returns the job that a sample tracks. Returns `None` if the sample is not such a message.
-fn tracked(sample: &Value) -> Option<StartedJob> {
-    let messages = match WITHOUT_TABLES.read(&round_trip::in_sqs(&sample.to_string())) {
-        Ok(Delivery::Batch(messages)) => messages,
-        _ => return None,
+/// Returns a job that a sample starts. Returns `None` if the sample is not a bare request.
+fn started(sample: &Value) -> Option<StartedJob> {
+    let payload = Payload::from_text(&sample.to_string());
+    let Ok(Delivery::Direct(parts)) = WITHOUT_TABLES.read(&payload) else {
+        return None;
     };
-    let parts = messages.into_iter().flat_map(|message| message.parts);
-    let mut contents = parts.map(|part| part.content);
-    contents.find_map(|content| match content {
-        Ok(Content::Track(started)) => Some(*started),
+    let mut contents = parts.into_iter().map(|part| part.content);
+    let request = contents.find_map(|content| match content {
+        Ok(Content::Requests(requests)) => requests.into_iter().next(),
         _ => None,
+    })?;
+    let choice = choice::by_request(request.requested_type, request.type_source)?;
+    let job = Job {
+        id: JobId::IdMappingJobId("00000001-0b0b-4000-8000-000000000000".into()),
+        job_type: choice.job_type,
+        started_at: NOW,
+        answered_at: NOW,
+    };
+    Some(StartedJob {
+        attempt: Uuid::nil(),
+        request,
+        choice,
+        job,
     })
 }

@@ -4,12 +4,13 @@
 use std::sync::LazyLock;
 
 use id_mapping_populator::input::{Content, Payload};
-use id_mapping_populator::job::{JobEnd, StartedJob};
+use id_mapping_populator::job::{JobEnd, StartedJob, TrackedId};
 use id_mapping_populator::job_type::JobType;
 use id_mapping_populator::ledger::{Record, Verdict, Waiter, Waiters};
 use id_mapping_populator::message as waiting;
 use id_mapping_populator::request::Request;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::function::{NOW, WITHOUT_TABLES};
 use crate::message;
@@ -46,7 +47,11 @@ pub fn check(bytes: &[u8]) {
         record.is_ended(id.as_str());
         record.reported(id);
         record.is_unannounced(id);
-        record.start_announced(id).tracking_queued(id);
+        record.start_announced(id).tracking_not_needed(id);
+        record.tracked(&TrackedId {
+            id: id.clone(),
+            attempt: Uuid::from_u128(1),
+        });
     }
     for job in record.recent() {
         record.job_ended(job, "other", JobEnd::Failed, NOW);

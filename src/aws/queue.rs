@@ -90,11 +90,14 @@ impl Queue {
     pub async fn dead_letter_message(
         &self,
         body: &str,
-        message_id: &str,
+        message_id: Option<&str>,
         error: &Error,
         options: SendOptions<'_>,
     ) -> Result<(), Error> {
-        let what = format!("message {message_id}");
+        let what = match message_id {
+            Some(id) => format!("message {id}"),
+            None => "an item of a list".to_owned(),
+        };
         self.dead_letter(body.to_owned(), &what, error, options)
             .await
     }

@@ -36,6 +36,9 @@ fn without_variables_the_documented_defaults_hold() {
 fn an_empty_variable_counts_as_unset() {
     let names = [
         "ID_MAPPING_TABLE_ARNS",
+        "ALLOW_OTHER_TABLES",
+        "ALLOWED_JOB_TYPES",
+        "ALLOWED_ACCOUNTS",
         "DEFAULT_JOB_TYPE",
         "FULL_REFRESH_EVERY",
         "EVENT_BUS_NAME",
@@ -130,6 +133,23 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
             "item 2 is empty",
         ),
         ("ID_MAPPING_TABLE_ARNS", &many, "has 101 items"),
+        ("ALLOW_OTHER_TABLES", "yes", "must be `true` or `false`"),
+        (
+            "ALLOWED_JOB_TYPES",
+            "BATCH,FULL",
+            "item 2 is not a job type",
+        ),
+        ("ALLOWED_JOB_TYPES", "BATCH,", "item 2 is empty"),
+        (
+            "ALLOWED_ACCOUNTS",
+            "123456789012,*",
+            "item 2 is not an account: write 12 digits, or * alone",
+        ),
+        (
+            "ALLOWED_ACCOUNTS",
+            "12345678901",
+            "item 1 is not an account",
+        ),
         ("DEFAULT_JOB_TYPE", "batch", "write BATCH, INCREMENTAL"),
         ("DEFAULT_JOB_TYPE", "auto", "write BATCH, INCREMENTAL"),
         (

@@ -14,29 +14,30 @@ use super::{report, track, waiters};
 use crate::choice;
 use crate::error::Error;
 use crate::input::{Content, Ignored, Message, Part};
-use crate::job::StartedJob;
+use crate::job::TrackedJob;
 use crate::request::Request;
 
 /// What a part of a payload asks for.
 enum Accepted {
     Requests(Vec<Request>),
-    Track(Box<StartedJob>),
+    Track(TrackedJob),
     Nothing,
     /// It is refused, and could not be moved to the dead-letter queue.
     Refused(Error),
 }
 
-/// Takes a part of a payload. One that is refused is moved to the dead-letter queue.
-async fn accept(run: &Run<'_>, part: Part, id: &str, body: &str) -> Accepted {
+/// Takes a part of a payload, or of a message with this id and body. One that is refused is moved to the dead-letter queue.
+async fn accept(run: &Run<'_>, part: Part, message: Option<(&str, &str)>) -> Accepted {
     match part.content {
-        Ok(Content::Track(started)) => Accepted::Track(started),
+        Ok(Content::Track(job)) => Accepted::Track(job),
         Ok(Content::Requests(requests)) => Accepted::Requests(requests),
         Ok(Content::Ignored(reason)) => {
             log_ignored(reason);
             Accepted::Nothing
         }
         Err(error) => {
-            let text = part.text.as_deref().unwrap_or(body);
+            let (id, body) = message.unzip();
+            let text = part.text.as_deref().or(body).unwrap_or_default();
             match report::invalid_message(run, id, text, &error).await {
                 true => Accepted::Nothing,
                 false => Accepted::Refused(error),
@@ -62,9 +63,9 @@ pub(super) async fn process_direct(
     let mut requests = Vec::with_capacity(parts.len());
     let (mut outcomes, mut refused) = (Vec::new(), Vec::new());
     for part in parts {
-        match accept(run, part, request_id, "").await {
+        match accept(run, part, None).await {
             Accepted::Requests(of_part) => requests.push(of_part),
-            Accepted::Track(started) => match track::one(run, &started).await {
+            Accepted::Track(job) => match track::one(run, &job).await {
                 Ok(announced) => outcomes.extend(announced),
                 Err(error) => refused.push(error),
             },
@@ -90,9 +91,9 @@ pub(super) async fn process_batch(
     for (place, message) in messages.into_iter().enumerate() {
         let (mut keep, mut of_message) = (false, Vec::new());
         for part in message.parts {
-            match accept(run, part, &message.id, &message.body).await {
+            match accept(run, part, Some((&message.id, &message.body))).await {
                 Accepted::Requests(of_part) => of_message.extend(of_part),
-                Accepted::Track(started) => tracked.push((place, started)),
+                Accepted::Track(job) => tracked.push((place, job)),
                 Accepted::Nothing => {}
                 Accepted::Refused(_) => keep = true,
             }

@@ -16,7 +16,7 @@ pub(super) async fn plan(
     request: &Request,
     choice: &mut Option<Choice>,
 ) -> Result<Resolution, Error> {
-    let item = run.read_item(request).await?;
+    let item = run.read_item(&request.target).await?;
     let mut facts = None;
     if choice.is_none() {
         let (chosen, read) = choose::by_facts(run, request, &item).await;

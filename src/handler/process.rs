@@ -37,7 +37,7 @@ pub(super) async fn resolve(
     if run.deadline.remaining() < MIN_REMAINING {
         return Ok(Resolution::Wait(attempt::out_of_time(run, request)));
     }
-    let mut item = run.read_item(request).await?;
+    let mut item = run.read_item(&request.target).await?;
     for _ in 0..MAX_STEPS {
         let context = context(run, request);
         match next_step(&item.record, request, &context, run.deadline.now()) {

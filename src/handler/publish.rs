@@ -71,6 +71,7 @@ pub(super) async fn announce_start(run: &Run<'_>, started: &StartedJob) -> Resul
         request,
         choice,
         job,
+        ..
     } = started;
     publish(run, &Outcome::started(request, choice, job), request).await
 }
@@ -108,7 +109,10 @@ pub(super) async fn mark_reported(
             record = record.start_announced(id);
         }
         if reported.tracked {
-            record = record.tracking_queued(id);
+            record = match run.settings.track_completion {
+                true => record.tracking_queued(started),
+                false => record.tracking_not_needed(id),
+            };
         }
         record
     };

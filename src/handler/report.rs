@@ -31,6 +31,7 @@ pub(super) async fn request(
                 request,
                 choice,
                 job,
+                ..
             } = &*started;
             Disposition::with(Outcome::started(request, choice, job), reported)
         }
@@ -245,7 +246,7 @@ async fn stay(run: &mut Run<'_>, processed: &mut Processed) {
 /// Moves a message that is not a valid request to the dead-letter queue. Returns whether it is there.
 pub(super) async fn invalid_message(
     run: &Run<'_>,
-    message_id: &str,
+    message_id: Option<&str>,
     body: &str,
     error: &Error,
 ) -> bool {

@@ -40,9 +40,9 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Reads the ledger's item of a request's table.
-    pub(super) async fn read_item(&self, request: &Request) -> Result<Item, Error> {
-        let arn = self.location.table_arn(&request.target);
+    /// Reads the ledger's item of a table.
+    pub(super) async fn read_item(&self, target: &Target) -> Result<Item, Error> {
+        let arn = self.location.table_arn(target);
         let timeout = self.deadline.io_timeout();
         self.services.ledger.read(&arn, timeout).await
     }

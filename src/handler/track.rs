@@ -9,7 +9,7 @@ use crate::aws::entity_resolution::NotFound;
 use crate::aws::ledger_table::Item;
 use crate::clock::timestamp;
 use crate::error::Error;
-use crate::job::{EndedJob, JobEnd, StartedJob};
+use crate::job::{EndedJob, JobEnd, StartedJob, TrackedJob};
 use crate::job_type::JobType;
 use crate::ledger::{Record, Reported};
 use crate::metrics::Metric;
@@ -21,32 +21,31 @@ enum Tracked {
     Ended(Box<Outcome>, Result<(), Error>),
     /// It is not tracked any more: its end is announced already, or cannot be seen.
     Done,
-    /// It is looked at again at the next try.
-    Continue,
+    /// It is looked at again at the next try. `None` if its start is not recorded.
+    Continue(Option<Box<StartedJob>>),
     /// It is looked at again at the next try, because this one failed.
     Failed(Error),
 }
 
 /// Looks at the jobs of a batch. Returns for each whether its message stays in the queue.
-pub(super) async fn all(run: &Run<'_>, jobs: &[Box<StartedJob>]) -> Vec<bool> {
+pub(super) async fn all(run: &Run<'_>, jobs: &[TrackedJob]) -> Vec<bool> {
     // Requests that wait for the slot are not held up by slow reads.
     let until = run.deadline.now() + run.deadline.remaining() / 3;
     let mut keep: Vec<bool> = Vec::with_capacity(jobs.len());
-    for (index, started) in jobs.iter().enumerate() {
+    for (index, job) in jobs.iter().enumerate() {
         // A job may be in the queue twice.
         let earlier = jobs.iter().take(index).zip(&keep);
-        let mut same = earlier.filter(|(other, _)| other.job == started.job);
+        let mut same = earlier.filter(|(other, _)| *other == job);
         if let Some((_, kept)) = same.next() {
             keep.push(*kept);
             continue;
         }
         let remaining = Duration::try_from(until - run.deadline.now()).unwrap_or_default();
         let tracked = if remaining.is_zero() {
-            Tracked::Continue
+            Tracked::Continue(None)
         } else {
-            look(run, started, remaining.min(run.deadline.io_timeout())).await
+            look(run, job, remaining.min(run.deadline.io_timeout())).await
         };
-        log_tracked(started, &tracked);
         keep.push(!matches!(
             tracked,
             Tracked::Done | Tracked::Ended(_, Ok(()))
@@ -56,35 +55,58 @@ pub(super) async fn all(run: &Run<'_>, jobs: &[Box<StartedJob>]) -> Vec<bool> {
 }
 
 /// Looks at one job, and enqueues it again if it has not ended. Returns what is announced.
-pub(super) async fn one(run: &Run<'_>, started: &StartedJob) -> Result<Vec<Outcome>, Error> {
-    let tracked = look(run, started, run.deadline.io_timeout()).await;
-    log_tracked(started, &tracked);
-    match tracked {
+pub(super) async fn one(run: &Run<'_>, job: &TrackedJob) -> Result<Vec<Outcome>, Error> {
+    match look(run, job, run.deadline.io_timeout()).await {
         Tracked::Ended(outcome, Ok(())) => Ok(vec![*outcome]),
-        Tracked::Done => Ok(Vec::new()),
-        Tracked::Continue => {
-            publish::enqueue_tracking(run, started).await?;
+        Tracked::Continue(Some(started)) => {
+            publish::enqueue_tracking(run, &started).await?;
             Ok(Vec::new())
         }
+        Tracked::Done | Tracked::Continue(None) => Ok(Vec::new()),
         Tracked::Ended(_, Err(error)) | Tracked::Failed(error) => Err(error),
     }
 }
 
-async fn look(run: &Run<'_>, started: &StartedJob, timeout: Duration) -> Tracked {
-    let StartedJob { request, job, .. } = started;
-    let mut item = match run.read_item(request).await {
+/// Looks at a job, of which only the id is believed: anybody may send a message that tracks one.
+async fn look(run: &Run<'_>, job: &TrackedJob, timeout: Duration) -> Tracked {
+    let item = match run.read_item(&job.target).await {
         Ok(item) => item,
-        Err(error) => return Tracked::Failed(error),
+        Err(error) => {
+            log_failure(job, &error);
+            return Tracked::Failed(error);
+        }
     };
     // Its message may be delivered twice.
+    let TrackedJob { target, job } = job;
     if item.record.is_ended(job.id.as_str()) {
         return Tracked::Done;
     }
+    let Some(started) = item.record.tracked(job) else {
+        tracing::warn!(
+            "a message asks to track a job of {} that this function did not start: the message is dropped",
+            target
+        );
+        return Tracked::Done;
+    };
+    let tracked = look_at(run, item, &started, timeout).await;
+    log_tracked(&started, &tracked);
+    tracked
+}
+
+async fn look_at(
+    run: &Run<'_>,
+    mut item: Item,
+    started: &StartedJob,
+    timeout: Duration,
+) -> Tracked {
+    let StartedJob { request, job, .. } = started;
     let workflows = &run.services.workflows;
     let end = workflows.end_of(&request.target, job, &item.record, timeout);
     let ended = match end.await {
         Ok(Some(ended)) => ended,
-        Ok(None) if age(run, started) <= MAX_TIME_IN_QUEUE => return Tracked::Continue,
+        Ok(None) if age(run, started) <= MAX_TIME_IN_QUEUE => {
+            return Tracked::Continue(Some(Box::new(started.clone())));
+        }
         Ok(None) => return not_tracked(started, "it still runs"),
         Err(not_found) => return unseen(run, started, &not_found),
     };
@@ -99,8 +121,7 @@ async fn look(run: &Run<'_>, started: &StartedJob, timeout: Duration) -> Tracked
 }
 
 fn age(run: &Run<'_>, started: &StartedJob) -> time::Duration {
-    let since = started.request.waiting_since;
-    run.deadline.now() - since.unwrap_or(started.job.started_at)
+    run.deadline.now() - started.job.started_at
 }
 
 /// A job whose end could not be seen. It is looked at again, unless that is in vain.
@@ -117,7 +138,7 @@ fn unseen(run: &Run<'_>, started: &StartedJob, not_found: &NotFound) -> Tracked 
         let target = &started.request.target;
         tracing::warn!("job {} of {target}: {not_found}", started.job.id.as_str());
     }
-    Tracked::Continue
+    Tracked::Continue(Some(Box::new(started.clone())))
 }
 
 /// Announces a job's start, if that was not done: others learn of the start before the end.
@@ -151,8 +172,10 @@ async fn report_end(
     let id = ended.entity_resolution_job_id.clone();
     let ran = ended.ended_at.map(|ended_at| ended_at - ended.started_at);
     if end == JobEnd::Failed {
-        // Before others learn of it: no request is covered by a job whose failure is announced.
-        let transition = |record: &Record| record.job_failed(job, &id, now);
+        // Before others learn of it: no request is covered by a job whose failure is announced. The job stays tracked until
+        // then.
+        let transition =
+            |record: &Record| record.tracking_queued(started).job_failed(job, &id, now);
         let recorded = ledger.update(item, run.deadline.io_timeout(), transition);
         if let Err(error) = recorded.await {
             return Tracked::Failed(error);
@@ -188,6 +211,17 @@ fn not_tracked(started: &StartedJob, why: &str) -> Tracked {
     Tracked::Done
 }
 
+/// Writes one line for a job whose record could not be read.
+fn log_failure(job: &TrackedJob, error: &Error) {
+    tracing::error!(
+        membershipIdentifier = job.target.membership.as_str(),
+        idMappingTableIdentifier = job.target.table.as_str(),
+        errorType = error.error_type.as_str(),
+        "{}",
+        error.message
+    );
+}
+
 /// Writes one line for a job that has ended, or whose look failed.
 fn log_tracked(started: &StartedJob, tracked: &Tracked) {
     let StartedJob { request, job, .. } = started;
@@ -195,7 +229,7 @@ fn log_tracked(started: &StartedJob, tracked: &Tracked) {
         Tracked::Ended(outcome, Ok(())) => (Some(outcome), outcome.error.as_ref()),
         Tracked::Ended(outcome, Err(error)) => (Some(outcome), Some(error)),
         Tracked::Failed(error) => (None, Some(error)),
-        Tracked::Continue | Tracked::Done => return,
+        Tracked::Continue(_) | Tracked::Done => return,
     };
     macro_rules! line {
         ($level:ident, $($message:tt)*) => {

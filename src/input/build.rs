@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use super::delivery::Arrival;
 use super::faults::Faults;
 use super::members::Placed;
-use super::request::{self, RequestObject, UnknownMembers};
+use super::request::{Reader, RequestObject, UnknownMembers};
 use super::text::Path;
 use crate::config::Settings;
 use crate::job_type::{JobType, RequestedType, TypeSource};
@@ -18,15 +18,17 @@ use crate::target::Target;
 #[derive(Clone)]
 pub(super) struct Surroundings<'a> {
     pub(super) arrival: &'a Arrival<'a>,
-    /// The request id of the invocation that a destination's record is about. It stays the idempotency key, however often
-    /// the record is delivered or moved.
-    pub(super) recorded_request_id: Option<String>,
+    /// The id of the record around the payload, if there is one: of the innermost, which stays the same however often that
+    /// record is delivered or moved.
+    pub(super) key: Option<String>,
     /// The event around the payload, if it is a record in an event.
     pub(super) event: Option<Trigger>,
     /// The message of SQS or SNS around the payload, if there is one.
     pub(super) message: Option<EnclosingMessage>,
     /// The time of a payload that has none of its own, before the message's.
     pub(super) time: Option<OffsetDateTime>,
+    /// Whether the payload is an item of a list.
+    pub(super) is_in_list: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -34,18 +36,18 @@ impl<'a> Surroundings<'a> {
     pub(super) fn of(arrival: &'a Arrival<'a>) -> Self {
         Self {
             arrival,
-            recorded_request_id: None,
+            key: None,
             event: None,
             message: None,
             time: None,
+            is_in_list: false,
         }
     }
 }
 
 /// What is known of the message around a payload.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct EnclosingMessage {
-    pub(super) id: String,
     pub(super) sent_at: Option<OffsetDateTime>,
     /// How long the message was invisible after each receive, on average.
     pub(super) retry_interval: Option<Duration>,
@@ -62,7 +64,12 @@ pub(super) struct Envelope {
     pub(super) trigger: Option<Trigger>,
     /// Whether the event records deletion requests.
     pub(super) deletes: bool,
+    /// Whether a `DELETE_ONLY` may be this function's own choice, which `ALLOWED_JOB_TYPES` does not limit.
+    pub(super) may_have_chosen_deletion: bool,
 }
+
+const NO_CONFIGURED_TABLE: &str =
+    "has no ID mapping table: set ID_MAPPING_TABLE_ARNS, or send a request that names a table";
 
 const NO_TARGET: &str = "names no ID mapping table, and neither do the event's resources or ID_MAPPING_TABLE_ARNS: write \
                          membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn, or targets, or set \
@@ -77,19 +84,25 @@ pub(super) fn requests(
     around: &Surroundings<'_>,
     faults: &mut Faults,
 ) -> Vec<Request> {
-    let Arrival {
-        at,
-        location,
-        settings,
-        ..
-    } = around.arrival;
+    let Arrival { at, settings, .. } = around.arrival;
     let mut parsed = match object {
-        Some(object) => request::read(object, unknown, location, faults),
+        Some(object) => {
+            let reader = Reader {
+                unknown,
+                arrival: around.arrival,
+                may_have_chosen_deletion: envelope.may_have_chosen_deletion,
+            };
+            reader.read(object, faults)
+        }
         None => RequestObject::default(),
     };
     let targets = targets(&mut parsed, &envelope, settings);
     if targets.is_empty() && !parsed.names_targets && !envelope.names_targets {
-        faults.add_last(path, NO_TARGET);
+        let fault = match object {
+            Some(_) => NO_TARGET,
+            None => NO_CONFIGURED_TABLE,
+        };
+        faults.add_last(path, fault);
     }
     let message = around.message.as_ref();
     let sent_at = message.and_then(|message| message.sent_at);
@@ -98,8 +111,8 @@ pub(super) fn requests(
     let given_key = parsed.request_id.or(event_id);
     let key_is_given = given_key.is_some();
     let idempotency_key = given_key.unwrap_or_else(|| key_of_delivery(around));
-    let time = parsed.time.or(envelope.time).or(around.time).or(sent_at);
-    let time = time.unwrap_or(*at).min(*at);
+    let given_time = parsed.time.or(envelope.time).or(around.time);
+    let time = given_time.or(sent_at).unwrap_or(*at).min(*at);
     let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
     let mut seen = HashSet::new();
     for (target, named_type) in targets {
@@ -116,6 +129,8 @@ pub(super) fn requests(
             idempotency_key: idempotency_key.clone(),
             key_is_given,
             time,
+            // A time after the arrival says nothing.
+            time_is_given: given_time.is_some_and(|given| given <= *at),
             dry_run: parsed.dry_run,
             trigger: trigger.cloned(),
             waiting_since: None,
@@ -129,12 +144,8 @@ pub(super) fn requests(
 
 /// The idempotency key of a request that has no id of its own: it is the same when the request is delivered again.
 fn key_of_delivery(around: &Surroundings<'_>) -> String {
-    let recorded = around.recorded_request_id.as_deref();
-    let message = around.message.as_ref().map(|message| message.id.as_str());
-    recorded
-        .or(message)
-        .unwrap_or(around.arrival.request_id)
-        .to_owned()
+    let key = around.key.as_deref();
+    key.unwrap_or(around.arrival.request_id).to_owned()
 }
 
 /// The targets, each with the job type that it names: those of the request, otherwise the event's, otherwise the

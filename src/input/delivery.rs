@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use crate::config::Settings;
 use crate::error::Error;
-use crate::job::StartedJob;
+use crate::job::TrackedJob;
 use crate::request::Request;
 use crate::target::AwsLocation;
 
@@ -90,8 +90,8 @@ impl Part {
 pub enum Content {
     /// One request per target, and at least one.
     Requests(Vec<Request>),
-    /// A job that is tracked to its end. Its request has the time since which it is tracked.
-    Track(Box<StartedJob>),
+    /// A job that is tracked to its end.
+    Track(TrackedJob),
     /// Nothing that the function acts on. The sentence says why.
     Ignored(Ignored),
 }

@@ -2,8 +2,8 @@
 //! EventBridge Scheduler schedule.
 
 use super::build::Surroundings;
-use super::faults::refused;
-use super::members::{is_id, rfc_3339};
+use super::faults::{Faults, refused};
+use super::members::{Placed, is_id, rfc_3339};
 use super::text::{Object, Path, Raw};
 use crate::error::Error;
 
@@ -20,6 +20,13 @@ pub(super) fn is_record(object: &Object<'_>) -> bool {
     object.has("requestContext") && has(object, "requestPayload")
 }
 
+/// Returns whether an object may be such a record, perhaps a broken one.
+pub(super) fn is_meant(object: &Object<'_>) -> bool {
+    ["requestContext", "requestPayload", "responsePayload"]
+        .iter()
+        .any(|name| has(object, name))
+}
+
 /// Returns whether an object is what EventBridge Scheduler writes to a schedule's dead-letter queue.
 pub(super) fn is_of_a_schedule(object: &Object<'_>) -> bool {
     ["FunctionName", "InvocationType", "Payload"]
@@ -32,17 +39,42 @@ fn has(object: &Object<'_>, name: &str) -> bool {
     object.known().any(|(known, ..)| known == name)
 }
 
+const RECORD_MEMBERS: [&str; 4] = [
+    "requestContext",
+    "requestPayload",
+    "responsePayload",
+    "timestamp",
+];
+
+const CONTEXT_MEMBERS: [&str; 3] = ["condition", "functionArn", "requestId"];
+
 /// Returns the payload to read: what this function failed for, or what another function answered.
 pub(super) fn inner<'t, 's>(
     record: &Object<'t>,
     path: Path<'_>,
     around: &Surroundings<'s>,
 ) -> Result<Inner<'t, 's>, Error> {
+    let mut faults = Faults::default();
+    let placed = Placed {
+        object: record,
+        path,
+    };
+    placed.check_repeated(&RECORD_MEMBERS, &mut faults);
     let context = record.get("requestContext");
     let context = context.and_then(|(context, _)| context.object());
+    if let Some(context) = &context {
+        let placed = Placed {
+            object: context,
+            path: placed.path_of("requestContext"),
+        };
+        placed.check_repeated(&CONTEXT_MEMBERS, &mut faults);
+    }
+    faults.or(())?;
     let text = |name: &str| context.as_ref()?.get(name)?.0.string();
     let succeeded = text("condition").is_some_and(|condition| condition == "Success");
     let own = is_own(text("functionArn").as_deref(), around.arrival.function_arn);
+    // Where this function's own ARN is not known, a failure is taken for its own, and a success for another's.
+    let own = own.unwrap_or(!succeeded);
     let name = match (succeeded, own) {
         (false, true) => "requestPayload",
         (true, false) => "responsePayload",
@@ -57,12 +89,14 @@ pub(super) fn inner<'t, 's>(
         }
     };
     let Some((payload, place)) = record.get(name) else {
-        let fault = "is missing or null: send the record as Lambda delivers it";
+        let fault = match succeeded {
+            true => "is missing or null: let the other function return a request",
+            false => "is missing or null: send the record as Lambda delivers it",
+        };
         return Err(refused(path.missing(name), fault));
     };
     let mut around = around.clone();
-    let id = text("requestId").filter(|id| is_id(id));
-    around.recorded_request_id = id.or(around.recorded_request_id);
+    around.key = text("requestId").filter(|id| is_id(id)).or(around.key);
     if succeeded {
         let timestamp = record.get("timestamp").and_then(|(time, _)| time.string());
         around.time = timestamp.as_deref().and_then(rfc_3339).or(around.time);
@@ -75,12 +109,10 @@ pub(super) fn inner<'t, 's>(
     })
 }
 
-/// Returns whether a record is this function's. Where this function's own ARN is not known, every record is.
-fn is_own(of_record: Option<&str>, own: &str) -> bool {
-    let Some(own) = unqualified(own) else {
-        return true;
-    };
-    of_record.and_then(unqualified) == Some(own)
+/// Returns whether a record is this function's. Returns `None` where this function's own ARN is not known.
+fn is_own(of_record: Option<&str>, own: &str) -> Option<bool> {
+    let own = unqualified(own)?;
+    Some(of_record.and_then(unqualified) == Some(own))
 }
 
 /// Returns a function's ARN without its version or alias. Returns `None` for another text.
@@ -113,13 +145,18 @@ mod tests {
             "populator",
             "arn:aws:lambda",
             "arn:aws:s3:::bucket",
+            "arn:aws:lambda:eu-west-1:123456789012:layer:populator",
+            "nra:aws:lambda:eu-west-1:123456789012:function:populator",
             &OWN[..OWN.len() - 10],
         ] {
             assert_eq!(unqualified(text), None, "{text}");
         }
-        assert!(is_own(Some(&qualified("live")), &qualified("$LATEST")));
-        assert!(!is_own(Some(&format!("{OWN}-other")), OWN));
-        assert!(!is_own(None, OWN));
-        assert!(is_own(None, "populator"));
+        assert_eq!(
+            is_own(Some(&qualified("live")), &qualified("$LATEST")),
+            Some(true)
+        );
+        assert_eq!(is_own(Some(&format!("{OWN}-other")), OWN), Some(false));
+        assert_eq!(is_own(None, OWN), Some(false));
+        assert_eq!(is_own(Some(OWN), "populator"), None);
     }
 }

@@ -1,18 +1,18 @@
 //! EventBridge events: the envelope around a request object.
 
 use super::build::{Envelope, Surroundings, requests};
-use super::delivery::{Content, Ignored};
-use super::destination::{self, Inner};
+use super::delivery::{Arrival, Content, Ignored};
+use super::destination;
 use super::faults::Faults;
-use super::members::{
-    MAX_ID, MAX_ITEMS, Placed, check_item_count, check_target_count, object, table_arn,
-};
+use super::members::{MAX_ID, MAX_ITEMS, Placed, check_item_count, check_target_count, table_arn};
 use super::request::UnknownMembers;
-use super::text::{Kind, Object, Path, Raw, check_nesting, cleaned};
+use super::text::{Object, Path, Raw, check_nesting, cleaned};
+use crate::config::Settings;
 use crate::error::Error;
+use crate::job_type::{JobType, RequestedType};
 use crate::outcome::OutcomeKind;
-use crate::request::{Request, Trigger};
-use crate::target::{AwsLocation, TableArn, Target};
+use crate::request::Trigger;
+use crate::target::{TableArn, Target};
 
 /// The largest number of characters in an event's `source` (EventBridge takes 256) and `detail-type` (128).
 pub(super) const MAX_SOURCE: usize = 256;
@@ -39,68 +39,120 @@ pub(super) fn is_event(object: &Object<'_>) -> bool {
 }
 
 /// What an event is.
-pub(super) enum Event<'t, 's> {
+pub(super) enum Event<'s> {
     Content(Content),
     /// The record of a Lambda destination, by its payload. Whoever may publish to the bus may write such an event, so the
     /// payload may not be one that only AWS delivers.
-    PassedOn(Inner<'t, 's>),
+    PassedOn(PassedOn<'s>),
+}
+
+/// The payload of a record in an event's `detail`.
+pub(super) struct PassedOn<'s> {
+    pub(super) text: String,
+    /// Its name and place in the record.
+    pub(super) name: &'static str,
+    pub(super) place: usize,
+    pub(super) around: Surroundings<'s>,
 }
 
 /// Reads an event.
-pub(super) fn read<'t, 's>(
-    event: Placed<'_, 't>,
+pub(super) fn read<'s>(
+    event: Placed<'_, '_>,
     around: &Surroundings<'s>,
-) -> Result<Event<'t, 's>, Error> {
-    let mut faults = Faults::default();
+    mut faults: Faults,
+) -> Result<Event<'s>, Error> {
+    let is_whole = faults.is_empty();
     event.check_repeated(&EVENT_MEMBERS, &mut faults);
-    let source = required(event, "source", &mut faults);
-    let detail_type = required(event, "detail-type", &mut faults);
-    let detail = event.object.get("detail");
-    let own_source = &around.arrival.settings.event_source;
-    if faults.is_empty()
-        && let Some(reason) = reason_to_ignore(&source, &detail_type, detail, own_source)
-    {
-        return Ok(Event::Content(Content::Ignored(Ignored::Unexpected(
-            reason,
-        ))));
-    }
-    // If an empty id counted, all events without an id would be the same request.
-    let id = event.short("id", MAX_ID, &mut faults);
-    let trigger = Trigger {
-        time: event.short("time", MAX_SOURCE, &mut Faults::default()),
-        id: id.filter(|id| !id.is_empty()),
-        source,
-        detail_type,
-    };
-    if let Some((detail, place)) = detail
-        && trigger.source == LAMBDA
-        && let Some(record) = detail.object()
-        && destination::is_record(&record)
+    let trigger = trigger(event, &mut faults);
+    if is_whole
         && faults.is_empty()
+        && let Some(reason) = reason_to_ignore(event, &trigger, around.arrival.settings)
     {
-        let path = event.path.member("detail", place);
-        let mut inner = destination::inner(&record, path, around)?;
-        inner.around.event = Some(trigger);
-        return Ok(Event::PassedOn(inner));
+        let ignored = Ignored::Unexpected(reason);
+        return Ok(Event::Content(Content::Ignored(ignored)));
     }
-    if around.event.is_some() && is_of_aws(&trigger.source) {
+    let is_of_aws = is_of_aws(&trigger.source);
+    if around.event.is_some() && is_of_aws {
         let fault =
             "is a service of AWS: a record of a Lambda destination may not pass on an event of AWS";
         faults.add(event.path_of("source"), fault);
     }
-    let location = around.arrival.location;
-    let (resources, names_targets) = resources(event, location, &mut faults);
+    check_account(event, around.arrival, &mut faults);
+    let (resources, names_targets) = resources(event, around.arrival, &mut faults);
+    let time = event.time("time", &mut faults);
+    let path = event.path_of("detail");
+    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
+    // `requestID`, which would count as near misses.
+    let detail = event.object.get("detail").filter(|_| !is_of_aws);
+    // In EventBridge Scheduler's default event `detail` is a string.
+    let string = detail.and_then(|(detail, _)| detail.string());
+    let text = string.as_deref().map(cleaned);
+    let detail = match &text {
+        Some(text) => Some(
+            Raw::read(text)
+                .map_err(|fault| faults.add(path, fault))
+                .ok(),
+        ),
+        None => detail.map(|(detail, _)| Some(detail)),
+    };
+    let object = detail.map(|detail| detail_object(detail?, path, &mut faults));
+    if trigger.source == LAMBDA
+        && let Some(Some(record)) = &object
+        && destination::is_meant(record)
+    {
+        let mut inner = faults
+            .or(())
+            .and_then(|()| destination::inner(record, path, around))?;
+        inner.around.event = Some(trigger);
+        inner.around.time = inner.around.time.or(time);
+        return Ok(Event::PassedOn(PassedOn {
+            text: inner.payload.text().to_owned(),
+            name: inner.name,
+            place: inner.place,
+            around: inner.around,
+        }));
+    }
     let envelope = Envelope {
-        deletes: records_deletion(&trigger, detail),
+        deletes: records_deletion(event, &trigger, around),
         resources,
         names_targets,
-        time: event.time("time", &mut faults),
+        time,
         trigger: Some(trigger),
+        ..Envelope::default()
     };
-    let requests = of_detail(event, envelope, around, &mut faults);
-    match faults.into_error() {
-        Some(error) => Err(error),
-        None => Ok(Event::Content(Content::Requests(requests))),
+    let requests = match object {
+        // It has a fault.
+        Some(None) => Vec::new(),
+        Some(Some(object)) => {
+            let placed = Placed {
+                object: &object,
+                path,
+            };
+            let unknown = UnknownMembers::Ignored;
+            requests(Some(placed), path, unknown, envelope, around, &mut faults)
+        }
+        None => {
+            let unknown = UnknownMembers::Ignored;
+            requests(None, path, unknown, envelope, around, &mut faults)
+        }
+    };
+    faults.or(Event::Content(Content::Requests(requests)))
+}
+
+/// Reads what outcomes repeat of an event.
+fn trigger(event: Placed<'_, '_>, faults: &mut Faults) -> Trigger {
+    let source = required(event, "source", faults);
+    let detail_type = required(event, "detail-type", faults);
+    // If an empty id counted, all events without an id would be the same request.
+    let id = event.short("id", MAX_ID, faults);
+    // A wrong time is a fault when it is read as one.
+    let time = event.short("time", MAX_SOURCE, &mut Faults::default());
+    let not_empty = |text: &String| !text.is_empty();
+    Trigger {
+        source,
+        detail_type,
+        id: id.filter(not_empty),
+        time: time.filter(not_empty),
     }
 }
 
@@ -115,71 +167,62 @@ fn required(event: Placed<'_, '_>, name: &str, faults: &mut Faults) -> String {
     text.unwrap_or_default()
 }
 
-/// Makes the requests of an event.
-fn of_detail(
-    event: Placed<'_, '_>,
-    envelope: Envelope,
-    around: &Surroundings<'_>,
-    faults: &mut Faults,
-) -> Vec<Request> {
-    let unknown = UnknownMembers::Ignored;
-    let path = event.path_of("detail");
-    let is_of_aws = envelope
-        .trigger
-        .as_ref()
-        .is_some_and(|trigger| is_of_aws(&trigger.source));
-    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
-    // `requestID`, which would count as near misses.
-    let detail = event.object.get("detail").filter(|_| !is_of_aws);
-    let Some((detail, _)) = detail else {
-        return requests(None, path, unknown, envelope, around, faults);
-    };
-    // In EventBridge Scheduler's default event `detail` is a string.
-    let string = detail.string();
-    let text = string.as_deref().map(cleaned);
-    let read = match &text {
-        Some(text) => Raw::read(text)
-            .map_err(|fault| faults.add(path, fault))
-            .ok(),
-        None if detail.kind() == Kind::Object => Some(detail),
-        None => {
-            faults.add(
-                path,
-                "must be an object: write the request's fields as a JSON object",
-            );
-            None
-        }
-    };
-    let object = read.and_then(|detail| {
-        if let Err(fault) = check_nesting(detail.text()) {
-            faults.add(path, fault);
-        }
-        object(detail, path, faults)
-    });
-    match object {
-        Some(object) => {
-            let placed = Placed {
-                object: &object,
-                path,
-            };
-            requests(Some(placed), path, unknown, envelope, around, faults)
-        }
-        // It has a fault.
-        None => Vec::new(),
+/// Reads the object that a `detail` is. Returns `None` if it has a fault.
+fn detail_object<'t>(detail: Raw<'t>, path: Path<'_>, faults: &mut Faults) -> Option<Object<'t>> {
+    if let Err(fault) = check_nesting(detail.text()) {
+        faults.add(path, fault);
     }
+    let object = detail.object();
+    if object.is_none() {
+        let fault = format!(
+            "is {}: write the request's fields as a JSON object",
+            detail.kind()
+        );
+        faults.add(path, fault);
+    }
+    object
 }
 
 fn is_of_aws(source: &str) -> bool {
     source.starts_with("aws.")
 }
 
-/// Returns whether an event is CloudTrail's record of a `BatchDeleteUniqueId`.
-fn records_deletion(trigger: &Trigger, detail: Option<(Raw<'_>, usize)>) -> bool {
+/// Checks the account of an event, unless the function's own account is not known. An event that an input transformer
+/// made may have none.
+fn check_account(event: Placed<'_, '_>, arrival: &Arrival<'_>, faults: &mut Faults) {
+    const REMEDY: &str = "send the event as EventBridge delivers it";
+    let Some(own) = arrival.location.account() else {
+        return;
+    };
+    if let Some(account) = event.string("account", REMEDY, faults)
+        && let Err(fault) = arrival.settings.allowed.check_account(&account, own)
+    {
+        faults.add(event.path_of("account"), fault);
+    }
+}
+
+/// Returns whether an event is CloudTrail's record of a `BatchDeleteUniqueId` in the function's own account. In a message
+/// it is only what somebody sent.
+fn records_deletion(event: Placed<'_, '_>, trigger: &Trigger, around: &Surroundings<'_>) -> bool {
+    let Arrival {
+        location, settings, ..
+    } = around.arrival;
+    let detail = event.object.get("detail");
     let detail = detail.and_then(|(detail, _)| detail.object());
-    let name = detail.and_then(|detail| detail.get("eventName")?.0.string());
+    let of_detail = |name| detail.as_ref()?.get(name)?.0.string();
+    let account = event.object.get("account");
+    let account = account.and_then(|(account, _)| account.string());
+    let is_own = |account: Option<String>| {
+        let own = location.account();
+        own.is_none() || account.as_deref() == own
+    };
+    let delete_only = RequestedType::Exactly(JobType::DeleteOnly);
     is_call_record(&trigger.source, &trigger.detail_type)
         && trigger.source == ENTITY_RESOLUTION
-        && name.is_some_and(|name| name == "BatchDeleteUniqueId")
+        && of_detail("eventName").is_some_and(|name| name == "BatchDeleteUniqueId")
+        && is_own(account)
+        && is_own(of_detail("recipientAccountId"))
+        && (around.message.is_none() || settings.allowed.check_job_type(delete_only).is_ok())
 }
 
 /// Returns whether an event is CloudTrail's record of a call.
@@ -189,20 +232,20 @@ fn is_call_record(source: &str, detail_type: &str) -> bool {
 
 /// Returns the reason why an event is ignored. Returns `None` if it is a request.
 fn reason_to_ignore(
-    source: &str,
-    detail_type: &str,
-    detail: Option<(Raw<'_>, usize)>,
-    own_source: &str,
+    event: Placed<'_, '_>,
+    trigger: &Trigger,
+    settings: &Settings,
 ) -> Option<&'static str> {
-    if source == own_source {
+    if trigger.source == settings.event_source {
         return Some("the event is this function's own");
     }
-    if OutcomeKind::is_detail_type(detail_type) {
+    if OutcomeKind::is_detail_type(&trigger.detail_type) {
         return Some("the event is an outcome of this function or of another stack's function");
     }
+    let detail = event.object.get("detail");
     let detail = detail.and_then(|(detail, _)| detail.object());
     let failed = detail.is_some_and(|detail| detail.has("errorCode"));
-    if is_call_record(source, detail_type) && failed {
+    if is_call_record(&trigger.source, &trigger.detail_type) && failed {
         return Some("the event records a call that failed");
     }
     None
@@ -211,7 +254,7 @@ fn reason_to_ignore(
 /// Reads the ID mapping tables among an event's `resources`, and whether there are any. ARNs of other kinds are ignored.
 fn resources(
     event: Placed<'_, '_>,
-    location: &AwsLocation,
+    arrival: &Arrival<'_>,
     faults: &mut Faults,
 ) -> (Vec<Target>, bool) {
     let Some((list, _)) = event.object.get("resources") else {
@@ -231,6 +274,6 @@ fn resources(
     check_target_count(arns.len(), path, faults);
     let targets = arns
         .iter()
-        .filter_map(|(index, arn)| table_arn(arn, path.item(*index), location, faults));
+        .filter_map(|(index, arn)| table_arn(arn, path.item(*index), arrival, faults));
     (targets.collect(), !arns.is_empty())
 }

@@ -1,19 +1,18 @@
 //! The faults of a payload. All of them are found before the payload is refused, so that a person fixes it once.
 
-use super::text::{Kind, MAX_LISTED, Path};
+use std::collections::BinaryHeap;
+
+use super::text::{MAX_LISTED, Path};
 use crate::error::{Error, ErrorType};
 
 /// The faults that were found.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// Each with what sorts it.
-    listed: Vec<(Vec<usize>, String)>,
+    /// The first ones in the order of the payload, each after what sorts it.
+    first: BinaryHeap<(Vec<usize>, String)>,
     /// How many more there are.
     more: usize,
 }
-
-/// The most faults that are kept. Those of a few members are found after others that come later in the payload.
-const MAX_KEPT: usize = 256;
 
 impl Faults {
     /// Adds a fault: the place, and the predicate of a sentence about it.
@@ -32,9 +31,9 @@ impl Faults {
     }
 
     fn add_in_order(&mut self, order: Vec<usize>, path: Path<'_>, fault: &str) {
-        if self.listed.len() < MAX_KEPT {
-            self.listed.push((order, format!("{path} {fault}")));
-        } else {
+        self.first.push((order, format!("{path} {fault}")));
+        if self.first.len() > MAX_LISTED {
+            self.first.pop();
             self.more += 1;
         }
     }
@@ -44,32 +43,28 @@ impl Faults {
         self.more += count;
     }
 
-    /// Adds that a value must be of another kind.
-    pub(super) fn add_kind(&mut self, path: Path<'_>, kind: Kind, remedy: &str) {
-        self.add(path, format!("is {kind}: {remedy}"));
-    }
-
     pub(super) fn is_empty(&self) -> bool {
-        self.listed.is_empty()
+        self.first.is_empty()
     }
 
     /// Returns the error for the faults, in the order of the payload. Returns `None` if there are none.
-    pub(super) fn into_error(mut self) -> Option<Error> {
+    pub(super) fn into_error(self) -> Option<Error> {
         if self.is_empty() {
             return None;
         }
-        self.listed.sort();
-        let count = self.listed.len() + self.more;
-        let listed: Vec<String> = self.listed.into_iter().map(|(_, fault)| fault).collect();
-        let first = listed
-            .get(..listed.len().min(MAX_LISTED))
-            .unwrap_or_default();
-        let more = match count - first.len() {
+        let listed = self.first.into_sorted_vec().into_iter();
+        let listed: Vec<String> = listed.map(|(_, fault)| fault).collect();
+        let more = match self.more {
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        let message = format!("the payload is refused: {}{more}", first.join("; "));
+        let message = format!("the payload is refused: {}{more}", listed.join("; "));
         Some(Error::new(ErrorType::InvalidRequest, message))
+    }
+
+    /// Returns a value, or the error for the faults if there are any.
+    pub(super) fn or<T>(self, value: T) -> Result<T, Error> {
+        self.into_error().map_or(Ok(value), Err)
     }
 }
 
@@ -99,5 +94,11 @@ mod tests {
         );
         assert!(message.ends_with("; $.a is 9; and 5 more"), "{message}");
         assert!(Faults::default().into_error().is_none());
+        let mut faults = Faults::default();
+        for place in 0..300 {
+            faults.add(root.member("a", place), "is wrong");
+        }
+        let message = faults.into_error().unwrap().message;
+        assert!(message.ends_with("; and 290 more"), "{message}");
     }
 }

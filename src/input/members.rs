@@ -4,10 +4,11 @@
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
+use super::delivery::Arrival;
 use super::faults::Faults;
-use super::text::{Object, Path, Raw};
+use super::text::{Object, Path};
 use crate::config::MAX_TARGETS;
-use crate::target::{AwsLocation, TableArn, Target};
+use crate::target::{TableArn, Target};
 
 /// The largest number of characters (code points) of an id that a request may have.
 pub(super) const MAX_ID: usize = 4_096;
@@ -40,6 +41,20 @@ impl<'a, 't> Placed<'a, 't> {
     pub(super) fn string(&self, name: &str, remedy: &str, faults: &mut Faults) -> Option<String> {
         let (value, _) = self.object.get(name)?;
         let text = value.string();
+        if text.is_none() {
+            faults.add(self.path_of(name), format!("must be a string: {remedy}"));
+        }
+        text
+    }
+
+    /// Reads a string that must be there.
+    pub(super) fn required_string(
+        &self,
+        name: &str,
+        remedy: &str,
+        faults: &mut Faults,
+    ) -> Option<String> {
+        let text = self.object.get(name).and_then(|(value, _)| value.string());
         if text.is_none() {
             faults.add(self.path_of(name), format!("must be a string: {remedy}"));
         }
@@ -117,19 +132,6 @@ impl<'a, 't> Placed<'a, 't> {
     }
 }
 
-/// Returns the object that a payload is. The error says what it is instead.
-pub(super) fn object<'t>(
-    value: Raw<'t>,
-    path: Path<'_>,
-    faults: &mut Faults,
-) -> Option<Object<'t>> {
-    let object = value.object();
-    if object.is_none() {
-        faults.add_kind(path, value.kind(), "send a JSON object");
-    }
-    object
-}
-
 /// Checks how many items a list has.
 pub(super) fn check_item_count(count: usize, path: Path<'_>, faults: &mut Faults) {
     if count > MAX_ITEMS {
@@ -155,11 +157,12 @@ pub(super) fn check_target_count(targets: usize, path: Path<'_>, faults: &mut Fa
 pub(super) fn table_arn(
     text: &str,
     path: Path<'_>,
-    location: &AwsLocation,
+    arrival: &Arrival<'_>,
     faults: &mut Faults,
 ) -> Option<Target> {
     let checked = TableArn::parse(text).and_then(|arn| {
-        location.check(&arn)?;
+        arrival.location.check(&arn)?;
+        arrival.settings.allowed.check_table(&arn.target)?;
         Ok(arn.target)
     });
     checked.map_err(|fault| faults.add(path, fault)).ok()

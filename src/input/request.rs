@@ -2,13 +2,14 @@
 
 use time::OffsetDateTime;
 
+use super::delivery::Arrival;
 use super::faults::Faults;
 use super::members::{MAX_ID, Placed, check_target_count, is_id, table_arn};
 use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, is_of_a_platform};
 use super::text::{Object, Raw};
 use crate::config::MAX_TARGETS;
-use crate::job_type::RequestedType;
-use crate::target::{AwsLocation, Identifier, Target};
+use crate::job_type::{JobType, RequestedType};
+use crate::target::{Identifier, Target};
 
 /// Which members a request object may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,36 +34,10 @@ pub(super) struct RequestObject {
     pub(super) dry_run: bool,
 }
 
+const DELETE_ONLY: RequestedType = RequestedType::Exactly(JobType::DeleteOnly);
+
 const WRITE_A_TARGET: &str =
     "write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn";
-
-/// Reads a request object.
-pub(super) fn read(
-    request: Placed<'_, '_>,
-    unknown: UnknownMembers,
-    location: &AwsLocation,
-    faults: &mut Faults,
-) -> RequestObject {
-    check_names(request, unknown, &REQUEST_MEMBERS, faults);
-    let requested_type = requested_type(request, faults);
-    let reader = Reader { unknown, location };
-    let (targets, names_targets) = match request.object.get("targets") {
-        Some((list, _)) => (reader.list(request, list, requested_type, faults), true),
-        None => {
-            let target = reader.target(request, faults);
-            let targets = target.into_iter().map(|target| (target, requested_type));
-            (targets.collect(), names_a_target(request.object))
-        }
-    };
-    RequestObject {
-        targets,
-        names_targets,
-        requested_type,
-        request_id: request_id(request, faults),
-        time: request.time("time", faults),
-        dry_run: request.flag("dryRun", faults),
-    }
-}
 
 /// Finds members that the object may not have, and members that are there twice.
 fn check_names(
@@ -73,6 +48,8 @@ fn check_names(
 ) {
     placed.check_repeated(&REQUEST_MEMBERS, faults);
     let object = placed.object;
+    // One of several unknown members is told what is known.
+    let mut known = Some(allowed);
     for (name, place, is_null) in object.known() {
         let path = placed.path.member(name, place);
         if allowed.contains(&name) || is_of_a_platform(name) {
@@ -85,9 +62,10 @@ fn check_names(
                 "is inside a target and belongs beside `targets`: move it there",
             ),
             false if unknown == UnknownMembers::Ignored => {}
-            false => match part_of_an_event(object, name) {
+            false => match part_of_an_event(name) {
+                Some(_) if is_null => {}
                 Some(fault) => faults.add_first(placed.path, path, fault),
-                None => faults.add(path, unknown_member(name, allowed)),
+                None => faults.add(path, unknown_member(name, known.take())),
             },
         }
     }
@@ -103,7 +81,7 @@ fn check_names(
         for (name, place) in &object.unknown.first {
             if !is_near(*place) {
                 let path = placed.path.member(name, *place);
-                faults.add(path, unknown_member(name, allowed));
+                faults.add(path, unknown_member(name, known.take()));
                 listed += 1;
             }
         }
@@ -111,25 +89,26 @@ fn check_names(
     }
 }
 
-/// Returns the fault of a member that an EventBridge event has, in an object that has only a part of an event.
-fn part_of_an_event(object: &Object<'_>, name: &str) -> Option<String> {
+/// Returns the fault of a member that an EventBridge event has, in an object that is not an event.
+fn part_of_an_event(name: &str) -> Option<String> {
     const ENVELOPE: &str =
         "is only a part of an EventBridge event, which has `source`, `detail-type` and `detail`";
     let remedy = match name {
         "detailType" => "write `detail-type`",
-        "source" if !object.has("detail-type") => "add `detail-type`, or remove it",
-        "detail-type" if !object.has("source") => "add `source`, or remove it",
+        "source" => "add `detail-type`, or remove it",
+        "detail-type" => "add `source`, or remove it",
         _ => return None,
     };
     Some(format!("{ENVELOPE}: {remedy}"))
 }
 
-fn unknown_member(name: &str, allowed: &[&str]) -> String {
-    match name {
-        "Records" => {
+fn unknown_member(name: &str, known: Option<&[&str]>) -> String {
+    match (name, known) {
+        ("Records", _) => {
             "is not a list of records of SQS, SNS or S3: send the records as the service delivers them".to_owned()
         }
-        _ => format!("is not known: remove it, or write one of {}", allowed.join(", ")),
+        (_, Some(known)) => format!("is not known: remove it, or write one of {}", known.join(", ")),
+        (_, None) => "is not known: remove it".to_owned(),
     }
 }
 
@@ -143,12 +122,44 @@ fn names_a_target(object: &Object<'_>) -> bool {
     .any(|name| object.has(name))
 }
 
-struct Reader<'l> {
-    unknown: UnknownMembers,
-    location: &'l AwsLocation,
+/// The membership beside `targets`, which is the default of each.
+enum DefaultMembership {
+    Missing,
+    Faulty,
+    Is(Identifier),
+}
+
+/// Reads request objects.
+pub(super) struct Reader<'a> {
+    pub(super) unknown: UnknownMembers,
+    pub(super) arrival: &'a Arrival<'a>,
+    /// Whether `ALLOWED_JOB_TYPES` does not limit `DELETE_ONLY`.
+    pub(super) may_have_chosen_deletion: bool,
 }
 
 impl Reader<'_> {
+    /// Reads a request object.
+    pub(super) fn read(&self, request: Placed<'_, '_>, faults: &mut Faults) -> RequestObject {
+        check_names(request, self.unknown, &REQUEST_MEMBERS, faults);
+        let requested_type = self.requested_type(request, faults);
+        let (targets, names_targets) = match request.object.get("targets") {
+            Some((list, _)) => (self.list(request, list, requested_type, faults), true),
+            None => {
+                let target = self.target(request, faults);
+                let targets = target.into_iter().map(|target| (target, requested_type));
+                (targets.collect(), names_a_target(request.object))
+            }
+        };
+        RequestObject {
+            targets,
+            names_targets,
+            requested_type,
+            request_id: request_id(request, faults),
+            time: request.time("time", faults),
+            dry_run: request.flag("dryRun", faults),
+        }
+    }
+
     /// Reads `targets`. The job type and the membership beside it are the defaults of each.
     fn list(
         &self,
@@ -166,7 +177,16 @@ impl Reader<'_> {
                 );
             }
         }
-        let membership = identifier(request, "membershipIdentifier", faults);
+        identifier(request, "idMappingTableIdentifier", faults);
+        self.arn(request, faults);
+        let default = match request.object.has("membershipIdentifier") {
+            true => identifier(request, "membershipIdentifier", faults)
+                .map_or(DefaultMembership::Faulty, DefaultMembership::Is),
+            false if request.object.has_near_miss_of("membershipIdentifier") => {
+                DefaultMembership::Faulty
+            }
+            false => DefaultMembership::Missing,
+        };
         let Some(items) = list.items(MAX_TARGETS) else {
             faults.add(path, "must be a list: write a list of targets");
             return Vec::new();
@@ -187,9 +207,16 @@ impl Reader<'_> {
                 path,
             };
             check_names(item, self.unknown, &TARGET_MEMBERS, faults);
-            let job_type = requested_type(item, faults).or(default_type);
-            let target = match (&membership, object.has("membershipIdentifier")) {
-                (Some(membership), false) => self.target_of(item, membership, faults),
+            let job_type = self.requested_type(item, faults).or(default_type);
+            let has_own = object.has("membershipIdentifier") || object.has("idMappingTableArn");
+            let target = match &default {
+                DefaultMembership::Is(membership) if !has_own => {
+                    self.target_of(item, membership, faults)
+                }
+                DefaultMembership::Faulty if !has_own => {
+                    identifier(item, "idMappingTableIdentifier", faults);
+                    None
+                }
                 _ => self.target(item, faults),
             };
             if !names_a_target(&object) {
@@ -200,19 +227,16 @@ impl Reader<'_> {
         targets
     }
 
-    /// Reads a target whose membership is named beside `targets`, unless the target has an ARN.
+    /// Reads a target whose membership is named beside `targets`.
     fn target_of(
         &self,
         item: Placed<'_, '_>,
         membership: &Identifier,
         faults: &mut Faults,
     ) -> Option<Target> {
-        if item.object.has("idMappingTableArn") {
-            return self.target(item, faults);
-        }
         let table = identifier(item, "idMappingTableIdentifier", faults)?;
         let membership = membership.clone();
-        Some(Target { membership, table })
+        self.allowed(Target { membership, table }, item, faults)
     }
 
     /// Reads the target of an object: two identifiers, or one ARN, or both if they agree.
@@ -220,9 +244,7 @@ impl Reader<'_> {
         const NAMES: [&str; 2] = ["membershipIdentifier", "idMappingTableIdentifier"];
         let [membership, table] = NAMES.map(|name| identifier(placed, name, faults));
         if placed.object.has("idMappingTableArn") {
-            let text = placed.string("idMappingTableArn", "write an ARN", faults)?;
-            let path = placed.path_of("idMappingTableArn");
-            let target = table_arn(&text, path, self.location, faults)?;
+            let target = self.arn(placed, faults)?;
             for (name, given, in_arn) in [
                 ("membershipIdentifier", membership, &target.membership),
                 ("idMappingTableIdentifier", table, &target.table),
@@ -243,10 +265,43 @@ impl Reader<'_> {
                 faults.add(placed.path.missing(missing), fault);
             }
         }
-        Some(Target {
+        let target = Target {
             membership: membership?,
             table: table?,
-        })
+        };
+        self.allowed(target, placed, faults)
+    }
+
+    fn arn(&self, placed: Placed<'_, '_>, faults: &mut Faults) -> Option<Target> {
+        let text = placed.string("idMappingTableArn", "write an ARN", faults)?;
+        let path = placed.path_of("idMappingTableArn");
+        table_arn(&text, path, self.arrival, faults)
+    }
+
+    /// Checks a target that two identifiers name.
+    fn allowed(
+        &self,
+        target: Target,
+        placed: Placed<'_, '_>,
+        faults: &mut Faults,
+    ) -> Option<Target> {
+        let checked = self.arrival.settings.allowed.check_table(&target);
+        let path = placed.path_of("idMappingTableIdentifier");
+        checked.map_err(|fault| faults.add(path, fault)).ok()?;
+        Some(target)
+    }
+
+    fn requested_type(&self, placed: Placed<'_, '_>, faults: &mut Faults) -> Option<RequestedType> {
+        let text = placed.text("jobType", "write a job type such as BATCH", faults)?;
+        let requested = RequestedType::parse(&text).and_then(|requested| {
+            if !(self.may_have_chosen_deletion && requested == DELETE_ONLY) {
+                self.arrival.settings.allowed.check_job_type(requested)?;
+            }
+            Ok(requested)
+        });
+        requested
+            .map_err(|fault| faults.add(placed.path_of("jobType"), fault))
+            .ok()
     }
 }
 
@@ -255,14 +310,6 @@ fn identifier(placed: Placed<'_, '_>, name: &str, faults: &mut Faults) -> Option
     let identifier = Identifier::parse(&text);
     identifier
         .map_err(|fault| faults.add(placed.path_of(name), fault))
-        .ok()
-}
-
-fn requested_type(placed: Placed<'_, '_>, faults: &mut Faults) -> Option<RequestedType> {
-    let text = placed.text("jobType", "write a job type such as BATCH", faults)?;
-    let requested = RequestedType::parse(&text);
-    requested
-        .map_err(|fault| faults.add(placed.path_of("jobType"), fault))
         .ok()
 }
 

@@ -24,8 +24,8 @@ pub(super) fn read(
     records: &[Raw<'_>],
     path: Path<'_>,
     around: &Surroundings<'_>,
+    mut faults: Faults,
 ) -> Result<Content, Error> {
-    let mut faults = Faults::default();
     let times = records.iter().filter_map(|record| {
         let time = text(record.object().as_ref()?, "eventTime")?;
         Some((rfc_3339(&time)?, time))
@@ -53,10 +53,7 @@ pub(super) fn read(
     };
     let unknown = UnknownMembers::Ignored;
     let requests = requests(None, path, unknown, envelope, around, &mut faults);
-    match faults.into_error() {
-        Some(error) => Err(error),
-        None => Ok(Content::Requests(requests)),
-    }
+    faults.or(Content::Requests(requests))
 }
 
 /// The id of a change: the same when S3 delivers the record again.

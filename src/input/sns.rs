@@ -3,15 +3,17 @@
 
 use super::build::{EnclosingMessage, Surroundings};
 use super::delivery::Ignored;
-use super::faults::refused;
-use super::members::{MAX_ID, is_id, rfc_3339};
-use super::text::{Object, Path, Raw};
+use super::faults::{Faults, refused};
+use super::members::{MAX_ID, Placed, is_id, rfc_3339};
+use super::text::{Kind, Object, Path, Raw};
 use crate::error::Error;
 
 const AS_DELIVERED: &str = "send the notification as SNS delivers it";
 
 const CONFIRMATION: &str = "SNS asks to confirm a subscription: confirm it yourself, because the function opens no URL of a \
                             message";
+
+const REMOVAL: &str = "SNS says that a subscription was removed";
 
 /// Returns whether an object is a message of SNS as it comes through SQS without raw message delivery.
 pub(super) fn is_message(object: &Object<'_>) -> bool {
@@ -21,25 +23,20 @@ pub(super) fn is_message(object: &Object<'_>) -> bool {
         "UnsubscribeConfirmation",
     ];
     let of = object.get("Type").and_then(|(of, _)| of.string());
-    of.is_some_and(|of| TYPES.contains(&of.as_str()))
-        && object.has("TopicArn")
-        && object.has("MessageId")
+    of.is_some_and(|of| TYPES.contains(&of.as_str())) && object.has("MessageId")
 }
 
 /// What a message of SNS is.
 pub(super) enum Notified<'s> {
-    /// Somebody asks to confirm a subscription.
     Ignored(Ignored),
     /// A text that is a payload of its own, its place in the message, and what is around it.
     Payload(String, usize, Surroundings<'s>),
 }
 
 /// Returns the message in a record as SNS invokes Lambda with it, and the message's place.
-pub(super) fn message<'t>(record: Raw<'t>, path: Path<'_>) -> Result<(Object<'t>, usize), Error> {
-    let message = record.object().and_then(|record| {
-        let (message, place) = record.get("Sns")?;
-        Some((message.object()?, place))
-    });
+pub(super) fn message<'t>(record: Raw<'t>, path: Path<'_>) -> Result<(Raw<'t>, usize), Error> {
+    let message = record.object().and_then(|record| record.get("Sns"));
+    let message = message.filter(|(message, _)| message.kind() == Kind::Object);
     message.ok_or_else(|| {
         let fault = format!("must be an object: {AS_DELIVERED}");
         refused(path.missing("Sns"), fault)
@@ -48,37 +45,43 @@ pub(super) fn message<'t>(record: Raw<'t>, path: Path<'_>) -> Result<(Object<'t>
 
 /// Reads a message of SNS.
 pub(super) fn read<'s>(
-    message: &Object<'_>,
-    path: Path<'_>,
+    message: Placed<'_, '_>,
     around: &Surroundings<'s>,
 ) -> Result<Notified<'s>, Error> {
-    let text = |name| message.get(name)?.0.string();
-    if text("Type").is_some_and(|of| of != "Notification") {
-        return Ok(Notified::Ignored(Ignored::Unexpected(CONFIRMATION)));
+    let mut faults = Faults::default();
+    message.check_repeated(&["Message", "MessageId", "Timestamp", "Type"], &mut faults);
+    let of = message.string("Type", AS_DELIVERED, &mut faults);
+    let ignored = |reason: &'static str| Ok(Notified::Ignored(Ignored::Unexpected(reason)));
+    match of.as_deref() {
+        None | Some("Notification") => {}
+        Some("SubscriptionConfirmation") => return ignored(CONFIRMATION),
+        Some("UnsubscribeConfirmation") => return ignored(REMOVAL),
+        Some(_) => faults.add(
+            message.path_of("Type"),
+            format!("must be Notification: {AS_DELIVERED}"),
+        ),
     }
-    let id = text("MessageId").filter(|id| is_id(id)).ok_or_else(|| {
+    let object = message.object;
+    let text = |name| object.get(name)?.0.string();
+    let id = text("MessageId").filter(|id| is_id(id));
+    if id.is_none() {
         let fault = format!("must be a string of 1 to {MAX_ID} characters: {AS_DELIVERED}");
-        refused(path.missing("MessageId"), fault)
-    })?;
-    let payload = message
-        .get("Message")
-        .and_then(|(payload, place)| Some((payload.string()?, place)));
-    let (payload, place) = payload.ok_or_else(|| {
-        let fault = format!("must be a string: {AS_DELIVERED}");
-        refused(path.missing("Message"), fault)
-    })?;
-    let retry_interval = around
-        .message
-        .as_ref()
-        .and_then(|message| message.retry_interval);
-    let message = EnclosingMessage {
-        id,
-        sent_at: text("Timestamp").as_deref().and_then(rfc_3339),
-        retry_interval,
-    };
+        faults.add(message.path_of("MessageId"), fault);
+    }
+    let payload = message.required_string("Message", AS_DELIVERED, &mut faults);
+    let retry_interval = around.message.and_then(|message| message.retry_interval);
     let around = Surroundings {
-        message: Some(message),
+        key: id,
+        message: Some(EnclosingMessage {
+            sent_at: text("Timestamp").as_deref().and_then(rfc_3339),
+            retry_interval,
+        }),
         ..around.clone()
     };
-    Ok(Notified::Payload(payload, place, around))
+    let place = object.get("Message").map_or(0, |(_, place)| place);
+    faults.or(Notified::Payload(
+        payload.unwrap_or_default(),
+        place,
+        around,
+    ))
 }

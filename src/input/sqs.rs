@@ -3,19 +3,19 @@
 use time::OffsetDateTime;
 
 use super::build::{EnclosingMessage, Surroundings};
-use super::faults::refused;
-use super::members::{MAX_ID, MAX_ITEMS, is_id};
-use super::text::{Object, Path, Raw};
+use super::faults::Faults;
+use super::members::{MAX_ID, MAX_ITEMS, Placed, is_id};
+use super::text::{Items, Object, Path, Raw};
 use crate::error::Error;
 
 const AS_DELIVERED: &str = "send the record as SQS delivers it";
 
 /// Returns the records of an object, if it has a list of records of this service.
-pub(super) fn records<'t>(object: &Object<'t>, service: &str) -> Option<(Vec<Raw<'t>>, usize)> {
+pub(super) fn records<'t>(object: &Object<'t>, service: &str) -> Option<Items<'t>> {
     let (list, _) = object.get("Records")?;
     let items = list.items(MAX_ITEMS)?;
-    (items.count > 0 && items.first.iter().all(|record| is_of(*record, service)))
-        .then_some((items.first, items.count))
+    let is_of_service = items.first.iter().all(|record| is_of(*record, service));
+    (items.count > 0 && is_of_service).then_some(items)
 }
 
 /// Returns whether a value is a record of this service.
@@ -36,40 +36,51 @@ pub(super) struct Received<'s> {
     pub(super) inner: Result<(usize, Surroundings<'s>), Error>,
 }
 
-/// Reads a record. It fails if the record has no id, by which the answer could name it.
+/// Reads a record. Returns `None` if the record has no id, by which the answer could name it.
 pub(super) fn read<'s>(
     record: Raw<'_>,
     path: Path<'_>,
     around: &Surroundings<'s>,
-) -> Result<Received<'s>, Error> {
-    let object = record.object();
-    let object = object.as_ref();
-    let text = |name: &str| object?.get(name)?.0.string();
-    let id = text("messageId").filter(|id| is_id(id)).ok_or_else(|| {
-        let fault = format!("must be a string of 1 to {MAX_ID} characters: {AS_DELIVERED}");
-        refused(path.missing("messageId"), fault)
-    })?;
-    let attributes = object.and_then(|object| object.get("attributes")?.0.object());
-    let place = object.and_then(|object| Some(object.get("body")?.1));
-    let inner = match (text("body"), place, attributes) {
-        (Some(_), Some(place), Some(attributes)) => {
-            let around = Surroundings {
-                message: Some(enclosing(&id, &attributes, around.arrival.at)),
-                ..around.clone()
-            };
-            Ok((place, around))
-        }
-        _ => Err(refused(
-            path,
-            format!("is not an SQS message: {AS_DELIVERED}"),
-        )),
+    faults: &mut Faults,
+) -> Option<Received<'s>> {
+    let object = record.object()?;
+    let record = Placed {
+        object: &object,
+        path,
     };
-    let body = text("body").unwrap_or_default();
-    Ok(Received { id, body, inner })
+    let text = |name: &str| object.get(name)?.0.string();
+    let id = text("messageId").filter(|id| is_id(id));
+    if id.is_none() {
+        let fault = format!("must be a string of 1 to {MAX_ID} characters: {AS_DELIVERED}");
+        faults.add(record.path_of("messageId"), fault);
+    }
+    let id = id?;
+    let mut of_message = Faults::default();
+    record.check_repeated(&["messageId", "body", "attributes"], &mut of_message);
+    let body = record.required_string("body", AS_DELIVERED, &mut of_message);
+    let attributes = object
+        .get("attributes")
+        .and_then(|(value, _)| value.object());
+    if attributes.is_none() {
+        let fault = format!("must be an object: {AS_DELIVERED}");
+        of_message.add(record.path_of("attributes"), fault);
+    }
+    let attributes = attributes.map(|attributes| enclosing(&attributes, around.arrival.at));
+    let place = object.get("body").map_or(0, |(_, place)| place);
+    let around = Surroundings {
+        key: Some(id.clone()),
+        message: attributes,
+        ..around.clone()
+    };
+    Some(Received {
+        id,
+        body: body.unwrap_or_default(),
+        inner: of_message.or((place, around)),
+    })
 }
 
 /// What SQS says of a message.
-fn enclosing(id: &str, attributes: &Object<'_>, arrival: OffsetDateTime) -> EnclosingMessage {
+fn enclosing(attributes: &Object<'_>, arrival: OffsetDateTime) -> EnclosingMessage {
     let text = |name| attributes.get(name)?.0.string();
     let time = |name| {
         let milliseconds: i64 = text(name)?.parse().ok()?;
@@ -82,7 +93,6 @@ fn enclosing(id: &str, attributes: &Object<'_>, arrival: OffsetDateTime) -> Encl
         interval.is_positive().then_some(interval)
     };
     EnclosingMessage {
-        id: id.to_owned(),
         sent_at: time("SentTimestamp"),
         retry_interval: retry_interval(),
     }

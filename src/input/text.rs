@@ -34,12 +34,9 @@ pub(super) fn cleaned(text: &str) -> Cow<'_, str> {
     let mut at = 0;
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
         let begin = at + found;
-        at = begin + 2;
         let Some(unit) = escaped_unit(text, begin) else {
             // The next character is escaped, and may be a backslash. It may have several bytes.
-            while at < text.len() && !text.is_char_boundary(at) {
-                at += 1;
-            }
+            at = text.ceil_char_boundary(begin + 2);
             continue;
         };
         at = begin + ESCAPE;
@@ -153,7 +150,8 @@ impl<'t> Raw<'t> {
     /// Reads a text, which must be one JSON value. The error is the predicate of a sentence.
     pub(super) fn read(text: &'t str) -> Result<Self, String> {
         check_wrapped_nesting(text)?;
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| invalid(&error))?;
+        let raw: &RawValue =
+            serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
         Ok(Self(raw.get()))
     }
 
@@ -201,8 +199,9 @@ impl<'t> Raw<'t> {
     }
 }
 
-fn invalid(error: &serde_json::Error) -> String {
-    format!("is not valid JSON: {error}")
+/// The predicate of a sentence about a text that is not valid JSON.
+pub(super) fn invalid(reason: &str) -> String {
+    format!("is not valid JSON: {reason}: send a JSON object")
 }
 
 /// The items of a list.
@@ -508,6 +507,7 @@ mod tests {
                 "[\"\u{fffd} \u{fffd}\\ud83d\\ude00\"]",
             ),
             (r#"["\ud83d\ude00"]"#, r#"["\ud83d\ude00"]"#),
+            (r#"["\ud83d\ude00\udc00"]"#, "[\"\\ud83d\\ude00\u{fffd}\"]"),
             (r#"["\\ud83d"]"#, r#"["\\ud83d"]"#),
             (r#"["\é\uD800"]"#, "[\"\\é\u{fffd}\"]"),
             (r#"["\u00e9"]"#, r#"["\u00e9"]"#),

@@ -1,22 +1,29 @@
 //! Reads the messages of the waiting queue (docs/reference.md#queue-messages), which [`crate::message`] writes. Members
 //! that this version does not know are ignored: a newer version may have written them.
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
-
 use super::build::{Envelope, Surroundings, requests};
 use super::delivery::Content;
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE};
-use super::faults::Faults;
-use super::members::{MAX_ID, Placed, rfc_3339};
+use super::faults::{Faults, refused};
+use super::members::{MAX_ID, Placed};
 use super::request::UnknownMembers;
 use super::text::Object;
-use crate::choice::{Choice, Decision};
 use crate::error::Error;
-use crate::job::{Job, JobId, StartedJob};
+use crate::job::{TrackedId, TrackedJob};
 use crate::job_type::{JobType, RequestedType, TypeSource};
 use crate::request::{Request, Trigger};
+
+/// The members of a message that this function reads.
+const MESSAGE_MEMBERS: [&str; 8] = [
+    "rejections",
+    "request",
+    "requestIdGiven",
+    "timeGiven",
+    "trigger",
+    "version",
+    "waitingSince",
+    "watch",
+];
 
 /// Returns whether a payload is a message of the waiting queue. A bare request has neither of these members.
 pub(super) fn is_message(object: &Object<'_>) -> bool {
@@ -25,8 +32,12 @@ pub(super) fn is_message(object: &Object<'_>) -> bool {
 }
 
 /// Reads a message.
-pub(super) fn read(message: Placed<'_, '_>, around: &Surroundings<'_>) -> Result<Content, Error> {
-    let mut faults = Faults::default();
+pub(super) fn read(
+    message: Placed<'_, '_>,
+    around: &Surroundings<'_>,
+    mut faults: Faults,
+) -> Result<Content, Error> {
+    message.check_repeated(&MESSAGE_MEMBERS, &mut faults);
     let version = message.object.get("version");
     if version.and_then(|(version, _)| version.integer()) != Some(1) {
         let fault = "is not a version that this function can read: write 1";
@@ -35,39 +46,51 @@ pub(super) fn read(message: Placed<'_, '_>, around: &Surroundings<'_>) -> Result
     let at = around.arrival.at;
     let since = message.time("waitingSince", &mut faults);
     let tracked = message.object.has("watch");
-    let tracked = tracked.then(|| read_tracked_job(message, at, &mut faults));
+    let tracked = tracked.then(|| read_tracked(message, &mut faults));
+    let trigger = read_trigger(message, &mut faults);
+    let of_entity_resolution = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
     let envelope = Envelope {
-        trigger: read_trigger(message, &mut faults),
+        may_have_chosen_deletion: trigger.as_ref().is_some_and(of_entity_resolution),
+        trigger,
         ..Envelope::default()
     };
-    let key_is_given = match message.object.has("requestIdGiven") {
-        true => message.flag("requestIdGiven", &mut faults),
-        false => true,
-    };
+    let key_is_given = flag_or_true(message, "requestIdGiven", &mut faults);
+    let time_is_given = flag_or_true(message, "timeGiven", &mut faults);
     let rejections = read_rejections(message, &mut faults);
     let request = read_request(message, envelope, around, &mut faults);
-    if let Some(error) = faults.into_error() {
-        return Err(error);
-    }
+    faults.or(())?;
     let Some(mut request) = request else {
-        return Err(super::refused(message.path, "has no request"));
+        return Err(refused(message.path, "has no request"));
     };
     // A time after the message was sent counts as the time when it was sent.
     let sent = request.sent_at.unwrap_or(at).min(at);
     request.waiting_since = since.map(|since| since.min(sent));
     if is_deletion(&request) {
-        request.type_source = TypeSource::DeleteRequest;
+        let settings = around.arrival.settings;
+        let is_allowed = settings
+            .allowed
+            .check_job_type(request.requested_type)
+            .is_ok();
+        (request.requested_type, request.type_source) = match is_allowed {
+            true => (request.requested_type, TypeSource::DeleteRequest),
+            // Anybody may have written it into the message.
+            false => (settings.default_job_type, TypeSource::Setting),
+        };
     }
     request.key_is_given = key_is_given;
+    request.time_is_given &= time_is_given;
     request.rejections = rejections;
     Ok(match tracked.flatten() {
         None => Content::Requests(vec![request]),
-        Some((choice, job)) => Content::Track(Box::new(StartedJob {
-            request,
-            choice,
+        Some(job) => Content::Track(TrackedJob {
+            target: request.target,
             job,
-        })),
+        }),
     })
+}
+
+fn flag_or_true(message: Placed<'_, '_>, name: &str, faults: &mut Faults) -> bool {
+    !message.object.has(name) || message.flag(name, faults)
 }
 
 fn read_request(
@@ -145,46 +168,14 @@ fn read_trigger(message: Placed<'_, '_>, faults: &mut Faults) -> Option<Trigger>
     })
 }
 
-/// The id of a job, which is one of two members.
-#[derive(Deserialize)]
-struct WithJobId {
-    #[serde(flatten)]
-    id: JobId,
-}
-
-/// Reads the job of a message that tracks it. Only this function writes such messages.
-fn read_tracked_job(
-    message: Placed<'_, '_>,
-    arrival: OffsetDateTime,
-    faults: &mut Faults,
-) -> Option<(Choice, Job)> {
-    let tracked = message.object.get("watch").and_then(|(tracked, _)| {
-        let object = tracked.object()?;
-        let WithJobId { id } = serde_json::from_str(tracked.text()).ok()?;
-        // A time after the arrival counts as the arrival.
-        let time = |name| Some(rfc_3339(&object.get(name)?.0.string()?)?.min(arrival));
-        let choice = Choice {
-            job_type: match object.has("jobType") {
-                true => Some(member::<JobType>(&object, "jobType")?),
-                false => None,
-            },
-            decision: member::<Decision>(&object, "decision")?,
-        };
-        let job = Job {
-            id,
-            job_type: choice.job_type,
-            started_at: time("startedAt")?,
-            answered_at: time("answeredAt")?,
-        };
-        Some((choice, job))
-    });
+/// Reads the ids of the job that a message tracks. All else about the job is in the ledger.
+fn read_tracked(message: Placed<'_, '_>, faults: &mut Faults) -> Option<TrackedId> {
+    let tracked = message.object.get("watch");
+    let tracked = tracked.and_then(|(tracked, _)| serde_json::from_str(tracked.text()).ok());
     if tracked.is_none() {
-        let fault = "is not a tracked job as this function writes it: write null, and the request starts again";
+        let fault =
+            "is not a job as this function writes it: write null, and the request starts again";
         faults.add(message.path_of("watch"), fault);
     }
     tracked
-}
-
-fn member<T: DeserializeOwned>(object: &Object<'_>, name: &str) -> Option<T> {
-    serde_json::from_str(object.get(name)?.0.text()).ok()
 }

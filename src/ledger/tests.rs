@@ -67,7 +67,7 @@ const ALL_REPORTED: Reported = Reported {
 };
 
 fn fully_reported(record: &Record, id: &JobId) -> Record {
-    record.start_announced(id).tracking_queued(id)
+    record.start_announced(id).tracking_not_needed(id)
 }
 
 /// The ids of the starts that a request reports, in an invocation that started no job.
@@ -297,7 +297,7 @@ fn announced_and_tracked_are_remembered_each_by_itself() {
     };
     let mark = |record: &Record, reported: Reported| match reported.announced {
         true => record.start_announced(&id),
-        false => record.tracking_queued(&id),
+        false => record.tracking_not_needed(&id),
     };
     for (one, other) in [(announced, tracked), (tracked, announced)] {
         let half = mark(&record, one);
@@ -497,6 +497,11 @@ fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
         record = record.job_started(&call, &job, Some(seconds(300)), seconds(400));
         record = record.job_ended(&job, &"e".repeat(128), JobEnd::Succeeded, seconds(400));
     }
+    for number in 100..103 {
+        let call = call(request.clone(), seconds(number));
+        let job = job(&format!("{number:0>128}"), &call);
+        record = record.tracking_queued(&StartedJob::new(&call, job));
+    }
     for number in 200..210 {
         record = with_unknown(&record, &call(request.clone(), seconds(number)));
     }
@@ -504,10 +509,8 @@ fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
     assert!(json.len() < 390_000, "{}", json.len());
-    assert_eq!(
-        (record.unreported_starts.len(), record.open_calls().count()),
-        (3, 3)
-    );
+    let starts = (record.unreported_starts.len(), record.tracked.len());
+    assert_eq!((starts, record.open_calls().count()), ((2, 1), 3));
 }
 
 #[test]
@@ -598,6 +601,106 @@ fn what_is_reported_of_a_start_is_known_after_its_key_is_forgotten() {
         unreported(&record, &request("x", "BATCH", T0), seconds(62)),
         ["1"]
     );
-    let record = record.tracking_queued(&id);
+    let record = record.tracking_not_needed(&id);
     assert!(unreported(&record, &request("x", "BATCH", T0), seconds(62)).is_empty());
+}
+
+#[test]
+fn a_job_is_tracked_with_its_request_until_its_end_is_announced() {
+    let first = call(request("first", "BATCH", T0), T0);
+    let started = StartedJob::new(&first, job("1", &first));
+    let by_id = |id: &str| TrackedId {
+        id: JobId::IdMappingJobId(id.into()),
+        attempt: Uuid::nil(),
+    };
+    let it = by_id("1");
+    let record = Record::default().job_started(&first, &started.job, Some(seconds(60)), T0);
+    assert_eq!(
+        record.tracked(&it),
+        Some(started.clone()),
+        "its message may be on its way"
+    );
+    let record = record.start_announced(&it.id).tracking_queued(&started);
+    assert_eq!(record.tracked(&it), Some(started.clone()));
+    assert_eq!(record.tracking_queued(&started), record);
+    let failed = record.job_failed(&started.job, "entity resolution", seconds(9));
+    assert_eq!(
+        failed.tracked(&it),
+        Some(started.clone()),
+        "its failure is not announced"
+    );
+    for end in [JobEnd::Succeeded, JobEnd::Failed] {
+        let ended = record.job_ended(&started.job, "entity resolution", end, seconds(9));
+        assert_eq!(ended.tracked(&it), None);
+        // An invocation that was slow may write late.
+        assert_eq!(ended.tracking_queued(&started).tracked(&it), None);
+    }
+    assert_eq!(record.tracked(&by_id("other")), None);
+    let found = TrackedId {
+        id: JobId::EntityResolutionJobId("entity resolution".into()),
+        ..it
+    };
+    let under_another = StartedJob {
+        job: Job {
+            id: found.id.clone(),
+            ..started.job.clone()
+        },
+        ..started.clone()
+    };
+    let both = record.tracking_queued(&under_another);
+    let ended = both.job_ended(
+        &started.job,
+        "entity resolution",
+        JobEnd::Succeeded,
+        seconds(9),
+    );
+    assert_eq!(ended.tracked(&found), None);
+}
+
+#[test]
+fn a_job_that_could_not_be_recorded_is_tracked_only_by_who_knows_its_call() {
+    let first = call(request("first", "BATCH", T0), T0);
+    let claimed = Record::default().claimed(&first, seconds(60));
+    let message = |attempt| TrackedId {
+        id: JobId::IdMappingJobId("1".into()),
+        attempt,
+    };
+    for record in [claimed.clone(), claimed.outcome_unknown(&first)] {
+        let tracked = record.tracked(&message(first.attempt)).unwrap();
+        assert_eq!((tracked.job.id.as_str(), tracked.job.started_at), ("1", T0));
+        assert_eq!(tracked.request, first.request);
+        assert_eq!(record.tracked(&message(Uuid::nil())), None);
+        assert_eq!(record.tracked(&message(Uuid::from_u128(7))), None);
+    }
+    let released = claimed.claim_released(first.attempt);
+    assert_eq!(released.tracked(&message(first.attempt)), None);
+}
+
+#[test]
+fn a_name_is_known_only_to_requests_that_are_not_newer_than_its_job() {
+    let first = call(request("name", "BATCH", T0), T0);
+    let record = Record::default();
+    let record = record.job_started(&first, &job("1", &first), Some(seconds(60)), T0);
+    let minutes = |minutes: i64| T0 + Duration::minutes(minutes);
+    let known = Verdict::Known(JobId::IdMappingJobId("1".into()));
+    let later = minutes(600);
+    let at = |time| record.verdict(&request("name", "BATCH", time), later);
+    assert_eq!(at(T0), known);
+    assert_eq!(at(minutes(5)), known);
+    let newer = request("name", "BATCH", minutes(5) + Duration::milliseconds(1));
+    assert_eq!(record.verdict(&newer, later), Verdict::Free);
+    assert!(unreported(&record, &newer, T0).is_empty());
+    // Without a time of its own a repeat has that of its arrival.
+    let without = Request {
+        time_is_given: false,
+        ..newer.clone()
+    };
+    assert_eq!(record.verdict(&without, later), known);
+    assert_eq!(unreported(&record, &without, T0), ["1"]);
+    // Its own job is then known under the same name.
+    let second = call(newer.clone(), minutes(6));
+    let record = record.job_started(&second, &job("2", &second), Some(minutes(7)), minutes(6));
+    let own = Verdict::Known(JobId::IdMappingJobId("2".into()));
+    assert_eq!(record.verdict(&newer, later), own);
+    assert_eq!(record.verdict(&first.request, later), known);
 }

@@ -16,6 +16,7 @@ async fn harness() -> Harness {
     Harness::with(&[
         ("EVENT_BUS_NAME", "default"),
         ("ID_MAPPING_TABLE_ARNS", &arns),
+        ("ALLOW_OTHER_TABLES", "true"),
     ])
     .await
 }

@@ -30,6 +30,7 @@ fn request(name: &str) -> Request {
         type_source: TypeSource::Request,
         idempotency_key: name.to_owned(),
         key_is_given: true,
+        time_is_given: true,
         time: BEGIN,
         dry_run: false,
         trigger: None,
@@ -117,7 +118,7 @@ fn transitions() -> Vec<Transition> {
             "start reported",
             Box::new(|record| {
                 let id = &job("theirs", seconds(0)).id;
-                record.start_announced(id).tracking_queued(id)
+                record.start_announced(id).tracking_not_needed(id)
             }),
             |record| {
                 let theirs = job("theirs", seconds(0)).id;

@@ -213,7 +213,11 @@ fn with_foreign(Foreign { name, value }: &Foreign) -> Vec<String> {
 /// What is asked for. A message's body is not compared: it is only moved to the dead-letter queue.
 fn asked_for(text: &str) -> String {
     let configured = arn(T2);
-    let read = read_with(&[("ID_MAPPING_TABLE_ARNS", &configured)], text);
+    let settings = [
+        ("ID_MAPPING_TABLE_ARNS", &*configured),
+        ("ALLOW_OTHER_TABLES", "true"),
+    ];
+    let read = read_with(&settings, text);
     let parts = match read.unwrap_or_else(|error| panic!("{text}\n{error}")) {
         Delivery::Direct(parts) => parts,
         Delivery::Batch(messages) => messages.into_iter().flat_map(|one| one.parts).collect(),

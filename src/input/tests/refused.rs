@@ -78,6 +78,19 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         (bare(json!({ "detailType": "x" })), "$.detailType ", "write `detail-type`"),
         (json!({ "Records": [{ "eventSource": "aws:s3" }] }), "$.Records ", "have no eventTime or no eventName"),
         (json!({ "Records": [{ "eventSource": "aws:kinesis" }] }), "$.Records ", "is not a list of records of SQS, SNS or S3"),
+        (json!({ "Service": "Amazon S3" }), "$.Service ", "is not known"),
+        (json!({ "Event": "s3:TestEvent" }), "$.Event ", "is not known"),
+        (json!({ "Type": "Notification" }), "$.Type ", "is not known"),
+        (json!({ "MessageId": "m" }), "$.MessageId ", "is not known"),
+        (json!({ "request": {} }), "$.request ", "is not known"),
+        (json!({ "waitingSince": null }), "$.waitingSince ", "is not known"),
+        (json!({ "request": bare(json!({})), "waitingSince": null, "version": 2 }), "$.version ", "is not a version that this function can read"),
+        (json!({ "request": bare(json!({})), "waitingSince": null, "version": 1, "rejections": -1 }), "$.rejections ", "must be an integer from 0"),
+        (json!({ "Records": [{ "eventSource": "aws:s3", "eventTime": "2026-11-23T02:00:00Z" }] }), "$.Records ", "have no eventTime or no eventName"),
+        (json!({ "Records": [{ "eventSource": "aws:s3", "eventName": "e" }] }), "$.Records ", "have no eventTime or no eventName"),
+        (json!({ "requestContext": {} }), "$.requestContext ", "is not known"),
+        (json!({ "requestPayload": {} }), "$.requestPayload ", "is not known"),
+        (json!({ "Payload": "{}" }), "$.Payload ", "is not known"),
         (json!({ "Records": [] }), "$.Records ", "is not a list of records of SQS, SNS or S3"),
         (json!({ "membershipId": M, "idMappingTableIdentifier": T }), "$.membershipId ", "write `membershipIdentifier`"),
         (bare(json!({ "job_type": "BATCH" })), "$.job_type ", "write `jobType`"),
@@ -89,11 +102,11 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         // no target
         (json!({}), "$ ", "names no ID mapping table, and neither do"),
         (event("x", json!({})), "$.detail ", "names no ID mapping table"),
-        (event("aws.s3", bare(json!({}))), "$.detail ", "names no ID mapping table"),
+        (event("aws.s3", bare(json!({}))), "$.detail ", "has no ID mapping table: set ID_MAPPING_TABLE_ARNS"),
         // the envelope
-        (event("x", json!([])), "$.detail ", "must be an object: write"),
+        (event("x", json!([])), "$.detail ", "is a list: write the request's fields as a JSON object"),
         (event("x", json!("not json")), "$.detail ", "is not valid JSON: "),
-        (event("x", json!("[]")), "$.detail ", "is a list: send a JSON object"),
+        (event("x", json!("[]")), "$.detail ", "is a list: write"),
         (event("x", json!("")), "$.detail ", "is not valid JSON: "),
         (with(event("x", bare(json!({}))), "time", json!("noon")), "$.time ", "is not an RFC 3339 time"),
         (with(event("x", bare(json!({}))), "id", json!(7)), "$.id ", "must be a string of at most 4096"),
@@ -115,6 +128,17 @@ fn every_refusal_names_the_path_the_reason_and_the_remedy() {
         );
         assert!(message.contains(reason), "{payload}\n{message}");
     }
+}
+
+#[test]
+fn a_long_name_is_cut() {
+    let message = refusal(&bare(json!({ "x".repeat(65): 1 })));
+    assert!(
+        message.contains(&format!("$['{}…'] is not known", "x".repeat(64))),
+        "{message}"
+    );
+    let message = refusal(&bare(json!({ "x y": 1 })));
+    assert!(message.contains("$['x y'] is not known"), "{message}");
 }
 
 #[test]

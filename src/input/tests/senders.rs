@@ -64,13 +64,31 @@ fn a_notification_of_sns_is_its_message() {
         (requests[0].idempotency_key.as_str(), requests[0].time),
         ("sns-1", sent)
     );
-    let confirmation = with(message, "Type", json!("SubscriptionConfirmation"));
-    assert!(is_ignored(read(&confirmation)));
+    for of in ["SubscriptionConfirmation", "UnsubscribeConfirmation"] {
+        assert!(is_ignored(read(&with(message.clone(), "Type", json!(of)))));
+    }
+    let strange = sns(&[with(message.clone(), "Type", json!("notification"))]);
+    assert!(refusal(&strange).contains("$.Records[0].Sns.Type must be Notification"));
+    let empty = sns(&[with(
+        with(message, "MessageId", json!(7)),
+        "Message",
+        json!(7),
+    )]);
+    let refused = refusal(&empty);
+    assert!(
+        refused.contains("Sns.Message must be")
+            && refused.contains("; $.Records[0].Sns.MessageId must be"),
+        "{refused}"
+    );
     let two = parts(&sns(&[
         notification("nonsense"),
         notification(&bare(json!({})).to_string()),
     ]));
     assert!(two[0].content.is_err() && two[1].content.is_ok());
+    // What goes to the dead-letter queue can be read there, and moved back.
+    let refused = two[0].text.as_deref().unwrap();
+    assert_eq!(refused, notification("nonsense").to_string());
+    assert_eq!(two[1].text, None);
     assert!(refusal(&notification("nonsense")).contains("$.Message is not valid JSON"));
 }
 
@@ -151,6 +169,7 @@ fn each_item_of_a_list_is_judged_alone() {
         .map(|part| part.content.is_ok())
         .collect();
     assert_eq!(parts, [true, false]);
+    assert!(super::read(&json!(vec![0; 10_000])).is_ok());
     let many = json!(vec![0; 10_001]);
     assert!(refusal(&many).contains("$ has 10001 items and may have 10000"));
     assert!(
@@ -217,11 +236,14 @@ fn a_destination_record_is_this_functions_failure_or_another_functions_success()
             event("aws.s3", json!({})),
             "may not pass on an event of AWS",
         ),
-        (sqs(&["{}".to_owned()]), "is not a list of records"),
-        (s3(&["2026-11-23T02:00:00Z"]), "is not a list of records"),
+        (sqs(&["{}".to_owned()]), "an event may not pass on"),
+        (s3(&["2026-11-23T02:00:00Z"]), "an event may not pass on"),
         (json!([bare(json!({}))]), "is a list: send a JSON object"),
-        (destination(&own, "RetriesExhausted"), "is not known"),
-        (notification("{}"), "is not known"),
+        (
+            destination(&own, "RetriesExhausted"),
+            "an event may not pass on",
+        ),
+        (notification("{}"), "an event may not pass on"),
     ] {
         passed["responsePayload"] = payload;
         let refused = refusal(&on_a_bus(passed.clone()));
@@ -344,4 +366,369 @@ fn what_is_not_ours_may_hold_a_lone_surrogate_and_a_text_a_byte_order_mark() {
     assert_eq!(requests_of(read_with(&[], &text).unwrap()).len(), 1);
     let batch = messages(&sqs(&[text]));
     assert!(of_message(&batch[0]).is_ok());
+}
+
+#[test]
+fn a_notification_that_is_redriven_keeps_its_name() {
+    let message = sns(&[notification(&bare(json!({})).to_string())]);
+    let first = request(&message);
+    let redriven = request(&failure_record(message));
+    assert_eq!(first.scoped_key(), redriven.scoped_key());
+}
+
+#[test]
+fn a_record_in_an_event_may_be_a_string_and_is_never_an_event_without_a_request() {
+    let (table, text) = (arn(T2), |detail| event("lambda", detail).to_string());
+    let settings = [
+        ("ID_MAPPING_TABLE_ARNS", &*table),
+        ("ALLOW_OTHER_TABLES", "true"),
+    ];
+    let on_a_bus = |detail: Value| read_with(&settings, &text(detail));
+    let loaded = destination(OTHER, "Success");
+    for detail in [loaded.clone(), json!(loaded.to_string())] {
+        let requests = requests_of(on_a_bus(detail).unwrap());
+        assert_eq!(requests[0].requested_type.as_str(), "INCREMENTAL");
+    }
+    let failed = destination(OTHER, "RetriesExhausted");
+    for detail in [
+        failed.clone(),
+        json!(failed.to_string()),
+        with(loaded.clone(), "requestContext", json!(null)),
+        json!({ "responsePayload": {} }),
+    ] {
+        let refused = on_a_bus(detail).unwrap_err().message;
+        assert!(
+            refused.contains("$.detail records a failure of another function"),
+            "{refused}"
+        );
+    }
+    // What is wrong with the event is found too.
+    let event = with(event("lambda", loaded.clone()), "time", json!("noon"));
+    let refused = refusal(&with(event, "resources", json!([arn("x")])));
+    assert!(refused.contains("$.resources[0] has a table"), "{refused}");
+    assert!(
+        refused.contains("$.time is not an RFC 3339 time"),
+        "{refused}"
+    );
+    let without = with(loaded, "timestamp", json!(null));
+    let request = requests_of(on_a_bus(without).unwrap()).remove(0);
+    assert_eq!(request.time, rfc("2026-11-23T02:00:00Z"));
+    let silent = with(
+        destination(OTHER, "Success"),
+        "responsePayload",
+        json!(null),
+    );
+    assert!(refusal(&silent).contains("let the other function return a request"));
+}
+
+const OTHER: &str = "arn:aws:lambda:eu-west-1:123456789012:function:loader:$LATEST";
+
+#[test]
+fn an_emulators_record_is_taken_for_what_is_useful() {
+    let settings = Settings::read(|name| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()));
+    let settings = settings.unwrap();
+    let location = AwsLocation::of("populator", "eu-west-1");
+    let arrival = Arrival {
+        request_id: "lambda-request",
+        function_arn: "populator",
+        at: now(),
+        location: &location,
+        settings: &settings,
+    };
+    for (condition, expected) in [("Success", "INCREMENTAL"), ("RetriesExhausted", "BATCH")] {
+        let text = destination("loader", condition).to_string();
+        let requests = requests_of(parse(&Payload::from_text(&text), &arrival).unwrap());
+        assert_eq!(requests[0].requested_type.as_str(), expected);
+    }
+}
+
+#[test]
+fn a_list_of_one_is_a_list_and_no_list_is_in_it_however_wrapped() {
+    let one = parts(&json!([{ "jobTyp": 1 }]));
+    assert_eq!(one[0].text.as_deref(), Some(r#"{"jobTyp":1}"#));
+    let inner = json!([bare(json!({}))]).to_string();
+    let all = parts(&json!([notification(&inner), bare(json!({}))]));
+    let reason = &all[0].content.as_ref().unwrap_err().message;
+    assert!(
+        reason.contains("$[0].Message is a list inside a list"),
+        "{reason}"
+    );
+    assert!(all[1].content.is_ok());
+}
+
+#[test]
+fn the_first_faults_of_a_payload_are_named_however_many_follow() {
+    let targets = vec![
+        json!({ "membershipIdentifier": "x", "idMappingTableIdentifier": "y", "jobType": 7 });
+        100
+    ];
+    let text = format!(
+        r#"{{"dryRun":1,"requestId":7,"time":1,"targets":{}}}"#,
+        json!(targets)
+    );
+    let message = read_with(&[], &text).unwrap_err().message;
+    let first: Vec<&str> = message.split("; ").take(3).collect();
+    for (fault, name) in first.iter().zip(["$.dryRun ", "$.requestId ", "$.time "]) {
+        assert!(fault.contains(name), "{message}");
+    }
+    assert!(message.ends_with("; and 293 more"), "{message}");
+}
+
+#[test]
+fn a_faulty_default_makes_no_fault_in_each_target() {
+    let targets = json!([{ "idMappingTableIdentifier": T }, { "idMappingTableArn": arn(T2) }]);
+    for name in ["membershipIdentifier", "membershipId"] {
+        let refused = refusal(&json!({ name: "x", "targets": targets }));
+        assert!(
+            !refused.contains("targets[0]") && !refused.contains("; "),
+            "{refused}"
+        );
+    }
+    let refused = refusal(&json!({ "idMappingTableArn": "arn:x", "targets": [] }));
+    assert!(
+        refused.contains("is beside") && refused.contains("is not the ARN"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_member_that_is_read_may_be_there_once() {
+    for (text, path) in [
+        (
+            format!(r#"{{"requestContext":{{}},"requestPayload":{{}},"requestContext":{{}}}}"#),
+            "$.requestContext",
+        ),
+        (
+            format!(
+                r#"{{"requestContext":{{"condition":"a","condition":"b"}},"requestPayload":{{}}}}"#
+            ),
+            "$.requestContext.condition",
+        ),
+        (
+            r#"{"Type":"Notification","MessageId":"m","Message":"{}","Message":"{}"}"#.to_owned(),
+            "$.Message",
+        ),
+        (
+            r#"{"version":1,"version":1,"request":{},"waitingSince":null}"#.to_owned(),
+            "$.version",
+        ),
+    ] {
+        let message = read_with(&[], &text).unwrap_err().message;
+        assert!(
+            message.contains(&format!("{path} is there twice: write it once")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_time_of_an_event_is_published_nowhere() {
+    let event = with(event("com.example", bare(json!({}))), "time", json!(""));
+    assert_eq!(request(&event).trigger.unwrap().time, None);
+}
+
+#[test]
+fn what_a_payload_may_name_is_limited_by_settings() {
+    let table = arn(T2);
+    let tables = [("ID_MAPPING_TABLE_ARNS", &*table)];
+    let other = arn(T);
+    for (payload, path) in [
+        (bare(json!({})), "$.idMappingTableIdentifier"),
+        (json!({ "idMappingTableArn": other }), "$.idMappingTableArn"),
+        (
+            json!({ "targets": [bare(json!({}))] }),
+            "$.targets[0].idMappingTableIdentifier",
+        ),
+        (
+            json!({ "membershipIdentifier": M, "targets": [{ "idMappingTableIdentifier": T }] }),
+            "$.targets[0].idMappingTableIdentifier",
+        ),
+        (
+            with(
+                event("aws.s3", json!({})),
+                "resources",
+                json!([table, other]),
+            ),
+            "$.resources[1]",
+        ),
+    ] {
+        let message = read_with(&tables, &payload.to_string())
+            .unwrap_err()
+            .message;
+        assert!(
+            message.contains(&format!(
+                "{path} is not allowed: name a table of ID_MAPPING_TABLE_ARNS"
+            )),
+            "{message}"
+        );
+        let both = [tables[0], ("ALLOW_OTHER_TABLES", "true")];
+        assert!(read_with(&both, &payload.to_string()).is_ok(), "{payload}");
+    }
+    let named = json!({ "idMappingTableArn": table });
+    assert!(read_with(&tables, &named.to_string()).is_ok());
+
+    let types = [
+        ("ALLOWED_JOB_TYPES", "INCREMENTAL, AUTO"),
+        ("DEFAULT_JOB_TYPE", "BATCH"),
+    ];
+    let typed = |job_type: &str| bare(json!({ "jobType": job_type })).to_string();
+    assert!(read_with(&types, &typed("AUTO")).is_ok());
+    let message = read_with(&types, &typed("BATCH")).unwrap_err().message;
+    assert!(
+        message.contains(
+            "$.jobType is not allowed: write INCREMENTAL, AUTO, or add it to ALLOWED_JOB_TYPES"
+        ),
+        "{message}"
+    );
+    let default = requests_of(read_with(&types, &bare(json!({})).to_string()).unwrap());
+    assert_eq!(default[0].requested_type.as_str(), "BATCH");
+}
+
+#[test]
+fn an_event_of_another_account_is_refused_unless_it_is_allowed() {
+    let of = |account: &str| {
+        with(
+            event("com.example", bare(json!({}))),
+            "account",
+            json!(account),
+        )
+    };
+    let foreign = of("999999999999").to_string();
+    for (setting, expected) in [
+        ("", false),
+        ("999999999999", true),
+        ("111111111111 ,999999999999", true),
+        ("*", true),
+        ("111111111111", false),
+    ] {
+        let settings = [("ALLOWED_ACCOUNTS", setting)];
+        assert_eq!(
+            read_with(&settings, &foreign).is_ok(),
+            expected,
+            "{setting}"
+        );
+        assert!(read_with(&settings, &of("123456789012").to_string()).is_ok());
+    }
+    let message = read_with(&[], &foreign).unwrap_err().message;
+    assert!(
+        message.contains("$.account is not allowed: add the account to ALLOWED_ACCOUNTS"),
+        "{message}"
+    );
+    let batch = messages(&sqs(&[foreign]));
+    assert!(of_message(&batch[0]).is_err());
+    let made = with(of("123456789012"), "account", json!(null));
+    assert!(read(&made).is_ok(), "an input transformer may leave it out");
+}
+
+#[test]
+fn only_a_deletion_in_the_own_account_that_nobody_sent_is_one() {
+    let table = arn(T);
+    let detail =
+        |name: &str, account: &str| json!({ "eventName": name, "recipientAccountId": account });
+    let own = detail("BatchDeleteUniqueId", "123456789012");
+    let of = |source: &str, detail_type: &str, detail: &Value| {
+        with(
+            event(source, detail.clone()),
+            "detail-type",
+            json!(detail_type),
+        )
+    };
+    let call = "AWS API Call via CloudTrail";
+    let deletion = of("aws.entityresolution", call, &own);
+    let settings = |types: &'static str| {
+        [
+            ("ID_MAPPING_TABLE_ARNS", table.clone()),
+            ("DEFAULT_JOB_TYPE", "AUTO".to_owned()),
+            ("ALLOWED_ACCOUNTS", "*".to_owned()),
+            ("ALLOWED_JOB_TYPES", types.to_owned()),
+        ]
+    };
+    let requested = |payload: &Value, types: &'static str| {
+        let settings = settings(types);
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let parts = match read_with(&settings, &payload.to_string()).unwrap() {
+            Delivery::Direct(parts) => parts,
+            Delivery::Batch(messages) => messages.into_iter().flat_map(|one| one.parts).collect(),
+        };
+        match &parts[0].content {
+            Ok(Content::Requests(requests)) => {
+                (requests[0].requested_type.as_str(), requests[0].type_source)
+            }
+            other => panic!("{payload}: {other:?}"),
+        }
+    };
+    let deletes = ("DELETE_ONLY", TypeSource::DeleteRequest);
+    let chooses = ("AUTO", TypeSource::Setting);
+    assert_eq!(requested(&deletion, ""), deletes);
+    assert_eq!(requested(&deletion, "AUTO"), deletes, "it is not asked for");
+    for other in [
+        of(
+            "aws.entityresolution",
+            call,
+            &detail("BatchDeleteUniqueId", "999999999999"),
+        ),
+        of(
+            "aws.entityresolution",
+            call,
+            &json!({ "eventName": "BatchDeleteUniqueId" }),
+        ),
+        of(
+            "aws.entityresolution",
+            call,
+            &detail("StartMatchingJob", "123456789012"),
+        ),
+        of("aws.entityresolution", "Deletion", &own),
+        of("aws.s3", call, &own),
+        with(deletion.clone(), "account", json!("999999999999")),
+        with(deletion.clone(), "account", json!(null)),
+    ] {
+        assert_eq!(requested(&other, ""), chooses, "{other}");
+    }
+    let sent = sqs(&[deletion.to_string()]);
+    assert_eq!(requested(&sent, ""), deletes);
+    assert_eq!(
+        requested(&sent, "AUTO"),
+        chooses,
+        "anybody may have sent it"
+    );
+    let waiting = sqs(&[json!({
+        "version": 1, "waitingSince": null, "watch": null, "trigger": { "source": "aws.entityresolution", "detailType": call },
+        "request": { "idMappingTableArn": table, "jobType": "DELETE_ONLY", "requestId": "r", "time": "2026-11-23T02:00:00Z" },
+    })
+    .to_string()]);
+    assert_eq!(requested(&waiting, ""), deletes);
+    assert_eq!(requested(&waiting, "AUTO"), chooses);
+    let asked = waiting
+        .to_string()
+        .replace("aws.entityresolution", "com.example");
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    assert_eq!(requested(&asked, ""), ("DELETE_ONLY", TypeSource::Request));
+    let batch = waiting.to_string().replace("DELETE_ONLY", "BATCH");
+    let batch: Value = serde_json::from_str(&batch).unwrap();
+    assert_eq!(requested(&batch, ""), ("BATCH", TypeSource::Request));
+}
+
+#[test]
+fn a_time_says_something_only_if_it_is_given_and_not_ahead() {
+    let given = |payload: &Value| request(payload).time_is_given;
+    assert!(given(&bare(json!({ "time": "2026-11-23T02:00:00Z" }))));
+    assert!(given(&event("com.example", bare(json!({})))));
+    assert!(!given(&bare(json!({}))));
+    assert!(!given(&bare(json!({ "time": "2099-01-01T00:00:00Z" }))));
+    assert!(!given(&notification(&bare(json!({})).to_string())));
+    let waiting = |given: Value| {
+        let message = json!({
+            "version": 1, "waitingSince": null, "watch": null, "trigger": null, "timeGiven": given,
+            "request": bare(json!({ "requestId": "r", "time": "2026-11-23T02:00:00Z" })),
+        });
+        let batch = messages(&sqs(&[message.to_string()]));
+        match of_message(&batch[0]) {
+            Ok(Content::Requests(requests)) => requests[0].time_is_given,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(waiting(json!(null)) && waiting(json!(true)) && !waiting(json!(false)));
 }
