@@ -2,9 +2,11 @@
 //! with an error that names its variable.
 
 mod allowed;
+mod variable;
 
 pub use self::allowed::Allowed;
-use crate::error::{Error, ErrorType};
+use self::variable::{invalid, items};
+use crate::error::Error;
 use crate::job_type::RequestedType;
 use crate::period::Period;
 use crate::target::{AwsLocation, TableArn, arn_parts, is_account, is_region};
@@ -165,13 +167,6 @@ impl Settings {
     }
 }
 
-fn invalid(name: &str, reason: &str) -> Error {
-    Error::new(
-        ErrorType::InvalidConfiguration,
-        format!("environment variable {name} {reason}"),
-    )
-}
-
 fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
     let name = "ID_MAPPING_TABLE_ARNS";
     let items = items(name, list)?;
@@ -188,18 +183,6 @@ fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
         TableArn::parse(item).map_err(|reason| invalid(name, &format!("item {number} {reason}")))
     };
     items.into_iter().map(arn).collect()
-}
-
-/// Returns the items of a list, with their numbers from 1.
-fn items<'l>(name: &str, list: &'l str) -> Result<Vec<(usize, &'l str)>, Error> {
-    let item = |(number, item): (usize, &'l str)| match item.trim() {
-        "" => Err(invalid(
-            name,
-            &format!("item {number} is empty: write a value, or remove the comma"),
-        )),
-        item => Ok((number, item)),
-    };
-    (1..).zip(list.split(',')).map(item).collect()
 }
 
 /// Checks the name or ARN of an event bus. `PutEventsRequestEntry.EventBusName` in EventBridge's API model

@@ -65,6 +65,18 @@ pub struct Call {
     pub choice: Choice,
 }
 
+impl Call {
+    /// The job that the call started, if its answer did not tell its id.
+    pub fn job(&self, id: JobId) -> Job {
+        Job {
+            id,
+            job_type: self.choice.job_type,
+            started_at: self.called_at,
+            answered_at: self.called_at,
+        }
+    }
+}
+
 /// A job, and the request that it was started for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

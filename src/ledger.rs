@@ -417,21 +417,27 @@ impl Record {
 
     /// The job with this id, if the function started it and its end is not announced.
     pub fn tracked(&self, TrackedId { id, attempt }: &TrackedId) -> Option<StartedJob> {
-        let unreported = self.unreported_starts.iter();
-        let unreported = unreported.map(|unreported| &unreported.started);
-        let mut all = self.tracked.iter().chain(unreported);
-        if let Some(started) = all.find(|started| started.job.id == *id) {
+        let all = || {
+            let unreported = self.unreported_starts.iter();
+            let unreported = unreported.map(|unreported| &unreported.started);
+            self.tracked.iter().chain(unreported)
+        };
+        if let Some(started) = all().find(|started| started.job.id == *id) {
             return Some(started.clone());
         }
-        // Its start could not be recorded.
-        let call = self.open_calls().find(|call| call.attempt == *attempt)?;
-        let job = Job {
-            id: id.clone(),
-            job_type: call.choice.job_type,
-            started_at: call.called_at,
-            answered_at: call.called_at,
+        if attempt.is_nil() {
+            return None;
+        }
+        // Its start could not be recorded. Its call may be reconciled since then, under the job's other id.
+        let mut started = match all().find(|started| started.attempt == *attempt) {
+            Some(started) => started.clone(),
+            None => {
+                let call = self.open_calls().find(|call| call.attempt == *attempt)?;
+                StartedJob::new(call, call.job(id.clone()))
+            }
         };
-        Some(StartedJob::new(call, job))
+        started.job.id = id.clone();
+        Some(started)
     }
 
     fn start_reported(&self, id: &JobId, change: impl Fn(&mut Reported)) -> Self {

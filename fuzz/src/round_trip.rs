@@ -1,7 +1,6 @@
 //! Checks that an accepted request is accepted again from the waiting queue, as the same request.
 
 use id_mapping_populator::input::{Content, Payload};
-use id_mapping_populator::job::{StartedJob, TrackedId};
 use id_mapping_populator::message::message;
 use id_mapping_populator::request::Request;
 use serde_json::json;
@@ -51,18 +50,6 @@ pub fn of_a_request(function: &Function, request: &Request) {
     assert_eq!(again.request_id(), request.request_id());
     // After the first time, the request does not change, however often it goes through the queue.
     assert_eq!(message(again, again.waiting_since, None), body);
-}
-
-/// Checks that a tracked job is the same job when it is read from the queue.
-pub fn of_a_job(function: &Function, started: &StartedJob) {
-    let body = message(&started.request, Some(NOW), Some(started));
-    match read_again(function, &body) {
-        Content::Track(again) => {
-            assert_eq!(again.target, started.request.target);
-            assert_eq!(again.job, TrackedId::from(started));
-        }
-        other => panic!("{body} is read as {other:?}"),
-    }
 }
 
 fn read_again(function: &Function, body: &str) -> Content {

@@ -1,6 +1,6 @@
 //! What a payload may name. Whoever may publish, send or invoke could otherwise start any job that the role allows.
 
-use super::{invalid, items};
+use super::variable::{invalid, items};
 use crate::error::Error;
 use crate::job_type::RequestedType;
 use crate::target::{TableArn, Target, is_account};

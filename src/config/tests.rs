@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::error::ErrorType;
 
 const ARN: &str = "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee";
 

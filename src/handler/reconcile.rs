@@ -8,7 +8,7 @@ use crate::aws::entity_resolution::{Found, KnownJobs, NotFound};
 use crate::aws::ledger_table::Item;
 use crate::clock::timestamp;
 use crate::error::Error;
-use crate::job::{Call, Job, StartedJob};
+use crate::job::{Call, JobId, StartedJob};
 use crate::ledger::{Record, UnknownCall};
 use crate::target::Target;
 
@@ -31,19 +31,21 @@ pub(super) async fn left_behind(
     let ledger = &run.services.ledger;
     match found {
         Ok(Found::Started(id)) => {
-            let job = Job {
-                id,
-                job_type: call.choice.job_type,
-                started_at: call.called_at,
-                answered_at: call.called_at,
-            };
+            let job = call.job(id);
             let report_until = run.report_until();
             let transition = |record: &Record| record.job_found(call, &job, report_until, now);
             ledger.update(item, timeout, transition).await?;
             run.note_started(&StartedJob::new(call, job));
         }
         Ok(Found::Failed(id)) => {
-            let transition = |record: &Record| record.claim_released(call.attempt);
+            // A message may track it, if its start was answered and could not be recorded.
+            let job = call.job(JobId::EntityResolutionJobId(id.as_str().into()));
+            let started = StartedJob::new(call, job);
+            let tracks = run.settings.track_completion;
+            let transition = |record: &Record| match record.claim_released(call.attempt) {
+                record if tracks => record.tracking_queued(&started),
+                record => record,
+            };
             ledger.update(item, timeout, transition).await?;
             tracing::warn!("{}", failed_job(call, &id));
         }

@@ -46,7 +46,7 @@ impl<'a> Surroundings<'a> {
 }
 
 /// What is known of the message around a payload.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct EnclosingMessage {
     pub(super) sent_at: Option<OffsetDateTime>,
     /// How long the message was invisible after each receive, on average.
@@ -85,27 +85,21 @@ pub(super) fn requests(
     faults: &mut Faults,
 ) -> Vec<Request> {
     let Arrival { at, settings, .. } = around.arrival;
-    let mut parsed = match object {
-        Some(object) => {
-            let reader = Reader {
-                unknown,
-                arrival: around.arrival,
-                may_have_chosen_deletion: envelope.may_have_chosen_deletion,
-            };
-            reader.read(object, faults)
-        }
-        None => RequestObject::default(),
+    let reader = Reader {
+        unknown,
+        arrival: around.arrival,
+        may_have_chosen_deletion: envelope.may_have_chosen_deletion,
     };
+    let mut parsed =
+        object.map_or_else(RequestObject::default, |object| reader.read(object, faults));
     let targets = targets(&mut parsed, &envelope, settings);
     if targets.is_empty() && !parsed.names_targets && !envelope.names_targets {
-        let fault = match object {
-            Some(_) => NO_TARGET,
-            None => NO_CONFIGURED_TABLE,
-        };
-        faults.add_last(path, fault);
+        faults.add_last(path, object.map_or(NO_CONFIGURED_TABLE, |_| NO_TARGET));
     }
-    let message = around.message.as_ref();
-    let sent_at = message.and_then(|message| message.sent_at);
+    let EnclosingMessage {
+        sent_at,
+        retry_interval,
+    } = around.message.unwrap_or_default();
     let trigger = envelope.trigger.as_ref().or(around.event.as_ref());
     let event_id = trigger.and_then(|trigger| trigger.id.clone());
     let given_key = parsed.request_id.or(event_id);
@@ -136,7 +130,7 @@ pub(super) fn requests(
             waiting_since: None,
             sent_at,
             rejections: 0,
-            retry_interval: message.and_then(|message| message.retry_interval),
+            retry_interval,
         });
     }
     requests

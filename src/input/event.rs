@@ -1,5 +1,9 @@
 //! EventBridge events: the envelope around a request object.
 
+use std::borrow::Cow;
+
+use time::OffsetDateTime;
+
 use super::build::{Envelope, Surroundings, requests};
 use super::delivery::{Arrival, Content, Ignored};
 use super::destination;
@@ -81,36 +85,20 @@ pub(super) fn read<'s>(
     let (resources, names_targets) = resources(event, around.arrival, &mut faults);
     let time = event.time("time", &mut faults);
     let path = event.path_of("detail");
-    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
-    // `requestID`, which would count as near misses.
-    let detail = event.object.get("detail").filter(|_| !is_of_aws);
-    // In EventBridge Scheduler's default event `detail` is a string.
-    let string = detail.and_then(|(detail, _)| detail.string());
-    let text = string.as_deref().map(cleaned);
-    let detail = match &text {
-        Some(text) => Some(
-            Raw::read(text)
-                .map_err(|fault| faults.add(path, fault))
-                .ok(),
-        ),
-        None => detail.map(|(detail, _)| Some(detail)),
+    let text = detail_text(event, is_of_aws);
+    let object = match &text {
+        Some(text) => match detail_object(text, path, &mut faults) {
+            Some(object) => Some(object),
+            None => return faults.or(Event::Content(Content::Requests(Vec::new()))),
+        },
+        None => None,
     };
-    let object = detail.map(|detail| detail_object(detail?, path, &mut faults));
     if trigger.source == LAMBDA
-        && let Some(Some(record)) = &object
+        && let Some(record) = &object
         && destination::is_meant(record)
     {
-        let mut inner = faults
-            .or(())
-            .and_then(|()| destination::inner(record, path, around))?;
-        inner.around.event = Some(trigger);
-        inner.around.time = inner.around.time.or(time);
-        return Ok(Event::PassedOn(PassedOn {
-            text: inner.payload.text().to_owned(),
-            name: inner.name,
-            place: inner.place,
-            around: inner.around,
-        }));
+        faults.or(())?;
+        return passed_on(record, path, trigger, time, around).map(Event::PassedOn);
     }
     let envelope = Envelope {
         deletes: records_deletion(event, &trigger, around),
@@ -120,23 +108,41 @@ pub(super) fn read<'s>(
         trigger: Some(trigger),
         ..Envelope::default()
     };
-    let requests = match object {
-        // It has a fault.
-        Some(None) => Vec::new(),
-        Some(Some(object)) => {
-            let placed = Placed {
-                object: &object,
-                path,
-            };
-            let unknown = UnknownMembers::Ignored;
-            requests(Some(placed), path, unknown, envelope, around, &mut faults)
-        }
-        None => {
-            let unknown = UnknownMembers::Ignored;
-            requests(None, path, unknown, envelope, around, &mut faults)
-        }
-    };
+    let placed = object.as_ref().map(|object| Placed { object, path });
+    let unknown = UnknownMembers::Ignored;
+    let requests = requests(placed, path, unknown, envelope, around, &mut faults);
     faults.or(Event::Content(Content::Requests(requests)))
+}
+
+/// Reads the record of a Lambda destination in an event.
+fn passed_on<'s>(
+    record: &Object<'_>,
+    path: Path<'_>,
+    trigger: Trigger,
+    time: Option<OffsetDateTime>,
+    around: &Surroundings<'s>,
+) -> Result<PassedOn<'s>, Error> {
+    let mut inner = destination::inner(record, path, around)?;
+    inner.around.event = Some(trigger);
+    inner.around.time = inner.around.time.or(time);
+    Ok(PassedOn {
+        text: inner.payload.text().to_owned(),
+        name: inner.name,
+        place: inner.place,
+        around: inner.around,
+    })
+}
+
+/// Returns the text of an event's `detail`, if the event has one that may be a request.
+fn detail_text<'t>(event: Placed<'_, 't>, is_of_aws: bool) -> Option<Cow<'t, str>> {
+    // The `detail` of an AWS event is never a request. It has members such as S3's `request-id` and CloudTrail's
+    // `requestID`, which would count as near misses.
+    let (detail, _) = event.object.get("detail").filter(|_| !is_of_aws)?;
+    // In EventBridge Scheduler's default event `detail` is a string.
+    Some(match detail.string() {
+        Some(text) => Cow::Owned(cleaned(&text).into_owned()),
+        None => Cow::Borrowed(detail.text()),
+    })
 }
 
 /// Reads what outcomes repeat of an event.
@@ -168,16 +174,16 @@ fn required(event: Placed<'_, '_>, name: &str, faults: &mut Faults) -> String {
 }
 
 /// Reads the object that a `detail` is. Returns `None` if it has a fault.
-fn detail_object<'t>(detail: Raw<'t>, path: Path<'_>, faults: &mut Faults) -> Option<Object<'t>> {
-    if let Err(fault) = check_nesting(detail.text()) {
+fn detail_object<'t>(text: &'t str, path: Path<'_>, faults: &mut Faults) -> Option<Object<'t>> {
+    let detail = Raw::read(text).map_err(|fault| faults.add(path, fault));
+    let detail = detail.ok()?;
+    if let Err(fault) = check_nesting(text) {
         faults.add(path, fault);
     }
     let object = detail.object();
     if object.is_none() {
-        let fault = format!(
-            "is {}: write the request's fields as a JSON object",
-            detail.kind()
-        );
+        let kind = detail.kind();
+        let fault = format!("is {kind}: write the request's fields as a JSON object");
         faults.add(path, fault);
     }
     object

@@ -169,24 +169,7 @@ impl Reader<'_> {
         faults: &mut Faults,
     ) -> Vec<(Target, Option<RequestedType>)> {
         let path = request.path_of("targets");
-        for name in ["idMappingTableIdentifier", "idMappingTableArn"] {
-            if request.object.has(name) {
-                faults.add(
-                    request.path_of(name),
-                    "is beside `targets`: write it in a target, or leave out `targets`",
-                );
-            }
-        }
-        identifier(request, "idMappingTableIdentifier", faults);
-        self.arn(request, faults);
-        let default = match request.object.has("membershipIdentifier") {
-            true => identifier(request, "membershipIdentifier", faults)
-                .map_or(DefaultMembership::Faulty, DefaultMembership::Is),
-            false if request.object.has_near_miss_of("membershipIdentifier") => {
-                DefaultMembership::Faulty
-            }
-            false => DefaultMembership::Missing,
-        };
+        let default = self.beside_targets(request, faults);
         let Some(items) = list.items(MAX_TARGETS) else {
             faults.add(path, "must be a list: write a list of targets");
             return Vec::new();
@@ -225,6 +208,25 @@ impl Reader<'_> {
             targets.extend(target.map(|target| (target, job_type)));
         }
         targets
+    }
+
+    /// Reads what is beside `targets`: only a membership may be.
+    fn beside_targets(&self, request: Placed<'_, '_>, faults: &mut Faults) -> DefaultMembership {
+        const MEMBERSHIP: &str = "membershipIdentifier";
+        for name in ["idMappingTableIdentifier", "idMappingTableArn"] {
+            if request.object.has(name) {
+                let fault = "is beside `targets`: write it in a target, or leave out `targets`";
+                faults.add(request.path_of(name), fault);
+            }
+        }
+        identifier(request, "idMappingTableIdentifier", faults);
+        self.arn(request, faults);
+        match identifier(request, MEMBERSHIP, faults) {
+            Some(membership) => DefaultMembership::Is(membership),
+            None if request.object.has(MEMBERSHIP) => DefaultMembership::Faulty,
+            None if request.object.has_near_miss_of(MEMBERSHIP) => DefaultMembership::Faulty,
+            None => DefaultMembership::Missing,
+        }
     }
 
     /// Reads a target whose membership is named beside `targets`.

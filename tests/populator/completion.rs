@@ -641,8 +641,8 @@ async fn of_a_message_that_tracks_a_job_only_the_id_is_believed() {
     // A job of the same workflow that this function did not start, and that failed.
     sim.aws.start_foreign_job(T1);
     let foreign = sim.aws.jobs()[1].entity_resolution_id.clone();
-    sim.aws.end_job(Status::Succeeded);
     sim.aws.end_job(Status::Failed);
+    sim.aws.end_job(Status::Succeeded);
     for watch in [
         json!({ "entityResolutionJobId": foreign }),
         json!({ "idMappingJobId": foreign, "attempt": genuine["watch"]["attempt"] }),
