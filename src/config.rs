@@ -4,6 +4,8 @@
 mod allowed;
 mod variable;
 
+use std::net::IpAddr;
+
 pub use self::allowed::Allowed;
 use self::variable::{invalid, items};
 use crate::error::Error;
@@ -342,7 +344,29 @@ fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
             "is a URL without a host, or contains whitespace: write one such as https://vpce-0123.example.com, or unset it",
         ));
     }
+    if value.starts_with("http://") && !is_loopback(host) {
+        return Err(invalid(
+            name,
+            "would send signed requests, with the session token, in the clear: write https://, or a host of loopback",
+        ));
+    }
     Ok(())
+}
+
+/// Returns whether a URL without its scheme is of this machine.
+fn is_loopback(host_and_path: &str) -> bool {
+    let authority = host_and_path.split(['/', '?', '#']).next();
+    let authority = authority.unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => authority,
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::printable::shortened;
+
 /// The `errorType` of a failed invocation and the `error.type` of an outcome event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum ErrorType {
@@ -147,19 +149,6 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
     }
     shortened(&texts.join(": "))
-}
-
-/// Cuts a text from outside to the length that a message has room for. An outcome event has at most 256 KB, and a
-/// proxy's error page may be longer.
-pub(crate) fn shortened(text: &str) -> String {
-    const MAX: usize = 1_000;
-    let mut characters = text.chars();
-    let start: String = characters.by_ref().take(MAX).collect();
-    if characters.next().is_some() {
-        start + "…"
-    } else {
-        start
-    }
 }
 
 #[cfg(test)]

@@ -18,14 +18,14 @@ mod text;
 mod waiting;
 
 use self::build::{Envelope, Surroundings};
-pub use self::delivery::{Arrival, Content, Delivery, Ignored, Message, Part, Payload};
+pub use self::delivery::{Arrival, Content, Delivery, Ignored, Message, Part, Payload, Refused};
 use self::event::Event;
 use self::faults::{Faults, refused};
 use self::members::{MAX_ITEMS, Placed, check_item_count};
 use self::request::UnknownMembers;
 use self::sns::Notified;
 use self::sqs::Received;
-use self::text::{Items, Kind, Object, Path, Raw, check_nesting, cleaned, invalid};
+use self::text::{Items, Kind, MAX_LISTED, Object, Path, Raw, check_nesting, cleaned, invalid};
 use crate::error::Error;
 
 const TEST_EVENT: &str = "S3 tests that it may send notifications";
@@ -185,7 +185,8 @@ fn notifications(
             _ => of_item(parts, text),
         }
     };
-    Ok(records.first.into_iter().enumerate().flat_map(of).collect())
+    let parts = records.first.into_iter().enumerate().flat_map(of);
+    Ok(with_few_reasons(parts.collect()))
 }
 
 /// Reads a message of SNS.
@@ -220,13 +221,37 @@ fn list(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec
         is_in_list: true,
         ..around.clone()
     };
-    let mut all = Vec::with_capacity(items.first.len());
+    // A batch may have ten messages with a list.
+    let most = match around.message {
+        Some(_) => MAX_ITEMS / 10,
+        None => MAX_ITEMS,
+    };
+    let (mut all, mut weight) = (Vec::with_capacity(items.first.len()), 0);
     for (index, item) in items.first.into_iter().enumerate() {
-        let parts = enclosed(item, path.item(index), &around);
-        let parts = parts.unwrap_or_else(|error| vec![Part::whole(Err(error))]);
+        let path = path.item(index);
+        let mut parts =
+            enclosed(item, path, &around).unwrap_or_else(|error| vec![Part::whole(Err(error))]);
+        weight += parts.iter().map(Part::weight).sum::<usize>();
+        if weight > most {
+            let fault = format!(
+                "is too much for one list, which may name {most} tables, or fewer with long ids: send it in another payload"
+            );
+            parts = vec![Part::whole(Err(refused(path, fault)))];
+        }
         all.extend(of_item(parts, item.text()));
     }
-    Ok(all)
+    Ok(with_few_reasons(all))
+}
+
+/// Drops the reasons of all but the first refusals. A list may have many.
+fn with_few_reasons(mut parts: Vec<Part>) -> Vec<Part> {
+    let refused = parts
+        .iter_mut()
+        .filter_map(|part| part.content.as_mut().err());
+    for error in refused.skip(MAX_LISTED) {
+        error.message = String::new();
+    }
+    parts
 }
 
 /// Marks the parts of one of several payloads: one that is refused is moved to the dead-letter queue by itself.

@@ -28,7 +28,7 @@
 //! - [`ledger`] has the record of a table, the rules of coverage and claims, and the transitions of a record. It is pure.
 //! - [`message`] writes the messages of the waiting queue.
 //! - [`aws`] has a module for each AWS service, and one that creates the clients.
-//! - [`config`], [`period`], [`clock`], [`error`], [`telemetry`] and [`metrics`] serve the others.
+//! - [`config`], [`period`], [`clock`], [`error`], [`printable`], [`telemetry`] and [`metrics`] serve the others.
 //!
 //! # Rules of the house
 //!
@@ -67,6 +67,7 @@ pub mod aws;
 pub mod config;
 
 pub mod period;
+pub mod printable;
 
 pub mod clock;
 

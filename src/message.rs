@@ -64,7 +64,7 @@ pub fn message(
             time: timestamp(request.time),
             dry_run: request.dry_run,
         },
-        trigger: request.trigger.as_ref(),
+        trigger: request.trigger.as_deref(),
         waiting_since: since.map(timestamp),
         request_id_given: request.key_is_given,
         time_given: request.time_is_given,

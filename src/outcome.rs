@@ -4,15 +4,17 @@ mod facts;
 
 use crate::clock::timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::choice::{Choice, Decision, Facts};
-use crate::error::{Error, ErrorType, shortened};
+use crate::error::{Error, ErrorType};
 use crate::job::{EndedJob, IdentifiedBy, Job, JobEnd, JobId, StartedJob};
 use crate::job_type::JobType;
+use crate::printable::shortened;
 use crate::request::{Request, Trigger};
 use crate::target::Identifier;
 
@@ -113,9 +115,9 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<Decision>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<String>,
+    request_id: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trigger: Option<Trigger>,
+    trigger: Option<Arc<Trigger>>,
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "optional_timestamp"
@@ -232,7 +234,9 @@ impl Outcome {
             job: job.cloned(),
             job_type: choice.and_then(|choice| choice.job_type),
             decision: choice.map(|choice| choice.decision.clone()),
-            request_id: request.request_id().map(str::to_owned),
+            request_id: request
+                .key_is_given
+                .then(|| Arc::clone(&request.idempotency_key)),
             trigger: request.trigger.clone(),
             started_at: None,
             ended_at: None,

@@ -1,4 +1,8 @@
 //! What is asked for: one ID mapping table, a job type, and since when the table's data is out of date.
+//!
+//! The requests of one payload share its texts: a payload may name many tables.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -18,7 +22,7 @@ pub struct Request {
     pub type_source: TypeSource,
     /// The name by which a repeat is recognised: the caller's `requestId`, the event's `id`, or one of the
     /// invocation or message that brought the request.
-    pub idempotency_key: String,
+    pub idempotency_key: Arc<str>,
     /// Whether the caller or the event gave the idempotency key.
     pub key_is_given: bool,
     /// When the data changed. It is never after the arrival.
@@ -32,7 +36,7 @@ pub struct Request {
     pub dry_run: bool,
     /// The EventBridge event that asked. `None` for a bare request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trigger: Option<Trigger>,
+    pub trigger: Option<Arc<Trigger>>,
     /// Since when the request is in the waiting queue. `None` if it is not.
     #[serde(skip)]
     pub waiting_since: Option<OffsetDateTime>,
@@ -50,7 +54,7 @@ pub struct Request {
 impl Request {
     /// The caller's `requestId` or the event's `id`.
     pub fn request_id(&self) -> Option<&str> {
-        self.key_is_given.then_some(self.idempotency_key.as_str())
+        self.key_is_given.then_some(&*self.idempotency_key)
     }
 
     /// Since when the request waits: since it was put in the waiting queue, or its message was sent, or now.
@@ -113,7 +117,7 @@ impl Request {
             },
             requested_type: RequestedType::parse(requested_type).unwrap(),
             type_source: TypeSource::Request,
-            idempotency_key: key.to_owned(),
+            idempotency_key: key.into(),
             key_is_given: true,
             time,
             time_is_given: true,

@@ -20,6 +20,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::clock::timestamp;
+use crate::printable::escaped;
 
 /// Starts logging to standard output. `format` is `AWS_LAMBDA_LOG_FORMAT`: any value other than `JSON` means text.
 /// `level` is `AWS_LAMBDA_LOG_LEVEL`: any value that is not a level means `INFO`. Panics are logged too.
@@ -159,7 +160,6 @@ where
             );
             write_json(&mut line, &message);
         } else {
-            let message = message.replace(['\n', '\r'], " ");
             let _ = write!(line, "{now} {level} {message}");
         }
         let invocation = |span: SpanRef<'_, S>| {
@@ -196,9 +196,10 @@ impl Fields {
         }
     }
 
-    fn push_text(&mut self, field: &Field, value: impl Into<String> + Serialize) {
+    fn push_text(&mut self, field: &Field, value: &str) {
+        let value = escaped(value);
         if field.name() == "message" {
-            self.message = value.into();
+            self.message = value.into_owned();
         } else {
             self.push(field, value);
         }
@@ -239,7 +240,7 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.push_text(field, format!("{value:?}"));
+        self.push_text(field, &format!("{value:?}"));
     }
 }
 

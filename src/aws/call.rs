@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
 
-use crate::error::{shortened, with_causes};
+use crate::error::with_causes;
+use crate::printable::refusal as printable_refusal;
 
 /// There was no answer within this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,5 +96,8 @@ where
 /// A service's error code and message, in one line.
 pub(super) fn describe_refusal(code: Option<&str>, message: Option<&str>) -> String {
     let code = code.unwrap_or("no error code");
-    format!("{code}: {}", shortened(message.unwrap_or("no message")))
+    format!(
+        "{code}: {}",
+        printable_refusal(message.unwrap_or("no message"))
+    )
 }

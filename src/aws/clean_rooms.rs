@@ -26,8 +26,9 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorErr
 use aws_smithy_runtime_api::client::result::ServiceError;
 
 use super::call::is_unauthenticated;
-use crate::error::{Error, ErrorType, shortened, with_causes};
+use crate::error::{Error, ErrorType, with_causes};
 use crate::job_type::JobType;
+use crate::printable::{refusal as printable_refusal, shortened};
 use crate::target::Target;
 
 /// What `PopulateIdMappingTable` answered.
@@ -295,10 +296,10 @@ fn describe(refusal: &Refusal, response: &HttpResponse) -> String {
     let description = format!(
         "{} ({status}): {}{}",
         shortened(code),
-        shortened(message.trim()),
+        printable_refusal(message.trim()),
         shortened(&details)
     );
-    description.replace(['\n', '\r'], " ") + &request_id(refusal.request_id())
+    description + &request_id(refusal.request_id())
 }
 
 /// Formats the service's request id, which AWS Support asks for.

@@ -185,6 +185,31 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
         ("AWS_REGION", "eu west", "is not a Region: write a Region"),
         ("AWS_ENDPOINT_URL", "foo", "is not a URL: write one"),
         (
+            "AWS_ENDPOINT_URL",
+            "http://example.com",
+            "in the clear: write https://",
+        ),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "http://localhost.example.com:80/",
+            "in the clear",
+        ),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "http://127.0.0.1@example.com/",
+            "in the clear",
+        ),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "http://127.0.0.1:80@example.com",
+            "in the clear",
+        ),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "http://10.0.0.1:4566",
+            "in the clear",
+        ),
+        (
             "AWS_ENDPOINT_URL_CLEANROOMS",
             "localhost:4566",
             "is not a URL",
@@ -283,4 +308,17 @@ fn a_table_of_another_account_is_refused() {
         "{}",
         error.message
     );
+}
+
+#[test]
+fn an_endpoint_on_loopback_may_be_without_tls() {
+    for url in [
+        "http://127.0.0.1",
+        "http://127.0.0.1:4566/path",
+        "http://localhost:4566",
+        "http://[::1]:4566",
+        "https://vpce-0123.example.com",
+    ] {
+        assert!(read(&[("AWS_ENDPOINT_URL_SQS", url)]).is_ok(), "{url}");
+    }
 }

@@ -13,37 +13,30 @@ use super::run::{Run, Source};
 use super::{report, track, waiters};
 use crate::choice;
 use crate::error::Error;
-use crate::input::{Content, Ignored, Message, Part};
+use crate::input::{Content, Ignored, Message, Part, Refused};
 use crate::job::TrackedJob;
 use crate::request::Request;
 
-/// What a part of a payload asks for.
-enum Accepted {
-    Requests(Vec<Request>),
-    Track(TrackedJob),
-    Nothing,
-    /// It is refused, and could not be moved to the dead-letter queue.
-    Refused(Error),
+/// What the parts of a payload ask for.
+#[derive(Default)]
+struct Accepted {
+    requests: Vec<Vec<Request>>,
+    jobs: Vec<TrackedJob>,
+    refused: Refused,
 }
 
-/// Takes a part of a payload, or of a message with this id and body. One that is refused is moved to the dead-letter queue.
-async fn accept(run: &Run<'_>, part: Part, message: Option<(&str, &str)>) -> Accepted {
-    match part.content {
-        Ok(Content::Track(job)) => Accepted::Track(job),
-        Ok(Content::Requests(requests)) => Accepted::Requests(requests),
-        Ok(Content::Ignored(reason)) => {
-            log_ignored(reason);
-            Accepted::Nothing
-        }
-        Err(error) => {
-            let (id, body) = message.unzip();
-            let text = part.text.as_deref().or(body).unwrap_or_default();
-            match report::invalid_message(run, id, text, &error).await {
-                true => Accepted::Nothing,
-                false => Accepted::Refused(error),
-            }
+/// Takes the parts of a payload.
+fn accept(parts: Vec<Part>) -> Accepted {
+    let mut accepted = Accepted::default();
+    for Part { text, content } in parts {
+        match content {
+            Ok(Content::Requests(requests)) => accepted.requests.push(requests),
+            Ok(Content::Track(job)) => accepted.jobs.push(job),
+            Ok(Content::Ignored(reason)) => log_ignored(reason),
+            Err(error) => accepted.refused.add(text, error),
         }
     }
+    accepted
 }
 
 /// Logs why a payload asks for nothing.
@@ -60,23 +53,26 @@ pub(super) async fn process_direct(
     parts: Vec<Part>,
     request_id: &str,
 ) -> Result<Response, Error> {
-    let mut requests = Vec::with_capacity(parts.len());
-    let (mut outcomes, mut refused) = (Vec::new(), Vec::new());
-    for part in parts {
-        match accept(run, part, None).await {
-            Accepted::Requests(of_part) => requests.push(of_part),
-            Accepted::Track(job) => match track::one(run, &job).await {
-                Ok(announced) => outcomes.extend(announced),
-                Err(error) => refused.push(error),
-            },
-            Accepted::Nothing => {}
-            Accepted::Refused(error) => refused.push(error),
+    let Accepted {
+        requests,
+        jobs,
+        refused,
+    } = accept(parts);
+    let not_moved = match report::refused(run, None, &refused).await {
+        true => Refused::default(),
+        false => refused,
+    };
+    let (mut ends, mut failures) = (Vec::new(), Vec::new());
+    for job in jobs {
+        match track::one(run, &job).await {
+            Ok(announced) => ends.extend(announced),
+            Err(error) => failures.push(error),
         }
     }
     let processed = process_all(run, requests, request_id).await;
     waiters::record(run).await;
     let processed: Vec<Processed> = processed.into_iter().flatten().collect();
-    response::direct(outcomes, &processed, &refused)
+    response::direct(ends, &processed, &failures, &not_moved)
 }
 
 /// Processes the messages of a batch, and names those that SQS must deliver again.
@@ -88,18 +84,13 @@ pub(super) async fn process_batch(
     let mut kept = Vec::with_capacity(messages.len());
     let mut requests = Vec::with_capacity(messages.len());
     let mut tracked = Vec::new();
-    for (place, message) in messages.into_iter().enumerate() {
-        let (mut keep, mut of_message) = (false, Vec::new());
-        for part in message.parts {
-            match accept(run, part, Some((&message.id, &message.body))).await {
-                Accepted::Requests(of_part) => of_message.extend(of_part),
-                Accepted::Track(job) => tracked.push((place, job)),
-                Accepted::Nothing => {}
-                Accepted::Refused(_) => keep = true,
-            }
-        }
-        kept.push((message.id, keep));
-        requests.push(of_message);
+    for (place, Message { id, body, parts }) in messages.into_iter().enumerate() {
+        let accepted = accept(parts);
+        let moved = report::refused(run, Some((&id, &body)), &accepted.refused).await;
+        kept.push((id, !moved));
+        requests.push(accepted.requests.into_iter().flatten().collect());
+        let jobs = accepted.jobs.into_iter();
+        tracked.extend(jobs.map(|job| (place, job)));
     }
     let not_queued = |request: &&Request| request.waiting_since.is_none();
     run.deadline.not_queued = requests.iter().flatten().filter(not_queued).count();

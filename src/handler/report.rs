@@ -12,9 +12,11 @@ use crate::aws::queue::Queue;
 use crate::choice::Choice;
 use crate::clock::timestamp;
 use crate::error::{Error, ErrorType};
+use crate::input::Refused;
 use crate::job::StartedJob;
 use crate::metrics::Metric;
 use crate::outcome::{Outcome, OutcomeKind};
+use crate::printable;
 use crate::request::Request;
 
 /// Reports what a request came to, except where that is decided for all requests of its message together.
@@ -243,27 +245,67 @@ async fn stay(run: &mut Run<'_>, processed: &mut Processed) {
     finish(run, processed).await;
 }
 
-/// Moves a message that is not a valid request to the dead-letter queue. Returns whether it is there.
-pub(super) async fn invalid_message(
+/// Logs what is refused of a payload or of a message, and moves it to the dead-letter queue. Returns whether nothing of it
+/// remains: nothing is refused, or all of it is there.
+pub(super) async fn refused(
     run: &Run<'_>,
-    message_id: Option<&str>,
-    body: &str,
-    error: &Error,
+    message: Option<(&str, &str)>,
+    refused: &Refused,
 ) -> bool {
+    let Some(error) = refused.error() else {
+        return true;
+    };
+    let (id, body) = message.unzip();
+    let id = id.map(printable::id);
+    let id = id.as_deref();
     let log = |error: &Error| {
         tracing::error!(
             errorType = error.error_type.as_str(),
-            messageId = message_id,
+            messageId = id,
             "{}",
             error.message
         );
     };
-    log(error);
+    log(&error);
     let Some(queue) = &run.services.dead_letter_queue else {
         return false;
     };
-    let sent = queue.dead_letter_message(body, message_id, error, run.send_options());
-    sent.await.inspect_err(log).is_ok()
+    let letters = match (refused.items.is_empty(), body) {
+        (true, Some(body)) => vec![body.to_owned()],
+        _ => as_lists(&refused.items),
+    };
+    for letter in letters {
+        let sent = queue.dead_letter_message(&letter, id, &error, run.send_options());
+        if let Err(error) = sent.await {
+            log(&error);
+            return false;
+        }
+    }
+    true
+}
+
+/// The most bytes of a list in the dead-letter queue, unless it has one item.
+const MAX_LIST: usize = 200 * 1_024;
+
+/// Writes items as lists, which are read again as what they are. An item alone is not in a list.
+fn as_lists(items: &[String]) -> Vec<String> {
+    let mut lists: Vec<Vec<&str>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        match lists.last_mut() {
+            Some(list) if item.len() < room => list.push(item),
+            _ => {
+                lists.push(vec![item]);
+                room = MAX_LIST;
+            }
+        }
+        room = room.saturating_sub(item.len() + 1);
+    }
+    let text = |list: Vec<&str>| match list[..] {
+        [one] => one.to_owned(),
+        _ => format!("[{}]", list.join(",")),
+    };
+    lists.into_iter().map(text).collect()
 }
 
 /// Logs and counts what became of a request. One that fails, and whose message SQS will delete soon, is moved to the

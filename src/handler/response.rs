@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::processed::Processed;
 use crate::error::Error;
+use crate::input::Refused;
 use crate::outcome::{Outcome, OutcomeKind};
 
 /// The return value of an invocation that did not fail.
@@ -20,17 +21,19 @@ pub enum Response {
     Batch(SqsBatchResponse),
 }
 
-/// The response of a direct invocation, with the ends of jobs that it announced. It fails if any target failed, or if an
-/// item of a list was refused and could not be moved to the dead-letter queue.
+/// The response of a direct invocation, with the ends of jobs that it announced. It fails if any target failed, if a job
+/// could not be looked at, or if items of a list were refused and not moved to the dead-letter queue.
 pub(super) fn direct(
     ends: Vec<Outcome>,
     all: &[Processed],
-    refused: &[Error],
+    of_jobs: &[Error],
+    refused: &Refused,
 ) -> Result<Response, Error> {
+    let of_items = refused.error();
     let of_targets = all
         .iter()
         .filter_map(|processed| processed.disposition.failure());
-    let failures: Vec<&Error> = refused.iter().chain(of_targets).collect();
+    let failures: Vec<&Error> = of_items.iter().chain(of_jobs).chain(of_targets).collect();
     let Some(first) = failures.first() else {
         let outcomes = all
             .iter()
@@ -39,10 +42,11 @@ pub(super) fn direct(
             outcomes: ends.into_iter().chain(outcomes.cloned()).collect(),
         });
     };
-    let count = all.len() + refused.len();
+    let count = all.len() + of_jobs.len() + refused.count;
     if count == 1 {
         return Err((*first).clone());
     }
+    let failed = failures.len() + refused.count.saturating_sub(1);
     let started = all.iter().filter_map(|processed| {
         let outcome = processed.disposition.outcome()?;
         let is_started = outcome.outcome == OutcomeKind::Started;
@@ -58,8 +62,7 @@ pub(super) fn direct(
     Err(Error::new(
         first.error_type,
         format!(
-            "{} of {count} requests failed: {}; started: {}",
-            failures.len(),
+            "{failed} of {count} requests failed: {}; started: {}",
             messages.join("; "),
             started.join(", ")
         ),

@@ -1,6 +1,7 @@
 //! Makes requests of a request object and of what is around it: the event, the message, the invocation, the settings.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
 
@@ -102,9 +103,10 @@ pub(super) fn requests(
     } = around.message.unwrap_or_default();
     let trigger = envelope.trigger.as_ref().or(around.event.as_ref());
     let event_id = trigger.and_then(|trigger| trigger.id.clone());
+    let trigger = trigger.cloned().map(Arc::new);
     let given_key = parsed.request_id.or(event_id);
     let key_is_given = given_key.is_some();
-    let idempotency_key = given_key.unwrap_or_else(|| key_of_delivery(around));
+    let idempotency_key: Arc<str> = given_key.unwrap_or_else(|| key_of_delivery(around)).into();
     let given_time = parsed.time.or(envelope.time).or(around.time);
     let time = given_time.or(sent_at).unwrap_or(*at).min(*at);
     let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
@@ -126,7 +128,7 @@ pub(super) fn requests(
             // A time after the arrival says nothing.
             time_is_given: given_time.is_some_and(|given| given <= *at),
             dry_run: parsed.dry_run,
-            trigger: trigger.cloned(),
+            trigger: trigger.clone(),
             waiting_since: None,
             sent_at,
             rejections: 0,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::config::Settings;
-use crate::error::Error;
+use crate::error::{Error, ErrorType};
 use crate::job::TrackedJob;
 use crate::request::Request;
 use crate::target::AwsLocation;
@@ -71,17 +71,67 @@ pub struct Message {
 pub struct Part {
     /// The text of an item of a list, if it is refused. `None` if the part is the whole payload or body.
     pub text: Option<String>,
-    /// What it is read into, or the reason why it is refused.
+    /// What it is read into, or the reason why it is refused. If many items of a list are refused, only the first ones
+    /// have a message.
     pub content: Result<Content, Error>,
 }
 
+/// How many bytes of names count for another table.
+const LONG_NAME: usize = 512;
+
 impl Part {
+    /// What it takes of a list's room: one for each ID mapping table that it names, and more if its names are long, which
+    /// each outcome repeats.
+    pub(super) fn weight(&self) -> usize {
+        let of = |request: &Request| {
+            let trigger = request.trigger.as_ref();
+            let id = trigger.and_then(|trigger| trigger.id.as_ref());
+            1 + (request.idempotency_key.len() + id.map_or(0, String::len)) / LONG_NAME
+        };
+        match &self.content {
+            Ok(Content::Requests(requests)) => requests.iter().map(of).sum(),
+            _ => 0,
+        }
+    }
+
     /// A part that is the whole of what was read.
     pub(super) fn whole(content: Result<Content, Error>) -> Self {
         Self {
             text: None,
             content,
         }
+    }
+}
+
+/// The parts of a payload that are refused.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// The texts of those that are items of a list.
+    pub items: Vec<String>,
+    /// Why the first ones are refused.
+    reasons: Vec<String>,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Refused {
+    /// Adds a part.
+    pub fn add(&mut self, text: Option<String>, error: Error) {
+        self.items.extend(text);
+        self.count += 1;
+        if !error.message.is_empty() {
+            self.reasons.push(error.message);
+        }
+    }
+
+    /// The error for all of them. Returns `None` if there are none.
+    pub fn error(&self) -> Option<Error> {
+        let more = match self.count - self.reasons.len() {
+            0 => String::new(),
+            more => format!("; {more} more are refused"),
+        };
+        let message = format!("{}{more}", self.reasons.join("; "));
+        (self.count > 0).then(|| Error::new(ErrorType::InvalidRequest, message))
     }
 }
 

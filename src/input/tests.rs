@@ -164,7 +164,7 @@ fn a_bare_request_has_its_own_fields_or_those_of_the_invocation() {
     );
     assert_eq!(
         (
-            plain.idempotency_key.as_str(),
+            &*plain.idempotency_key,
             plain.request_id(),
             plain.trigger.clone()
         ),
@@ -180,7 +180,7 @@ fn a_bare_request_has_its_own_fields_or_those_of_the_invocation() {
         (RequestedType::Exactly(JobType::Batch), TypeSource::Request)
     );
     assert_eq!(
-        (full.idempotency_key.as_str(), full.request_id()),
+        (&*full.idempotency_key, full.request_id()),
         ("mine", Some("mine"))
     );
     assert_eq!(
@@ -206,7 +206,7 @@ fn null_counts_as_absent() {
         "resources",
         json!(null),
     );
-    assert_eq!(request(&event).idempotency_key, "lambda-request");
+    assert_eq!(&*request(&event).idempotency_key, "lambda-request");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn each_target_has_its_own_requested_type_or_the_default_of_the_request() {
             (
                 r.target.table.as_str(),
                 r.requested_type.as_str(),
-                r.idempotency_key.as_str(),
+                &*r.idempotency_key,
                 r.dry_run,
             )
         })
@@ -292,18 +292,21 @@ fn an_event_gives_its_id_time_and_trigger() {
         bare(json!({ "jobType": "BATCH", "customers": 7 })),
     ));
     assert_eq!(
-        (request.idempotency_key.as_str(), request.request_id()),
+        (&*request.idempotency_key, request.request_id()),
         ("event-1", Some("event-1"))
     );
     assert_eq!(request.time, rfc("2026-11-23T02:00:00Z"));
     assert_eq!(
         request.trigger,
-        Some(Trigger {
-            source: "com.example".to_owned(),
-            detail_type: "ID Mapping Population Requested".to_owned(),
-            id: Some("event-1".to_owned()),
-            time: Some("2026-11-23T02:00:00Z".to_owned()),
-        })
+        Some(
+            Trigger {
+                source: "com.example".to_owned(),
+                detail_type: "ID Mapping Population Requested".to_owned(),
+                id: Some("event-1".to_owned()),
+                time: Some("2026-11-23T02:00:00Z".to_owned()),
+            }
+            .into()
+        )
     );
 }
 
@@ -312,7 +315,7 @@ fn a_requests_own_id_and_time_win_over_those_of_the_event() {
     let detail = bare(json!({ "requestId": "mine", "time": "2026-11-23T01:00:00Z" }));
     let request = request(&event("com.example", detail));
     assert_eq!(
-        (request.idempotency_key.as_str(), request.request_id()),
+        (&*request.idempotency_key, request.request_id()),
         ("mine", Some("mine"))
     );
     assert_eq!(request.time, rfc("2026-11-23T01:00:00Z"));
@@ -371,7 +374,7 @@ fn the_detail_of_an_aws_event_is_not_read() {
             (all[0].target.table.as_str(), all[0].requested_type),
             (T2, RequestedType::ServiceDefault)
         );
-        assert_eq!(all[0].idempotency_key, "event-1");
+        assert_eq!(&*all[0].idempotency_key, "event-1");
     }
 }
 
@@ -439,7 +442,7 @@ fn a_batch_holds_payloads_of_every_shape_and_one_bad_message_does_not_affect_the
     ]));
     let name = |index: usize| match of_message(&messages[index]) {
         Ok(Content::Requests(requests)) => (
-            requests[0].idempotency_key.clone(),
+            requests[0].idempotency_key.to_string(),
             requests[0].request_id().map(str::to_owned),
             requests[0].time,
         ),
@@ -513,31 +516,31 @@ fn an_invalid_request_id_of_a_record_is_ignored() {
     for id in [json!(""), json!("x".repeat(4_097)), json!(7), json!(null)] {
         let mut record = failure_record(bare(json!({})));
         record["requestContext"]["requestId"] = id;
-        assert_eq!(request(&record).idempotency_key, "lambda-request");
+        assert_eq!(&*request(&record).idempotency_key, "lambda-request");
     }
 }
 
 #[test]
 fn a_failure_record_is_the_payload_that_failed_with_its_first_request_id() {
     let record = failure_record(bare(json!({ "jobType": "BATCH" })));
-    assert_eq!(request(&record).idempotency_key, "first-request");
+    assert_eq!(&*request(&record).idempotency_key, "first-request");
     assert_eq!(request(&record).request_id(), None);
     assert_eq!(
-        request(&failure_record(record)).idempotency_key,
+        &*request(&failure_record(record)).idempotency_key,
         "first-request"
     );
     assert_eq!(
-        request(&failure_record(bare(json!({ "requestId": "mine" })))).idempotency_key,
+        &*request(&failure_record(bare(json!({ "requestId": "mine" })))).idempotency_key,
         "mine"
     );
     assert_eq!(
-        request(&failure_record(event("x", bare(json!({}))))).idempotency_key,
+        &*request(&failure_record(event("x", bare(json!({}))))).idempotency_key,
         "event-1"
     );
     // A message keeps the name that it had at its first delivery.
     let batch = messages(&failure_record(sqs(&[bare(json!({})).to_string()])));
     assert!(
-        matches!(of_message(&batch[0]), Ok(Content::Requests(requests)) if requests[0].idempotency_key == "message-0")
+        matches!(of_message(&batch[0]), Ok(Content::Requests(requests)) if &*requests[0].idempotency_key == "message-0")
     );
 }
 

@@ -126,7 +126,7 @@ fn is_deletion(request: &Request) -> bool {
     let deletes = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
     request.requested_type == RequestedType::Exactly(JobType::DeleteOnly)
         && request.type_source == TypeSource::Request
-        && request.trigger.as_ref().is_some_and(deletes)
+        && request.trigger.as_deref().is_some_and(deletes)
 }
 
 fn read_rejections(message: Placed<'_, '_>, faults: &mut Faults) -> u32 {

@@ -484,12 +484,15 @@ fn a_job_that_succeeded_covers_again_when_it_was_forgotten() {
 fn a_record_is_the_same_after_it_was_written_and_read_and_fits_into_an_item() {
     let long = "\u{1}".repeat(4_096);
     let mut request = request(&long, "INCREMENTAL", T0);
-    request.trigger = Some(crate::request::Trigger {
-        source: "\u{1}".repeat(256),
-        detail_type: "\u{1}".repeat(256),
-        id: Some(long.clone()),
-        time: Some("\u{1}".repeat(256)),
-    });
+    request.trigger = Some(
+        crate::request::Trigger {
+            source: "\u{1}".repeat(256),
+            detail_type: "\u{1}".repeat(256),
+            id: Some(long.clone()),
+            time: Some("\u{1}".repeat(256)),
+        }
+        .into(),
+    );
     let mut record = Record::default();
     for number in 0..100 {
         let call = call(request.clone(), seconds(number));

@@ -42,6 +42,7 @@ mod settings;
 mod simulation;
 mod simulator;
 mod store;
+mod strangers;
 mod targets;
 mod unknown;
 mod waiting;

@@ -28,7 +28,7 @@ fn request(name: &str) -> Request {
         },
         requested_type: RequestedType::Exactly(JobType::Incremental),
         type_source: TypeSource::Request,
-        idempotency_key: name.to_owned(),
+        idempotency_key: name.into(),
         key_is_given: true,
         time_is_given: true,
         time: BEGIN,

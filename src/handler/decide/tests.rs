@@ -35,7 +35,7 @@ fn call(key: &str, seconds_ago: i64) -> Call {
 /// With a job that this call started. Its start is reported until a time, if it is reported.
 fn with_job(record: &Record, call: &Call, report_until: Option<OffsetDateTime>) -> Record {
     let job = Job {
-        id: JobId::IdMappingJobId(call.request.idempotency_key.as_str().into()),
+        id: JobId::IdMappingJobId(call.request.idempotency_key.clone()),
         job_type: call.choice.job_type,
         started_at: call.called_at,
         answered_at: call.called_at,
@@ -86,7 +86,7 @@ fn in_words(step: &Step) -> String {
         Step::ReadWaiters => "read waiters".to_owned(),
         Step::Start(given_up) => {
             let keys = given_up.iter().map(|given_up| &given_up.call.request);
-            let keys = keys.map(|request| request.idempotency_key.as_str());
+            let keys = keys.map(|request| &*request.idempotency_key);
             format!("start [{}]", keys.collect::<Vec<_>>().join(" "))
         }
     }

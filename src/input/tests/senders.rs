@@ -43,10 +43,7 @@ fn a_notification_of_sns_is_its_message() {
     let message = notification(&bare(json!({ "jobType": "BATCH" })).to_string());
     for payload in [message.clone(), sns(&[message.clone()])] {
         let request = request(&payload);
-        assert_eq!(
-            (request.idempotency_key.as_str(), request.time),
-            ("sns-1", sent)
-        );
+        assert_eq!((&*request.idempotency_key, request.time), ("sns-1", sent));
         assert_eq!(
             request.requested_type,
             RequestedType::Exactly(JobType::Batch)
@@ -55,13 +52,13 @@ fn a_notification_of_sns_is_its_message() {
     let event = request(&notification(
         &event("com.example", bare(json!({}))).to_string(),
     ));
-    assert_eq!(event.idempotency_key, "event-1");
+    assert_eq!(&*event.idempotency_key, "event-1");
     let batch = messages(&sqs(&[message.to_string()]));
     let Ok(Content::Requests(requests)) = of_message(&batch[0]) else {
         panic!("{batch:?}");
     };
     assert_eq!(
-        (requests[0].idempotency_key.as_str(), requests[0].time),
+        (&*requests[0].idempotency_key, requests[0].time),
         ("sns-1", sent)
     );
     for of in ["SubscriptionConfirmation", "UnsubscribeConfirmation"] {
@@ -113,8 +110,8 @@ fn a_notification_of_s3_is_a_change_of_the_configured_tables() {
             id: Some("R0/0055".to_owned()),
             time: Some("2026-11-23T02:00:07.250Z".to_owned()),
         };
-        assert_eq!(request.trigger, Some(trigger));
-        assert_eq!(request.idempotency_key, "R0/0055");
+        assert_eq!(request.trigger, Some(trigger.into()));
+        assert_eq!(&*request.idempotency_key, "R0/0055");
     }
     let test = json!({
         "Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-11-23T02:00:00.000Z", "Bucket": "b",
@@ -192,14 +189,14 @@ fn a_destination_record_is_this_functions_failure_or_another_functions_success()
     let other = "arn:aws:lambda:eu-west-1:123456789012:function:loader:$LATEST";
     let own = format!("{OWN}:live");
     let failed = request(&destination(&own, "RetriesExhausted"));
-    assert_eq!(failed.idempotency_key, "theirs");
+    assert_eq!(&*failed.idempotency_key, "theirs");
     assert_eq!(
         (failed.requested_type.as_str(), failed.time),
         ("BATCH", now())
     );
     let loaded = request(&destination(other, "Success"));
     assert_eq!(
-        (loaded.idempotency_key.as_str(), loaded.request_id()),
+        (&*loaded.idempotency_key, loaded.request_id()),
         ("theirs", None)
     );
     assert_eq!(
@@ -228,7 +225,7 @@ fn a_destination_record_is_this_functions_failure_or_another_functions_success()
     assert_eq!(on_the_bus.requested_type.as_str(), "INCREMENTAL");
     assert_eq!(on_the_bus.time, loaded.time);
     // EventBridge may deliver the event twice.
-    assert_eq!(on_the_bus.idempotency_key, "event-1");
+    assert_eq!(&*on_the_bus.idempotency_key, "event-1");
     assert_eq!(on_the_bus.trigger.unwrap().source, "lambda");
     let mut passed = destination(other, "Success");
     for (payload, reason) in [
@@ -251,7 +248,7 @@ fn a_destination_record_is_this_functions_failure_or_another_functions_success()
         assert!(refused.contains(reason), "{refused}");
     }
     passed["responsePayload"] = event("com.example", bare(json!({})));
-    assert_eq!(request(&on_a_bus(passed)).idempotency_key, "event-1");
+    assert_eq!(&*request(&on_a_bus(passed)).idempotency_key, "event-1");
 }
 
 #[test]
@@ -259,14 +256,14 @@ fn what_a_schedule_could_not_deliver_is_its_payload() {
     let payload = json!({
         "FunctionName": OWN, "InvocationType": "Event", "Payload": bare(json!({ "requestId": "mine" })).to_string(),
     });
-    assert_eq!(request(&payload).idempotency_key, "mine");
+    assert_eq!(&*request(&payload).idempotency_key, "mine");
     let event = event("aws.scheduler", json!("{}"));
     let payload = with(
         payload,
         "Payload",
         json!(with(event, "resources", json!([arn(T)])).to_string()),
     );
-    assert_eq!(request(&payload).idempotency_key, "event-1");
+    assert_eq!(&*request(&payload).idempotency_key, "event-1");
 }
 
 #[test]

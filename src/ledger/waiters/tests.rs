@@ -160,7 +160,7 @@ fn the_oldest_200_are_kept_and_no_long_request_is() {
     let read: Waiters = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), json);
     let mut long = request(1, "BATCH", 1);
-    long.idempotency_key = "n".repeat(MAX_REQUEST);
+    long.idempotency_key = "n".repeat(MAX_REQUEST).into();
     assert_eq!(Waiter::new(&long, T0).request(), None);
 }
 
