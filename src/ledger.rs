@@ -429,15 +429,11 @@ impl Record {
             return None;
         }
         // Its start could not be recorded. Its call may be reconciled since then, under the job's other id.
-        let mut started = match all().find(|started| started.attempt == *attempt) {
-            Some(started) => started.clone(),
-            None => {
-                let call = self.open_calls().find(|call| call.attempt == *attempt)?;
-                StartedJob::new(call, call.job(id.clone()))
-            }
-        };
-        started.job.id = id.clone();
-        Some(started)
+        if let Some(started) = all().find(|started| started.attempt == *attempt) {
+            return Some(started.clone());
+        }
+        let call = self.open_calls().find(|call| call.attempt == *attempt)?;
+        Some(StartedJob::new(call, call.job(id.clone())))
     }
 
     fn start_reported(&self, id: &JobId, change: impl Fn(&mut Reported)) -> Self {

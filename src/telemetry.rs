@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(
             Value::Object(members),
             serde_json::json!({
-                "level": "WARN", "message": "it is \"said\"\nonce", "requestId": "request-1",
+                "level": "WARN", "message": "it is \"said\" once", "requestId": "request-1",
                 "idMappingJobId": "job", "targets": 2, "dryRun": true,
             })
         );

@@ -21,11 +21,16 @@ if not tables:
 memberships = sorted({table.split("/idmappingtable/")[0] for table in tables})
 
 
-def role(name, service, permissions):
+def role(name, service, permissions, **conditions):
     """Creates a role with exactly these permissions. CDK's constructs would grant more than is needed."""
-    statements = [iam.PolicyStatement(actions=actions, resources=on) for actions, on in permissions if on]
+    statements = [
+        iam.PolicyStatement(actions=actions, resources=on, conditions=dict(*condition))
+        for actions, on, *condition in permissions if on
+    ]
     policies = {"permissions": iam.PolicyDocument(statements=statements)}
-    created = iam.Role(stack, name, assumed_by=iam.ServicePrincipal(service), inline_policies=policies)
+    conditions = {"StringEquals": {"aws:SourceAccount": stack.account, **conditions}}
+    principal = iam.ServicePrincipal(service, conditions=conditions)
+    created = iam.Role(stack, name, assumed_by=principal, inline_policies=policies)
     return created.without_policy_updates()
 
 
@@ -55,6 +60,9 @@ populator = lambda_.Function(
     logging_format=lambda_.LoggingFormat.JSON, application_log_level_v2=lambda_.ApplicationLogLevel.INFO, log_group=log_group,
     environment={
         "ID_MAPPING_TABLE_ARNS": ",".join(tables),
+        "ALLOW_OTHER_TABLES": "false",
+        "ALLOWED_JOB_TYPES": "",
+        "ALLOWED_ACCOUNTS": "",
         "DEFAULT_JOB_TYPE": "AUTO",
         "FULL_REFRESH_EVERY": "",
         "EVENT_BUS_NAME": bus.event_bus_name,
@@ -72,7 +80,7 @@ populator = lambda_.Function(
         (["cleanrooms:GetSchema"], collaborations),
         (["dynamodb:GetItem", "dynamodb:PutItem"], [ledger.table_arn]),
         (["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"], [waiting.queue_arn]),
-        (["events:PutEvents"], [bus.event_bus_arn]),
+        (["events:PutEvents"], [bus.event_bus_arn], {"StringEquals": {"events:source": "id-mapping-populator"}}),
         (["sqs:SendMessage"], [dead_letters.queue_arn]),
         (["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
     ]),
@@ -84,7 +92,7 @@ lambda_.EventSourceMapping(
 )
 events.Rule(
     stack, "PopulatorRequested", event_bus=bus,
-    event_pattern={"detail_type": ["ID Mapping Population Requested"]},
+    event_pattern={"account": [stack.account], "detail_type": ["ID Mapping Population Requested"]},
     targets=[events_targets.LambdaFunction(populator, dead_letter_queue=dead_letters)],
 )
 schedule_arn, time = scheduler.ContextAttribute.schedule_arn, scheduler.ContextAttribute.scheduled_time
@@ -99,7 +107,7 @@ scheduler.Schedule(
         role=role("PopulatorScheduleRole", "scheduler.amazonaws.com", [
             (["lambda:InvokeFunction"], [populator.function_arn]),
             (["sqs:SendMessage"], [dead_letters.queue_arn]),
-        ]),
+        ], **{"aws:SourceArn": stack.format_arn(service="scheduler", resource="schedule-group", resource_name="default")}),
     ),
 )
 CfnOutput(stack, "FunctionArn", value=populator.function_arn)

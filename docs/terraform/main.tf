@@ -42,13 +42,22 @@ locals {
     { Action = ["cleanrooms:GetSchema"], Resource = var.collaboration_arns },
     { Action = ["dynamodb:GetItem", "dynamodb:PutItem"], Resource = [aws_dynamodb_table.ledger_table.arn] },
     { Action = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"], Resource = [aws_sqs_queue.waiting_queue.arn] },
-    { Action = ["events:PutEvents"], Resource = [data.aws_cloudwatch_event_bus.default.arn] },
+    {
+      Action    = ["events:PutEvents"], Resource = [data.aws_cloudwatch_event_bus.default.arn],
+      Condition = { StringEquals = { "events:source" = "id-mapping-populator" } }
+    },
     { Action = ["sqs:SendMessage"], Resource = [aws_sqs_queue.dead_letter_queue.arn] },
     { Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["${aws_cloudwatch_log_group.log_group.arn}:*"] },
   ]
 }
 
 data "aws_cloudwatch_event_bus" "default" { name = "default" }
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+data "aws_region" "current" {}
 
 resource "aws_lambda_function" "populator" {
   function_name    = var.name
@@ -70,6 +79,9 @@ resource "aws_lambda_function" "populator" {
   environment {
     variables = {
       ID_MAPPING_TABLE_ARNS = join(",", var.id_mapping_table_arns)
+      ALLOW_OTHER_TABLES    = "false"
+      ALLOWED_JOB_TYPES     = ""
+      ALLOWED_ACCOUNTS      = ""
       DEFAULT_JOB_TYPE      = "AUTO"
       FULL_REFRESH_EVERY    = ""
       EVENT_BUS_NAME        = data.aws_cloudwatch_event_bus.default.name
@@ -100,8 +112,11 @@ resource "aws_lambda_function_event_invoke_config" "populator_event_invoke_confi
 resource "aws_iam_role" "populator_role" {
   name_prefix = "${var.name}-"
   assume_role_policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = "sts:AssumeRole" }]
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+    }]
   })
 }
 
@@ -176,7 +191,7 @@ resource "aws_sqs_queue_policy" "dead_letter_queue_policy" {
 
 resource "aws_cloudwatch_event_rule" "populator_requested" {
   name          = "${var.name}-requested"
-  event_pattern = jsonencode({ "detail-type" = ["ID Mapping Population Requested"] })
+  event_pattern = jsonencode({ account = [data.aws_caller_identity.current.account_id], "detail-type" = ["ID Mapping Population Requested"] })
 }
 
 resource "aws_cloudwatch_event_target" "populator_requested" {
@@ -216,8 +231,14 @@ resource "aws_scheduler_schedule" "populator_schedule" {
 resource "aws_iam_role" "populator_schedule_role" {
   name_prefix = "${var.name}-schedule-"
   assume_role_policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Principal = { Service = "scheduler.amazonaws.com" }, Action = "sts:AssumeRole" }]
+    Version = "2012-10-17"
+    Statement = [{
+      Effect = "Allow", Principal = { Service = "scheduler.amazonaws.com" }, Action = "sts:AssumeRole"
+      Condition = { StringEquals = {
+        "aws:SourceAccount" = data.aws_caller_identity.current.account_id
+        "aws:SourceArn"     = "arn:${data.aws_partition.current.partition}:scheduler:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:schedule-group/default"
+      } }
+    }]
   })
 }
 

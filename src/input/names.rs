@@ -1,5 +1,7 @@
 //! The names of a request object's members, and near misses of them.
 
+use std::borrow::Cow;
+
 /// The members of a target.
 pub(super) const TARGET_MEMBERS: [&str; 4] = [
     "membershipIdentifier",
@@ -110,11 +112,36 @@ pub(super) fn is_of_a_platform(name: &str) -> bool {
 pub(super) fn near_miss(name: &str) -> Option<&'static str> {
     let name = letters(name);
     let name_short = shortened(&name);
-    REQUEST_MEMBERS.into_iter().find(|member| {
-        let member = letters(member);
-        is_near(&name, &member) || is_near(&name_short, &shortened(&member))
-    })
+    let is_near = |(_, member, member_short): &&(&str, &str, &str)| {
+        is_near(&name, member) || is_near(&name_short, member_short)
+    };
+    LETTERS.iter().find(is_near).map(|(member, ..)| *member)
 }
+
+/// The members of a request object: the name, its letters, and these with `id` for `identifier`. A payload may have a
+/// million names, so they are not computed for each.
+const LETTERS: [(&str, &str, &str); 8] = [
+    (
+        "membershipIdentifier",
+        "membershipidentifier",
+        "membershipid",
+    ),
+    (
+        "idMappingTableIdentifier",
+        "idmappingtableidentifier",
+        "idmappingtableid",
+    ),
+    (
+        "idMappingTableArn",
+        "idmappingtablearn",
+        "idmappingtablearn",
+    ),
+    ("jobType", "jobtype", "jobtype"),
+    ("targets", "targets", "targets"),
+    ("requestId", "requestid", "requestid"),
+    ("time", "time", "time"),
+    ("dryRun", "dryrun", "dryrun"),
+];
 
 fn letters(name: &str) -> String {
     // The longest member has 24 letters. A name that is much longer is not near to any.
@@ -125,8 +152,11 @@ fn letters(name: &str) -> String {
         .collect()
 }
 
-fn shortened(letters: &str) -> String {
-    letters.replace("identifier", "id")
+fn shortened(letters: &str) -> Cow<'_, str> {
+    match letters.contains("identifier") {
+        true => Cow::Owned(letters.replace("identifier", "id")),
+        false => Cow::Borrowed(letters),
+    }
 }
 
 fn is_near(name: &str, member: &str) -> bool {
@@ -263,6 +293,14 @@ mod tests {
             assert_eq!(near_miss(name), None, "{name}");
         }
         assert_eq!(near_miss(&"jobType".repeat(1000)), None);
+    }
+
+    #[test]
+    fn the_letters_are_those_of_the_members() {
+        assert_eq!(LETTERS.map(|(member, ..)| member), REQUEST_MEMBERS);
+        for (member, of_it, short) in LETTERS {
+            assert_eq!((&*letters(member), &*shortened(of_it)), (of_it, short));
+        }
     }
 
     #[test]

@@ -49,11 +49,13 @@ def listed(value):
 
 
 def permissions(statements):
-    """Each action with each resource that it is allowed on."""
+    """Each action with each resource that it is allowed on, and on which condition."""
     pairs = set()
     for statement in statements:
-        assert statement.keys() - {"Sid"} == {"Effect", "Action", "Resource"} and statement["Effect"] == "Allow"
-        pairs |= {(action, on) for action in listed(statement["Action"]) for on in listed(statement["Resource"])}
+        assert statement.keys() - {"Sid", "Condition"} == {"Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        condition = json.dumps(statement.get("Condition"))
+        pairs |= {(action, on, condition) for action in listed(statement["Action"]) for on in listed(statement["Resource"])}
     return pairs
 
 
@@ -99,6 +101,8 @@ def cloudformation(template, values):
                 return value(yes if value(conditions[condition]) else no)
             case {"Fn::Equals": [one, other]}:
                 return value(one) == value(other)
+            case {"Fn::Split": [separator, text]}:
+                return value(text).split(separator)
             case {"Fn::Not": [condition]}:
                 return not value(condition)
             case dict():
@@ -217,8 +221,7 @@ def terraform(given):
 
     main = parsed((ROOT / "docs/terraform/main.tf").read_text())
     [local] = main["locals"]
-    [data] = main["data"]
-    bus = data["aws_cloudwatch_event_bus"]["default"]
+    bus = main["data"][0]["aws_cloudwatch_event_bus"]["default"]
     tables, schedule = given["IdMappingTableArns"], given.get("ScheduleExpression")
     expressions = {
         "path.module": "docs/terraform",
@@ -231,6 +234,9 @@ def terraform(given):
         "var.collaboration_arns": given.get("CollaborationArns", []),
         'var.schedule_expression == "" ? "DISABLED" : "ENABLED"': "ENABLED" if schedule else "DISABLED",
         'var.schedule_expression == "" ? "rate(365 days)" : var.schedule_expression': schedule or "rate(365 days)",
+        "data.aws_caller_identity.current.account_id": "123456789012",
+        "data.aws_partition.current.partition": "aws",
+        "data.aws_region.current.region": "eu-west-1",
         "data.aws_cloudwatch_event_bus.default.name": bus["name"],
         "data.aws_cloudwatch_event_bus.default.arn": f"arn:aws:events:eu-west-1:123456789012:event-bus/{bus['name']}",
     }

@@ -83,6 +83,14 @@ POPULATE = ["cleanrooms:GetIdMappingTable", "cleanrooms:PopulateIdMappingTable"]
 READ_JOBS = ["GetIdMappingJob", "GetIdMappingWorkflow", "ListIdMappingJobs"]
 
 # All that the function's role allows.
+JOIN_VPC = [
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+]
 STATEMENTS = [
     allow("PopulateTables", POPULATE, {"Ref": "IdMappingTableArns"}),
     allow("InMemberships", POPULATE, {"Ref": "MembershipArns"}),
@@ -100,25 +108,29 @@ STATEMENTS = [
             get("WaitingQueue"),
         ),
     ),
-    only_if("Publishes", allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))),
+    only_if(
+        "Publishes",
+        allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))
+        | {"Condition": {"StringEquals": {"events:source": {"Ref": "OutcomeEventSource"}}}},
+    ),
     allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
     use_key(
         ["Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"], "dynamodb", "lambda", "sqs"
     ),
+    only_if("InVpc", allow("JoinVpc", JOIN_VPC, "*")),
     only_if(
         "InVpc",
-        allow(
-            "JoinVpc",
-            [
-                "ec2:AssignPrivateIpAddresses",
-                "ec2:CreateNetworkInterface",
-                "ec2:DeleteNetworkInterface",
-                "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeSubnets",
-                "ec2:UnassignPrivateIpAddresses",
-            ],
-            "*",
-        ),
+        allow("KeepTheCodeOutOfTheVpcsSettings", JOIN_VPC, "*")
+        | {
+            "Effect": "Deny",
+            "Condition": {
+                "ArnLike": {
+                    "lambda:SourceFunctionArn": {
+                        "Fn::Sub": "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*"
+                    }
+                }
+            },
+        },
     ),
     only_if("Traces", allow("WriteTraces", ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")),
     allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("LogGroup")),
@@ -153,6 +165,9 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
         "Architectures": [{"Ref": "Architecture"}],
         "MemorySize": {"Ref": "MemorySize"},
         "Timeout": {"Ref": "Timeout"},
+        "ReservedConcurrentExecutions": {
+            "Fn::If": ["HasReservedConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]
+        },
         "Role": get("PopulatorRole"),
         "KmsKeyArn": KEY,
         "VpcConfig": {
@@ -364,6 +379,9 @@ def test_conditions_are_what_their_names_say():
         "HasBoundary": filled({"Ref": "PermissionsBoundaryArn"}),
         "HasKey": filled({"Ref": "KmsKeyArn"}),
         "HasSchemas": on("SchemaRegistry"),
+        "HasReservedConcurrency": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, -1]}]},
+        "FromAnyAccount": {"Fn::Equals": [{"Ref": "AllowedAccounts"}, "*"]},
+        "FromOtherAccounts": filled({"Ref": "AllowedAccounts"}),
         "InVpc": filled({"Fn::Join": ["", {"Ref": "SubnetIds"}]}),
         "HasCollaborations": filled({"Fn::Join": ["", {"Ref": "CollaborationArns"}]}),
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
@@ -393,6 +411,9 @@ def test_the_environment_is_what_the_code_reads(resources):
     assert set(variables) == read - set_by_lambda
     assert variables == {
         "ID_MAPPING_TABLE_ARNS": {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]},
+        "ALLOW_OTHER_TABLES": {"Ref": "AllowOtherTables"},
+        "ALLOWED_JOB_TYPES": {"Ref": "AllowedJobTypes"},
+        "ALLOWED_ACCOUNTS": {"Ref": "AllowedAccounts"},
         "DEFAULT_JOB_TYPE": {"Ref": "DefaultJobType"},
         "FULL_REFRESH_EVERY": {"Ref": "FullRefreshEvery"},
         "EVENT_BUS_NAME": {"Ref": "OutcomeEventBusName"},
@@ -472,6 +493,7 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         "Effect": "Allow",
         "Principal": {"Service": "lambda.amazonaws.com"},
         "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
     }
     assert role == {
         "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [by_lambda]},
@@ -483,7 +505,8 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
 
 def test_every_action_is_one_of_iams():
     roles = re.findall(r"\b([a-z]+):([A-Z][A-Za-z]+)\b", TEXT.split("Resources:")[1])
-    roles = [role for role in roles if role != ("kms", "ViaService")]  # a condition's key
+    keys_of_conditions = [("kms", "ViaService"), ("lambda", "SourceFunctionArn")]
+    roles = [role for role in roles if role not in keys_of_conditions]
     actions = {(service, name) for service, name in roles if service in iam_definition}
     assert ("cleanrooms", "PopulateIdMappingTable") in actions and len(actions) >= 6
     for service, name in actions:
@@ -495,6 +518,10 @@ def test_a_key_is_named_by_its_arn_and_its_policy_lets_the_services_use_it():
     assert accepts("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000")
     assert not accepts("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine") and not accepts("KmsKeyArn", "mine")
     policy = json.loads((ROOT / "docs/kms-key-policy.json").read_text())
+    # Only the stack's rule and log group: the policy is for one stack.
+    [logs] = [statement for statement in policy["Statement"] if statement["Sid"] == "TheLogGroup"]
+    [rule] = [statement for statement in policy["Statement"] if statement["Sid"] == "TheRulesDeadLetters"]
+    assert "*" not in json.dumps(logs["Condition"]) and "*" not in json.dumps(rule["Condition"])
     services = {statement["Principal"].get("Service") for statement in policy["Statement"]}
     assert services == {None, "events.amazonaws.com", "logs.eu-west-1.amazonaws.com"}
     for statement in policy["Statement"]:
@@ -524,7 +551,7 @@ def test_populating_needs_both_resource_types():
 
 def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
     for statement in STATEMENTS:
-        if "JoinVpc" in json.dumps(statement):
+        if "ec2:" in json.dumps(statement):
             continue
         if "WriteTraces" in json.dumps(statement):
             # The Service Authorization Reference has no resource types for these.
@@ -605,6 +632,36 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
     ]
     [trust] = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    group = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule-group/default"
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": group}}
+    }
+    assert "GroupName" not in schedule
+
+
+FROM_ALLOWED_ACCOUNTS = {
+    "Fn::If": [
+        "FromAnyAccount",
+        [{"prefix": ""}],
+        {
+            "Fn::If": [
+                "FromOtherAccounts",
+                {"Fn::Split": [",", {"Fn::Sub": "${AWS::AccountId},${AllowedAccounts}"}]},
+                [{"Ref": "AWS::AccountId"}],
+            ]
+        },
+    ]
+}
+
+
+def test_accounts_and_job_types_are_what_the_code_takes():
+    for value in ["", "*", "123456789012", "123456789012,210987654321"]:
+        assert accepts("AllowedAccounts", value), value
+    for value in ["12345678901", "123456789012,", "*,123456789012", "123456789012, 210987654321"]:
+        assert not accepts("AllowedAccounts", value), value
+    assert accepts("AllowedJobTypes", ",".join(PARAMETERS["DefaultJobType"]["AllowedValues"]))
+    assert accepts("AllowedJobTypes", "") and not accepts("AllowedJobTypes", "FULL")
+    assert PARAMETERS["AllowOtherTables"]["Default"] == "false"
 
 
 def test_the_rule_takes_the_request_events_alone(resources):
@@ -617,7 +674,7 @@ def test_the_rule_takes_the_request_events_alone(resources):
     target.pop("Id")
     assert rule == {
         "EventBusName": {"Ref": "RequestEventBusName"},
-        "EventPattern": {"detail-type": [sample["detail-type"]]},
+        "EventPattern": {"account": FROM_ALLOWED_ACCOUNTS, "detail-type": [sample["detail-type"]]},
         "Targets": [{"Arn": get("Populator"), "DeadLetterConfig": {"Arn": get("DeadLetterQueue")}}],
     }
     assert entry["DetailType"] == sample["detail-type"] == "ID Mapping Population Requested"

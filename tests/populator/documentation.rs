@@ -54,7 +54,8 @@ const OTHER_NAMES: [&str; 6] = [
 ];
 
 /// The programs of commands that are not run here: they need an account, a network or much time.
-const OTHER_PROGRAMS: [&str; 18] = [
+const OTHER_PROGRAMS: [&str; 19] = [
+    "uv",
     "aws",
     "cdk",
     "cp",

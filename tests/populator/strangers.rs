@@ -1,5 +1,7 @@
 //! What anybody may send who may publish, send or invoke: to the built binary, over HTTP. SECURITY.md lists the controls.
 
+use std::time::Duration;
+
 use fake_aws::{Builder, Environment, Operation, Status};
 use serde_json::{Value, json};
 
@@ -152,28 +154,15 @@ async fn no_payload_takes_more_memory_than_the_smallest_function_has() {
             "{what}: {}",
             payload.len()
         );
-        // The stand-ins are slow, and a start is only a little of the work.
-        let mut function =
-            Function::built(builder().setting("AWS_LAMBDA_LOG_LEVEL", "FATAL")).await;
+        let environment = builder().setting("AWS_LAMBDA_LOG_LEVEL", "FATAL");
+        let environment = environment.over_http().await.unwrap();
+        let mut function = Function::within(&environment, Duration::from_secs(8)).await;
         let answered = function.invoke(payload).await;
         let peak = function.used().peak_kib;
         println!("{what}: {:.1} MiB", peak as f64 / 1024.0);
         assert!(peak < MAX_PEAK, "{what}: {peak} KiB, {answered:?}");
         assert!(function.process.is_running().unwrap(), "{what}");
     }
-}
-
-#[tokio::test]
-async fn a_list_may_name_ten_thousand_tables() {
-    let function = Function::built(builder().settings(&[("AWS_LAMBDA_LOG_LEVEL", "FATAL")])).await;
-    let mut one = request_for(T1);
-    one["dryRun"] = json!(true);
-    let list = format!("[{}]", vec![one.to_string(); 10_000].join(","));
-    let answer = response(function.invoke(list).await);
-    assert_eq!(answer["outcomes"].as_array().unwrap().len(), 10_000);
-    let peak = function.used().peak_kib;
-    println!("ten thousand dry runs: {:.1} MiB", peak as f64 / 1024.0);
-    assert!(peak < MAX_PEAK, "{peak} KiB");
 }
 
 #[tokio::test]

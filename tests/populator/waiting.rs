@@ -931,7 +931,10 @@ async fn an_errors_text_goes_to_the_dead_letter_queue_without_what_sqs_refuses()
     assert!(sim.poll(0).await);
     let dead = sim.aws.messages("dead").remove(0);
     let said = dead.attributes["errorMessage"]["StringValue"].as_str();
-    assert!(said.unwrap().contains("one two three four"), "{said:?}");
+    assert!(
+        said.unwrap().contains("one\\u{1}two three four"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -729,3 +729,48 @@ fn a_time_says_something_only_if_it_is_given_and_not_ahead() {
     };
     assert!(waiting(json!(null)) && waiting(json!(true)) && !waiting(json!(false)));
 }
+
+#[test]
+fn a_list_names_a_limited_number_of_tables() {
+    let targets: Vec<Value> = (0..100)
+        .map(|number| {
+            json!({ "membershipIdentifier": M, "idMappingTableIdentifier": format!("aaaaaaaa-0001-4000-8000-{number:012}") })
+        })
+        .collect();
+    let item = |id: usize| json!({ "targets": targets, "requestId": "n".repeat(id) });
+    let accepted = |list: &Value| {
+        parts(list)
+            .iter()
+            .filter(|part| part.content.is_ok())
+            .count()
+    };
+    let short = json!(vec![item(1); 101]);
+    assert_eq!(accepted(&short), 100);
+    let last = parts(&short).pop().unwrap().content.unwrap_err().message;
+    assert!(last.contains("$[100] is too much for one list"), "{last}");
+    assert_eq!(accepted(&json!(vec![item(512); 101])), 50);
+    let batch = messages(&sqs(&[json!(vec![item(1); 11]).to_string()]));
+    let in_a_message = batch[0]
+        .parts
+        .iter()
+        .filter(|part| part.content.is_ok())
+        .count();
+    assert_eq!(in_a_message, 10);
+}
+
+#[test]
+fn of_many_refused_items_the_first_say_why() {
+    let all = parts(&json!(vec![json!({}); 12]));
+    let mut refused = Refused::default();
+    for part in all {
+        refused.add(part.text, part.content.unwrap_err());
+    }
+    assert_eq!((refused.count, refused.items.len()), (12, 12));
+    let message = refused.error().unwrap().message;
+    assert!(
+        message.contains("$[9] names no") && !message.contains("$[10]"),
+        "{message}"
+    );
+    assert!(message.ends_with("; 2 more are refused"), "{message}");
+    assert_eq!(Refused::default().error(), None);
+}
