@@ -3,6 +3,7 @@
 use id_mapping_populator::error::{Error, ErrorType};
 use id_mapping_populator::handler::Response;
 use id_mapping_populator::input::{Message, Part, Payload};
+use id_mapping_populator::printable;
 
 use crate::function::Function;
 
@@ -62,6 +63,19 @@ pub fn batch_starts_nothing(function: &Function, payload: &Payload, messages: &[
             .eq(messages.iter().map(|message| &message.id)),
         "the messages that are delivered again are not the refused ones"
     );
+}
+
+/// Checks what a log line or a message makes of any text.
+pub fn is_printable(text: &str) {
+    for printable in [
+        printable::escaped(text).into_owned(),
+        printable::shortened(text),
+        printable::refusal(text),
+        printable::id(text),
+    ] {
+        assert!(!printable.chars().any(must_be_escaped), "{printable:?}");
+    }
+    assert!(printable::id(text).len() <= 128);
 }
 
 /// Returns `true` for control characters, line separators, and invisible or bidirectional characters.

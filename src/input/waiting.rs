@@ -168,10 +168,15 @@ fn read_trigger(message: Placed<'_, '_>, faults: &mut Faults) -> Option<Trigger>
     })
 }
 
+/// The most bytes of a job's id. Those of AWS have 36 characters.
+const MAX_JOB_ID: usize = 128;
+
 /// Reads the ids of the job that a message tracks. All else about the job is in the ledger.
 fn read_tracked(message: Placed<'_, '_>, faults: &mut Faults) -> Option<TrackedId> {
     let tracked = message.object.get("watch");
-    let tracked = tracked.and_then(|(tracked, _)| serde_json::from_str(tracked.text()).ok());
+    let tracked: Option<TrackedId> =
+        tracked.and_then(|(tracked, _)| serde_json::from_str(tracked.text()).ok());
+    let tracked = tracked.filter(|job| (1..=MAX_JOB_ID).contains(&job.id.as_str().len()));
     if tracked.is_none() {
         let fault =
             "is not a job as this function writes it: write null, and the request starts again";

@@ -686,6 +686,8 @@ async fn an_invalid_tracking_message_is_dead_lettered() {
     for (member, value) in [
         ("idMappingJobId", json!(7)),
         ("idMappingJobId", Value::Null),
+        ("idMappingJobId", json!("")),
+        ("idMappingJobId", json!("1".repeat(129))),
         ("attempt", json!("first")),
     ] {
         let mut strange = message.clone();
@@ -701,7 +703,7 @@ async fn an_invalid_tracking_message_is_dead_lettered() {
     strange["requestIdGiven"] = json!("yes");
     sim.aws.send("waiting", &strange.to_string());
     assert!(sim.poll(0).await);
-    assert_eq!(sim.aws.messages("dead").len(), 5);
+    assert_eq!(sim.aws.messages("dead").len(), 7);
     assert_eq!(sim.announced(), ["STARTED"]);
 }
 

@@ -160,6 +160,11 @@ async fn a_tracked_job_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn forged_messages_that_track_jobs() {
+    search(Way::Forged, &[2]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tracked_job_that_succeeded() {
     search(Way::Succeeded, &[2]).await;
 }

@@ -40,6 +40,9 @@ pub enum Way {
     Failed,
     /// A tracked job has succeeded.
     Succeeded,
+    /// The same, and somebody has sent messages that track jobs: one that this function did not start and that failed,
+    /// and the function's own with another request.
+    Forged,
 }
 
 /// What one environment does.
@@ -62,7 +65,7 @@ impl Way {
                 [Deliver(0), Deliver(2)],
             ],
             Self::SharedWorkflow => vec![[Deliver(0), Deliver(2)]],
-            Self::Waiting | Self::Failed | Self::Succeeded => {
+            Self::Waiting | Self::Failed | Self::Succeeded | Self::Forged => {
                 vec![[Poll, Poll], [Poll, Deliver(0)], [Poll, Deliver(1)]]
             }
             Self::WaitingOtherDefault => vec![[Poll, Deliver(0)], [Deliver(0), Poll]],
@@ -168,13 +171,16 @@ impl Begun {
                 sim.pass(VISIBILITY);
             }
             Way::Unannounced => sim.pass(Duration::from_secs(60)),
-            Way::Failed | Way::Succeeded | Way::SucceededOtherVersion => {
+            Way::Failed | Way::Succeeded | Way::SucceededOtherVersion | Way::Forged => {
                 sim.pass(Duration::from_secs(60 * 60));
                 sim.aws.end_job(match way {
                     Way::Failed => Status::Failed,
                     _ => Status::Succeeded,
                 });
             }
+        }
+        if way == Way::Forged {
+            forge(&sim);
         }
         // Each change has happened.
         if sim.now() < BEGIN + 32 * second {
@@ -241,5 +247,25 @@ impl Begun {
         let batch = self.sim.aws.receive("waiting", 10);
         *state = std::mem::replace(&mut *self.sim.aws.state(), before);
         batch.unwrap_or_else(|| json!({ "Records": [] }))
+    }
+}
+
+/// Sends messages that track jobs, as somebody may who may send to the queue.
+fn forge(sim: &Simulator) {
+    let own = sim.aws.jobs()[0].id.clone();
+    sim.aws.start_foreign_job(T1);
+    let foreign = sim.aws.jobs()[1].entity_resolution_id.clone();
+    sim.aws.end_job(Status::Failed);
+    for watch in [
+        json!({ "entityResolutionJobId": foreign }),
+        json!({ "idMappingJobId": foreign, "attempt": "6f1c2d3e-4b5a-4c7d-8e9f-0a1b2c3d4e5f" }),
+        json!({ "idMappingJobId": own }),
+    ] {
+        let forged = json!({
+            "version": 1, "trigger": { "source": "forged", "detailType": "forged" }, "watch": watch,
+            "waitingSince": "0001-01-01T00:00:00Z",
+            "request": { "idMappingTableArn": table_arn(T1), "requestId": "forged", "time": "2020-01-01T00:00:00Z" },
+        });
+        sim.aws.send("waiting", &forged.to_string());
     }
 }
