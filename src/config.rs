@@ -4,12 +4,12 @@
 mod allowed;
 mod variable;
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub use self::allowed::Allowed;
 use self::variable::{invalid, items};
 use crate::error::Error;
-use crate::job_type::RequestedType;
+use crate::job_type::{JobType, RequestedType};
 use crate::period::Period;
 use crate::target::{AwsLocation, TableArn, arn_parts, is_account, is_region};
 
@@ -146,12 +146,20 @@ impl Settings {
         })
     }
 
-    /// Returns a warning if the settings are allowed but probably not what the operator meant.
-    pub fn warning(&self) -> Option<&'static str> {
-        (self.full_refresh_every.is_some() && self.ledger_table.is_none()).then_some(
-            "FULL_REFRESH_EVERY is set and LEDGER_TABLE_NAME is not: the function knows only the jobs that this \
-             execution environment started, and may start a BATCH too often",
-        )
+    /// Returns warnings for settings that are allowed but probably not what the operator meant.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        const LEDGER: &str = "FULL_REFRESH_EVERY is set and LEDGER_TABLE_NAME is not: the function knows only the jobs that this \
+                              execution environment started, and may start a BATCH too often";
+        const DELETIONS: &str = "ALLOWED_JOB_TYPES does not include DELETE_ONLY: an event that records deletion requests, and that has \
+                                 to wait, is tried again with DEFAULT_JOB_TYPE";
+        let delete_only = RequestedType::Exactly(JobType::DeleteOnly);
+        let no_deletions = self.default_job_type == RequestedType::Auto
+            && self.waiting_queue_url.is_some()
+            && self.allowed.check_job_type(delete_only).is_err();
+        let no_ledger = self.full_refresh_every.is_some() && self.ledger_table.is_none();
+        let all = [(no_ledger, LEDGER), (no_deletions, DELETIONS)];
+        let all = all.into_iter().filter(|(holds, _)| *holds);
+        all.map(|(_, warning)| warning).collect()
     }
 
     /// Checks that the configured tables are in the account and Region of the function. Only an invocation tells in
@@ -362,11 +370,18 @@ fn is_loopback(host_and_path: &str) -> bool {
         Some((host, port)) if is_port(port) => host,
         _ => authority,
     };
-    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     host == "localhost"
-        || address
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+        || match bracketed {
+            Some(address) => address
+                .parse()
+                .is_ok_and(|address: Ipv6Addr| address.is_loopback()),
+            None => host
+                .parse()
+                .is_ok_and(|address: Ipv4Addr| address.is_loopback()),
+        }
 }
 
 #[cfg(test)]

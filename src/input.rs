@@ -17,7 +17,9 @@ mod sqs;
 mod text;
 mod waiting;
 
-use self::build::{Envelope, Surroundings};
+use std::rc::Rc;
+
+use self::build::{Envelope, MOST, Surroundings};
 pub use self::delivery::{Arrival, Content, Delivery, Ignored, Message, Part, Payload, Refused};
 use self::event::Event;
 use self::faults::{Faults, refused};
@@ -27,6 +29,9 @@ use self::sns::Notified;
 use self::sqs::Received;
 use self::text::{Items, Kind, MAX_LISTED, Object, Path, Raw, check_nesting, cleaned, invalid};
 use crate::error::Error;
+
+/// The most texts that a payload may be in, such as the body of a message that has a notification. Each is a copy.
+const MAX_TEXTS: usize = 3;
 
 const TEST_EVENT: &str = "S3 tests that it may send notifications";
 
@@ -39,7 +44,11 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
         .map_err(|reason| refused(path, invalid(reason)))?;
     let text = cleaned(text);
     let value = Raw::read(&text).map_err(|fault| refused(path, fault))?;
-    let delivery = delivery(value, path, &Surroundings::of(arrival))?;
+    let around = Surroundings::of(arrival);
+    let delivery = delivery(value, path, &around)?;
+    if around.is_too_much() {
+        return Err(too_much(path));
+    }
     match delivery {
         // The caller learns of it. An item of a list that is refused does not hold up the others.
         Delivery::Direct(parts) => match <[Part; 1]>::try_from(parts) {
@@ -67,6 +76,11 @@ fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result
             object: &object,
             path,
         };
+        if object.has("Records") {
+            let mut faults = Faults::default();
+            placed.check_repeated(&["Records"], &mut faults);
+            faults.or(())?;
+        }
         if let Some(records) = sqs::records(&object, "aws:sqs") {
             return batch(records, placed.path_of("Records"), around);
         }
@@ -93,21 +107,65 @@ fn batch(items: Items<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<
     let mut faults = Faults::default();
     check_item_count(items.count, path, &mut faults);
     let mut messages = Vec::with_capacity(items.first.len());
+    let mut spent = 0;
     for (index, record) in items.first.into_iter().enumerate() {
         let path = path.item(index);
-        if let Some(Received { id, body, inner }) = sqs::read(record, path, around, &mut faults) {
-            let parts = match inner {
-                Ok((place, around)) => parts_of_text(&body, path.member("body", place), &around),
-                Err(error) => vec![Part::whole(Err(error))],
-            };
-            messages.push(Message { id, body, parts });
+        let Some(Received { id, body, inner }) = sqs::read(record, path, around, &mut faults)
+        else {
+            continue;
+        };
+        let of_message = Surroundings {
+            spent: Rc::default(),
+            ..around.clone()
+        };
+        let mut parts = match inner {
+            Ok((place, around)) => {
+                let around = Surroundings {
+                    spent: Rc::clone(&of_message.spent),
+                    ..around
+                };
+                parts_of_text(&body, path.member("body", place), &around)
+            }
+            Err(error) => vec![Part::whole(Err(error))],
+        };
+        if of_message.is_too_much() {
+            parts = vec![Part::whole(Err(too_much(path)))];
+            of_message.spent.set(1);
         }
+        let is_first = spent == 0;
+        let total = spent + of_message.spent.get();
+        let fits = is_first || total <= MOST;
+        if fits {
+            spent = total;
+        }
+        messages.push(Message {
+            id,
+            body,
+            parts: if fits { parts } else { Vec::new() },
+            is_postponed: !fits,
+        });
     }
     faults.or(Delivery::Batch(messages))
 }
 
+fn too_much(path: Path<'_>) -> Error {
+    let fault = format!(
+        "asks for too much at once: name at most {} ID mapping tables in all, and fewer with long ids",
+        MOST / 2
+    );
+    refused(path, fault)
+}
+
 /// Reads the text of a message as payloads.
 fn parts_of_text(text: &str, path: Path<'_>, around: &Surroundings<'_>) -> Vec<Part> {
+    let around = &Surroundings {
+        texts: around.texts + 1,
+        ..around.clone()
+    };
+    if around.texts > MAX_TEXTS {
+        let fault = format!("is inside {MAX_TEXTS} other texts: send the request itself");
+        return vec![Part::whole(Err(refused(path, fault)))];
+    }
     let text = cleaned(text);
     let read = Raw::read(&text).map_err(|fault| refused(path, fault));
     let parts = read.and_then(|value| enclosed(value, path, around));
@@ -147,6 +205,9 @@ fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Ve
         && destination::is_of_a_schedule(&object)
         && let Some((payload, _)) = object.get("Payload")
     {
+        let mut faults = Faults::default();
+        placed.check_repeated(&["FunctionName", "InvocationType", "Payload"], &mut faults);
+        faults.or(())?;
         let path = placed.path_of("Payload");
         let Some(text) = payload.string() else {
             return Err(refused(
@@ -168,6 +229,7 @@ fn notifications(
     let mut faults = Faults::default();
     check_item_count(records.count, path, &mut faults);
     faults.or(())?;
+    let count = records.count;
     let of = |(index, record): (usize, Raw<'_>)| {
         let path = path.item(index);
         let (text, parts) = match sns::message(record, path) {
@@ -180,12 +242,13 @@ fn notifications(
             }
             Err(error) => (record.text(), vec![Part::whole(Err(error))]),
         };
-        match records.count {
+        match count {
             1 => parts,
             _ => of_item(parts, text),
         }
     };
-    let parts = records.first.into_iter().enumerate().flat_map(of);
+    let records = records.first.into_iter().enumerate();
+    let parts = records.take_while(|_| !around.is_too_much()).flat_map(of);
     Ok(with_few_reasons(parts.collect()))
 }
 
@@ -221,23 +284,13 @@ fn list(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec
         is_in_list: true,
         ..around.clone()
     };
-    // A batch may have ten messages with a list.
-    let most = match around.message {
-        Some(_) => MAX_ITEMS / 10,
-        None => MAX_ITEMS,
-    };
-    let (mut all, mut weight) = (Vec::with_capacity(items.first.len()), 0);
+    let mut all = Vec::with_capacity(items.first.len());
     for (index, item) in items.first.into_iter().enumerate() {
-        let path = path.item(index);
-        let mut parts =
-            enclosed(item, path, &around).unwrap_or_else(|error| vec![Part::whole(Err(error))]);
-        weight += parts.iter().map(Part::weight).sum::<usize>();
-        if weight > most {
-            let fault = format!(
-                "is too much for one list, which may name {most} tables, or fewer with long ids: send it in another payload"
-            );
-            parts = vec![Part::whole(Err(refused(path, fault)))];
+        if around.is_too_much() {
+            break;
         }
+        let parts = enclosed(item, path.item(index), &around);
+        let parts = parts.unwrap_or_else(|error| vec![Part::whole(Err(error))]);
         all.extend(of_item(parts, item.text()));
     }
     Ok(with_few_reasons(all))
@@ -254,8 +307,12 @@ fn with_few_reasons(mut parts: Vec<Part>) -> Vec<Part> {
     parts
 }
 
+/// The largest item that the dead-letter queue takes, in bytes.
+const MAX_ITEM: usize = 1_048_576;
+
 /// Marks the parts of one of several payloads: one that is refused is moved to the dead-letter queue by itself.
 fn of_item(parts: Vec<Part>, text: &str) -> Vec<Part> {
+    let text = if text.len() > MAX_ITEM { "" } else { text };
     let with_text = |part: Part| Part {
         text: part
             .text
@@ -265,8 +322,16 @@ fn of_item(parts: Vec<Part>, text: &str) -> Vec<Part> {
     parts.into_iter().map(with_text).collect()
 }
 
-/// Reads a payload that is neither a list nor a record around another payload.
+/// Reads a payload that is neither a list nor a record around another payload, and counts what it asks for.
 fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Content, Error> {
+    let content = judged(value, path, around);
+    let is_first = around.spent.get() == 0;
+    let weight = content.as_ref().map_or(1, Content::weight);
+    around.spend(if is_first { weight.min(MOST) } else { weight });
+    content
+}
+
+fn judged(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Content, Error> {
     let mut faults = Faults::default();
     if let Err(fault) = check_nesting(value.text()) {
         faults.add(path, fault);
@@ -308,7 +373,7 @@ fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<
                 let path = placed.path_of("detail");
                 let path = path.member(passed_on.name, passed_on.place);
                 let value = Raw::read(&passed_on.text).map_err(|fault| refused(path, fault))?;
-                content(value, path, &passed_on.around)
+                judged(value, path, &passed_on.around)
             }
         };
     }

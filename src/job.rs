@@ -15,7 +15,7 @@ use crate::target::Target;
 /// The id of a job: Clean Rooms' where the call was answered, otherwise Entity Resolution's.
 ///
 /// Copies share the text: a record of the ledger holds up to 64 ids, and each transition copies the record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum JobId {
     /// The id that `PopulateIdMappingTable` answered.
@@ -106,7 +106,7 @@ impl StartedJob {
 
 /// A job that a message asks to be tracked. Anybody may send such a message, so the ledger must know the job, or a call
 /// that is not recorded as started. Only this function knows the call's random id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TrackedJob {
     /// The table.
     pub target: Target,
@@ -115,7 +115,7 @@ pub struct TrackedJob {
 }
 
 /// A job's id, and that of the call that started it. Messages of the waiting queue have it in this form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TrackedId {
     /// The job's id.
     #[serde(flatten)]

@@ -56,7 +56,7 @@ async fn serve(
 ) -> Result<(), lambda_runtime::Error> {
     let populator = match Settings::read(variable) {
         Ok(settings) => {
-            if let Some(warning) = settings.warning() {
+            for warning in settings.warnings() {
                 tracing::warn!("{warning}");
             }
             let config = clients::load(clients::config_loader(&settings.region)).await;

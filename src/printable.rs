@@ -82,15 +82,14 @@ pub fn refusal(message: &str) -> String {
     }
     let mut kept: Vec<&str> = Vec::new();
     for word in message.split_whitespace() {
-        if !word.starts_with("arn:") {
+        let is_user = kept.last() == Some(&"User:");
+        let is_resource = kept.ends_with(&["on", "resource:"]);
+        if !(is_user || is_resource || word.contains("arn:")) {
             kept.push(word);
             continue;
         }
-        for introduction in [&["User:"][..], &["on", "resource:"]] {
-            if kept.ends_with(introduction) {
-                kept.truncate(kept.len() - introduction.len());
-            }
-        }
+        let introduction = usize::from(is_user) + 2 * usize::from(is_resource);
+        kept.truncate(kept.len() - introduction);
     }
     shortened(&kept.join(" "))
 }
@@ -131,6 +130,15 @@ mod tests {
         let expected = "is not authorized to perform: cleanrooms:GetIdMappingTable because no identity-based policy allows the \
                         cleanrooms:GetIdMappingTable action";
         assert_eq!(refusal(message), expected);
+        for message in [
+            "User: AROAEXAMPLE:session is not authorized to perform: a:B on resource: membership/m because",
+            "User \"arn:aws:iam::1:role/r\" is not authorized to perform: a:B on (arn:aws:x)",
+        ] {
+            let cut = refusal(message);
+            assert!(cut.contains("not authorized to perform: a:B"), "{cut}");
+            let hidden = ["AROA", "arn:", "membership"];
+            assert!(!hidden.iter().any(|hidden| cut.contains(hidden)), "{cut}");
+        }
         assert_eq!(
             refusal("the bucket arn:aws:s3:::b is empty"),
             "the bucket arn:aws:s3:::b is empty"

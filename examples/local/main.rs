@@ -174,7 +174,7 @@ async fn run(environment: &Environment, file: &str, arguments: &Arguments) -> Re
         heading("the function logs");
         telemetry::start(None, None);
     }
-    if let Some(warning) = given.warning() {
+    for warning in given.warnings() {
         say(format_args!("warning: {warning}"));
     }
     heading(&format!("{file} arrives"));

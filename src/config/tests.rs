@@ -109,13 +109,13 @@ fn full_refreshes_without_a_ledger_cause_a_warning() {
     let settings = read(&[full_refresh, ("DEFAULT_JOB_TYPE", "AUTO")]).unwrap();
     assert_eq!(settings.default_job_type, RequestedType::Auto);
     assert_eq!(settings.full_refresh_every, Period::parse("7d"));
-    assert!(settings.warning().unwrap().contains("LEDGER_TABLE_NAME"));
+    assert!(settings.warnings()[0].contains("LEDGER_TABLE_NAME"));
     for quiet in [
         &[][..],
         &[full_refresh, ("LEDGER_TABLE_NAME", "ledger")],
         &[("LEDGER_TABLE_NAME", "ledger")],
     ] {
-        assert_eq!(read(quiet).unwrap().warning(), None);
+        assert_eq!(read(quiet).unwrap().warnings(), [""; 0]);
     }
 }
 
@@ -209,6 +209,7 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
             "http://10.0.0.1:4566",
             "in the clear",
         ),
+        ("AWS_ENDPOINT_URL_SQS", "http://[127.0.0.1", "in the clear"),
         (
             "AWS_ENDPOINT_URL_CLEANROOMS",
             "localhost:4566",
@@ -320,5 +321,19 @@ fn an_endpoint_on_loopback_may_be_without_tls() {
         "https://vpce-0123.example.com",
     ] {
         assert!(read(&[("AWS_ENDPOINT_URL_SQS", url)]).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn deletions_that_may_have_to_wait_cause_a_warning_if_they_may_not_be_asked_for() {
+    let queue = (
+        "WAITING_QUEUE_URL",
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting",
+    );
+    let (auto, types) = (("DEFAULT_JOB_TYPE", "AUTO"), ("ALLOWED_JOB_TYPES", "AUTO"));
+    let settings = read(&[queue, auto, types]).unwrap();
+    assert!(settings.warnings()[0].contains("DELETE_ONLY"));
+    for quiet in [&[queue, auto][..], &[queue, types], &[auto, types]] {
+        assert_eq!(read(quiet).unwrap().warnings(), [""; 0]);
     }
 }

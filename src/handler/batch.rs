@@ -84,10 +84,19 @@ pub(super) async fn process_batch(
     let mut kept = Vec::with_capacity(messages.len());
     let mut requests = Vec::with_capacity(messages.len());
     let mut tracked = Vec::new();
-    for (place, Message { id, body, parts }) in messages.into_iter().enumerate() {
+    for (
+        place,
+        Message {
+            id,
+            body,
+            parts,
+            is_postponed,
+        },
+    ) in messages.into_iter().enumerate()
+    {
         let accepted = accept(parts);
         let moved = report::refused(run, Some((&id, &body)), &accepted.refused).await;
-        kept.push((id, !moved));
+        kept.push((id, is_postponed || !moved));
         requests.push(accepted.requests.into_iter().flatten().collect());
         let jobs = accepted.jobs.into_iter();
         tracked.extend(jobs.map(|job| (place, job)));

@@ -281,7 +281,7 @@ pub(super) async fn refused(
             return false;
         }
     }
-    true
+    !refused.is_too_large
 }
 
 /// The most bytes of a list in the dead-letter queue, unless it has one item.

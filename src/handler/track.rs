@@ -1,6 +1,7 @@
 //! Follows a job to its end, which is looked at at each try of its message in the waiting queue, announced once, and
 //! recorded.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::publish;
@@ -31,13 +32,10 @@ enum Tracked {
 pub(super) async fn all(run: &Run<'_>, jobs: &[TrackedJob]) -> Vec<bool> {
     // Requests that wait for the slot are not held up by slow reads.
     let until = run.deadline.now() + run.deadline.remaining() / 3;
-    let mut keep: Vec<bool> = Vec::with_capacity(jobs.len());
-    for (index, job) in jobs.iter().enumerate() {
-        // A job may be in the queue twice.
-        let earlier = jobs.iter().take(index).zip(&keep);
-        let mut same = earlier.filter(|(other, _)| *other == job);
-        if let Some((_, kept)) = same.next() {
-            keep.push(*kept);
+    // A job may be in the queue twice.
+    let mut seen: HashMap<&TrackedJob, bool> = HashMap::new();
+    for job in jobs {
+        if seen.contains_key(job) {
             continue;
         }
         let remaining = Duration::try_from(until - run.deadline.now()).unwrap_or_default();
@@ -46,12 +44,11 @@ pub(super) async fn all(run: &Run<'_>, jobs: &[TrackedJob]) -> Vec<bool> {
         } else {
             look(run, job, remaining.min(run.deadline.io_timeout())).await
         };
-        keep.push(!matches!(
-            tracked,
-            Tracked::Done | Tracked::Ended(_, Ok(()))
-        ));
+        let keeps = !matches!(tracked, Tracked::Done | Tracked::Ended(_, Ok(())));
+        seen.insert(job, keeps);
     }
-    keep
+    let keeps = |job: &TrackedJob| seen.get(job).copied().unwrap_or(true);
+    jobs.iter().map(keeps).collect()
 }
 
 /// Looks at one job, and enqueues it again if it has not ended. Returns what is announced.

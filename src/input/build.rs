@@ -1,6 +1,8 @@
 //! Makes requests of a request object and of what is around it: the event, the message, the invocation, the settings.
 
+use std::cell::Cell;
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use time::{Duration, OffsetDateTime};
@@ -30,6 +32,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) time: Option<OffsetDateTime>,
     /// Whether the payload is an item of a list.
     pub(super) is_in_list: bool,
+    /// In how many texts the payload is: bodies, notifications, letters of a schedule.
+    pub(super) texts: usize,
+    /// What the payload or message asks for so far.
+    pub(super) spent: Rc<Cell<usize>>,
 }
 
 impl<'a> Surroundings<'a> {
@@ -42,9 +48,27 @@ impl<'a> Surroundings<'a> {
             message: None,
             time: None,
             is_in_list: false,
+            texts: 0,
+            spent: Rc::default(),
         }
     }
 }
+
+impl Surroundings<'_> {
+    /// Counts what a part of the payload asks for. Returns whether the payload asks for too much: a small one may ask for
+    /// more than there is memory for, because a list may be in each of many notifications.
+    pub(super) fn spend(&self, weight: usize) -> bool {
+        self.spent.set(self.spent.get().saturating_add(weight));
+        self.is_too_much()
+    }
+
+    pub(super) fn is_too_much(&self) -> bool {
+        self.spent.get() > MOST
+    }
+}
+
+/// The most that a payload, a message, or all messages of a batch may ask for. A request for a table counts 2.
+pub(super) const MOST: usize = 20_000;
 
 /// What is known of the message around a payload.
 #[derive(Clone, Copy, Default)]

@@ -26,6 +26,14 @@ impl Payload {
     /// Replaces an invocation's body, which may be anything, by the JSON document that a `Payload` is deserialized from.
     pub fn wrap(mut invocation: LambdaInvocation) -> LambdaInvocation {
         let text = std::str::from_utf8(&invocation.body).map_err(|error| error.to_string());
+        // JSON allows no other control character. In a JSON string each would take six bytes.
+        let is_allowed = |byte: &u8| !byte.is_ascii_control() || b"\t\n\r\x7f".contains(byte);
+        let text = text.and_then(
+            |text| match text.bytes().position(|byte| !is_allowed(&byte)) {
+                Some(place) => Err(format!("control character at byte {place}")),
+                None => Ok(text),
+            },
+        );
         // Serializing a string cannot fail. If it did, the empty document would be refused.
         invocation.body = serde_json::to_vec(&text).unwrap_or_default().into();
         invocation
@@ -64,6 +72,8 @@ pub struct Message {
     pub body: String,
     /// What the body is: one part, or the items of a list.
     pub parts: Vec<Part>,
+    /// Whether the batch asks for too much already: the message has no part, and is to be delivered again.
+    pub is_postponed: bool,
 }
 
 /// A payload, or one of several in a list. Each is judged alone.
@@ -76,24 +86,7 @@ pub struct Part {
     pub content: Result<Content, Error>,
 }
 
-/// How many bytes of names count for another table.
-const LONG_NAME: usize = 512;
-
 impl Part {
-    /// What it takes of a list's room: one for each ID mapping table that it names, and more if its names are long, which
-    /// each outcome repeats.
-    pub(super) fn weight(&self) -> usize {
-        let of = |request: &Request| {
-            let trigger = request.trigger.as_ref();
-            let id = trigger.and_then(|trigger| trigger.id.as_ref());
-            1 + (request.idempotency_key.len() + id.map_or(0, String::len)) / LONG_NAME
-        };
-        match &self.content {
-            Ok(Content::Requests(requests)) => requests.iter().map(of).sum(),
-            _ => 0,
-        }
-    }
-
     /// A part that is the whole of what was read.
     pub(super) fn whole(content: Result<Content, Error>) -> Self {
         Self {
@@ -112,12 +105,15 @@ pub struct Refused {
     reasons: Vec<String>,
     /// How many there are.
     pub count: usize,
+    /// Whether one of them is too large for the dead-letter queue.
+    pub is_too_large: bool,
 }
 
 impl Refused {
-    /// Adds a part.
+    /// Adds a part. An item without a text is too large for the dead-letter queue.
     pub fn add(&mut self, text: Option<String>, error: Error) {
-        self.items.extend(text);
+        self.is_too_large |= text.as_ref().is_some_and(String::is_empty);
+        self.items.extend(text.filter(|text| !text.is_empty()));
         self.count += 1;
         if !error.message.is_empty() {
             self.reasons.push(error.message);
@@ -144,6 +140,26 @@ pub enum Content {
     Track(TrackedJob),
     /// Nothing that the function acts on. The sentence says why.
     Ignored(Ignored),
+}
+
+/// How many bytes of names count for another table.
+const LONG_NAME: usize = 512;
+
+impl Content {
+    /// What it takes of what a payload may ask for. Each outcome repeats the names of its request. A job that is tracked
+    /// takes a look at the ledger.
+    pub(super) fn weight(&self) -> usize {
+        let of = |request: &Request| {
+            let trigger = request.trigger.as_ref();
+            let id = trigger.and_then(|trigger| trigger.id.as_ref());
+            2 + 2 * (request.idempotency_key.len() + id.map_or(0, String::len)) / LONG_NAME
+        };
+        match self {
+            Self::Requests(requests) => requests.iter().map(of).sum(),
+            Self::Track(_) => 20,
+            Self::Ignored(_) => 1,
+        }
+    }
 }
 
 /// Why a payload is ignored.

@@ -35,6 +35,9 @@ const EVENT_MEMBERS: [&str; 7] = [
     "time",
 ];
 
+/// The members of CloudTrail's record of a call that this function reads.
+const CALL_MEMBERS: [&str; 3] = ["errorCode", "eventName", "recipientAccountId"];
+
 /// The `source` of the events with which Lambda sends a record to a destination.
 const LAMBDA: &str = "lambda";
 
@@ -68,6 +71,18 @@ pub(super) fn read<'s>(
     let is_whole = faults.is_empty();
     event.check_repeated(&EVENT_MEMBERS, &mut faults);
     let trigger = trigger(event, &mut faults);
+    if is_of_aws(&trigger.source)
+        && let Some(detail) = event
+            .object
+            .get("detail")
+            .and_then(|(detail, _)| detail.object())
+    {
+        let placed = Placed {
+            object: &detail,
+            path: event.path_of("detail"),
+        };
+        placed.check_repeated(&CALL_MEMBERS, &mut faults);
+    }
     if is_whole
         && faults.is_empty()
         && let Some(reason) = reason_to_ignore(event, &trigger, around.arrival.settings)

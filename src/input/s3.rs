@@ -6,7 +6,7 @@ use super::build::{Envelope, Surroundings, requests};
 use super::delivery::Content;
 use super::event::MAX_SOURCE;
 use super::faults::Faults;
-use super::members::{is_id, rfc_3339};
+use super::members::{Placed, is_id, rfc_3339};
 use super::request::UnknownMembers;
 use super::text::{Object, Path, Raw};
 use crate::error::Error;
@@ -19,6 +19,15 @@ pub(super) fn is_test(object: &Object<'_>) -> bool {
         && text("Service").is_some_and(|service| service == "Amazon S3")
 }
 
+/// The members of a record that this function reads.
+const RECORD_MEMBERS: [&str; 5] = [
+    "eventName",
+    "eventSource",
+    "eventTime",
+    "responseElements",
+    "s3",
+];
+
 /// Reads the records of a notification as one change.
 pub(super) fn read(
     records: &[Raw<'_>],
@@ -26,6 +35,16 @@ pub(super) fn read(
     around: &Surroundings<'_>,
     mut faults: Faults,
 ) -> Result<Content, Error> {
+    for (index, record) in records.iter().enumerate() {
+        if let Some(object) = record.object() {
+            let path = path.item(index);
+            let record = Placed {
+                object: &object,
+                path,
+            };
+            record.check_repeated(&RECORD_MEMBERS, &mut faults);
+        }
+    }
     let times = records.iter().filter_map(|record| {
         let time = text(record.object().as_ref()?, "eventTime")?;
         Some((rfc_3339(&time)?, time))

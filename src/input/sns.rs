@@ -35,7 +35,13 @@ pub(super) enum Notified<'s> {
 
 /// Returns the message in a record as SNS invokes Lambda with it, and the message's place.
 pub(super) fn message<'t>(record: Raw<'t>, path: Path<'_>) -> Result<(Raw<'t>, usize), Error> {
-    let message = record.object().and_then(|record| record.get("Sns"));
+    let object = record.object();
+    if let Some(object) = &object {
+        let mut faults = Faults::default();
+        Placed { object, path }.check_repeated(&["EventSource", "Sns"], &mut faults);
+        faults.or(())?;
+    }
+    let message = object.and_then(|record| record.get("Sns"));
     let message = message.filter(|(message, _)| message.kind() == Kind::Object);
     message.ok_or_else(|| {
         let fault = format!("must be an object: {AS_DELIVERED}");

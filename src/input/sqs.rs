@@ -56,7 +56,10 @@ pub(super) fn read<'s>(
     }
     let id = id?;
     let mut of_message = Faults::default();
-    record.check_repeated(&["messageId", "body", "attributes"], &mut of_message);
+    record.check_repeated(
+        &["attributes", "body", "eventSource", "messageId"],
+        &mut of_message,
+    );
     let body = record.required_string("body", AS_DELIVERED, &mut of_message);
     let attributes = object
         .get("attributes")

@@ -19,6 +19,10 @@ pub(super) const MAX_NESTING: usize = 128;
 /// was accepted once must be accepted again when it comes from the dead-letter queue.
 const MAX_WRAPPING: usize = 16;
 
+/// The most unknown names of an object that are compared with the members of a request. Nobody misspells a member of a
+/// larger object by hand, and a payload may have a million names.
+const MAX_COMPARED: usize = 1_000;
+
 /// The most names that a refusal lists.
 pub(super) const MAX_LISTED: usize = 10;
 
@@ -346,7 +350,9 @@ impl<'de> Deserialize<'de> for Object<'de> {
                         }
                         Name::Unknown(name) => {
                             map.next_value::<IgnoredAny>()?;
-                            if let Some(member) = near_miss(&name) {
+                            if object.unknown.count < MAX_COMPARED
+                                && let Some(member) = near_miss(&name)
+                            {
                                 object.near_misses.add(|| (name.clone(), member), place);
                             }
                             object.unknown.add(|| name, place);

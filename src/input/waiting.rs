@@ -150,6 +150,7 @@ fn read_trigger(message: Placed<'_, '_>, faults: &mut Faults) -> Option<Trigger>
         object: &object,
         path,
     };
+    trigger.check_repeated(&["detailType", "id", "source", "time"], faults);
     let mut required = |name| {
         let text = trigger.short(name, MAX_SOURCE, faults);
         if !object.has(name) {

@@ -80,7 +80,59 @@ fn large() -> Vec<(&'static str, String)> {
         .to_string()
     };
     let long_names: Vec<String> = (0..450).map(named).collect();
+    let notified = |message: &str, count: usize| {
+        let record = json!({
+            "EventSource": "aws:sns", "Sns": { "Type": "Notification", "MessageId": "m", "Message": message },
+        });
+        repeated(
+            "{\"Records\":[",
+            &record.to_string(),
+            "]}",
+            count * (record.to_string().len() + 1) + 13,
+        )
+    };
+    let empty_requests = format!("[{}]", vec!["{}"; 1_000].join(","));
+    let inside_each_other = |levels: usize| {
+        let innermost = format!("{inside}\"{}\"}}", "a".repeat(5_000_000));
+        (0..levels).fold(innermost, |inner, _| {
+            json!({ "Type": "Notification", "MessageId": "m", "Message": inner }).to_string()
+        })
+    };
+    let tracking = json!({
+        "version": 1, "request": {}, "waitingSince": null, "watch": { "idMappingJobId": "1" },
+    });
+    let one_large = format!(
+        "[{{}},{{\"x\":\"{}\"}}]",
+        "\\\"".repeat(MAX_PAYLOAD / 2 - 100)
+    );
     vec![
+        (
+            "lists in notifications",
+            batch(&vec![notified(&empty_requests, 100); 10]).to_string(),
+        ),
+        (
+            "notifications",
+            batch(&vec![notified("{}", 8_000); 5]).to_string(),
+        ),
+        (
+            "requests for all tables",
+            batch(&vec!["{}".to_owned(); 10_000]).to_string(),
+        ),
+        ("texts in each other", inside_each_other(3)),
+        ("more texts in each other", inside_each_other(12)),
+        ("a large refused item", one_large),
+        ("control characters", "\u{1}".repeat(MAX_PAYLOAD)),
+        (
+            "tracking messages",
+            batch(&vec![
+                flat(&tracking.to_string())[..500_000]
+                    .rsplit_once(',')
+                    .map(|(list, _)| format!("{list}]"))
+                    .unwrap_or_default();
+                10
+            ])
+            .to_string(),
+        ),
         ("nested objects", nested),
         ("a list of lists", flat("[]")),
         ("a list of objects", flat("{}")),
@@ -154,10 +206,17 @@ async fn no_payload_takes_more_memory_than_the_smallest_function_has() {
             "{what}: {}",
             payload.len()
         );
-        let environment = builder().setting("AWS_LAMBDA_LOG_LEVEL", "FATAL");
+        let tables: Vec<String> = (0..100)
+            .map(|number| table_arn(&format!("aaaaaaaa-0001-4000-8000-{number:012}")))
+            .collect();
+        let environment = builder().settings(&[
+            ("AWS_LAMBDA_LOG_LEVEL", "FATAL"),
+            ("ID_MAPPING_TABLE_ARNS", &tables.join(",")),
+            ("ALLOW_OTHER_TABLES", "true"),
+        ]);
         let environment = environment.over_http().await.unwrap();
         let mut function = Function::within(&environment, Duration::from_secs(8)).await;
-        let answered = function.invoke(payload).await;
+        let answered = function.lambda.invoke("request", payload).await;
         let peak = function.used().peak_kib;
         println!("{what}: {:.1} MiB", peak as f64 / 1024.0);
         assert!(peak < MAX_PEAK, "{what}: {peak} KiB, {answered:?}");
@@ -317,9 +376,19 @@ async fn an_event_of_aws_that_somebody_passes_on_or_sends_is_not_one() {
     assert_eq!(function.aws.call_count(), 0);
     let sent = batch(&[deletion.to_string()]);
     response(function.invoke(sent.to_string()).await);
+    let forged = json!({
+        "version": 1, "waitingSince": null, "watch": null,
+        "trigger": { "source": "aws.entityresolution", "detailType": "AWS API Call via CloudTrail" },
+        "request": { "idMappingTableArn": table_arn(T1), "jobType": "DELETE_ONLY", "requestId": "forged", "time": now() },
+    });
+    response(
+        function
+            .invoke(batch(&[forged.to_string()]).to_string())
+            .await,
+    );
     let calls = function.aws.calls_of(Operation::PopulateIdMappingTable);
     let types: Vec<&Value> = calls.iter().map(|call| &call.body["jobType"]).collect();
-    assert_eq!(types, ["INCREMENTAL"]);
+    assert_eq!(types, ["INCREMENTAL", "INCREMENTAL"]);
 }
 
 #[tokio::test]
@@ -358,6 +427,15 @@ async fn nothing_that_was_sent_is_raw_or_long_in_the_log() {
         error(function.invoke(request_for(T1).to_string()).await);
         let log = function.all();
         assert_eq!(function.log().lines().count(), 5, "{log}");
+        let after = log.split("messageId").nth(1).unwrap();
+        let id: String = after
+            .chars()
+            .skip_while(|c| "\":= ".contains(*c))
+            .take_while(|c| *c != '"')
+            .collect();
+        assert!((100..=128).contains(&id.len()), "{id}");
+        let known = |c: char| c.is_ascii_alphanumeric() || "._:/-?".contains(c);
+        assert!(id.chars().all(known), "{id}");
         let raw = |character: char| {
             character != '\n' && (character.is_control() || "\u{202e}\u{9b}".contains(character))
         };
@@ -376,6 +454,24 @@ async fn signed_requests_do_not_leave_the_machine_in_the_clear() {
         message.contains("AWS_ENDPOINT_URL would send signed requests"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn messages_that_track_many_jobs_do_not_take_the_time_of_the_others() {
+    let function = Function::built(builder().track()).await;
+    let watch = |number: usize| {
+        let id = format!("job-{number}");
+        json!({ "version": 1, "request": request_for(T1), "waitingSince": null, "watch": { "idMappingJobId": id } })
+    };
+    let list = Value::from((0..1_100).map(watch).collect::<Vec<_>>()).to_string();
+    let few = Value::from((0..100).map(watch).collect::<Vec<_>>()).to_string();
+    let mut bodies = vec![few; 9];
+    bodies.extend([list, request_for(T1).to_string()]);
+    let answer = response(function.invoke(batch(&bodies).to_string()).await);
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    assert_eq!(function.aws.jobs().len(), 1);
+    assert_eq!(function.aws.messages("dead").len(), 1);
+    assert!(function.aws.calls_of(Operation::GetItem).len() < 200);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ fn configured(payload: &Value) -> Result<Delivery, Error> {
 fn a_notification_of_sns_is_its_message() {
     let sent = rfc("2026-11-23T02:00:01.5Z");
     let message = notification(&bare(json!({ "jobType": "BATCH" })).to_string());
-    for payload in [message.clone(), sns(&[message.clone()])] {
+    for payload in [message.clone(), sns(std::slice::from_ref(&message))] {
         let request = request(&payload);
         assert_eq!((&*request.idempotency_key, request.time), ("sns-1", sent));
         assert_eq!(
@@ -492,13 +492,12 @@ fn a_faulty_default_makes_no_fault_in_each_target() {
 fn a_member_that_is_read_may_be_there_once() {
     for (text, path) in [
         (
-            format!(r#"{{"requestContext":{{}},"requestPayload":{{}},"requestContext":{{}}}}"#),
+            r#"{"requestContext":{},"requestPayload":{},"requestContext":{}}"#.to_owned(),
             "$.requestContext",
         ),
         (
-            format!(
-                r#"{{"requestContext":{{"condition":"a","condition":"b"}},"requestPayload":{{}}}}"#
-            ),
+            r#"{"requestContext":{"condition":"a","condition":"b"},"requestPayload":{}}"#
+                .to_owned(),
             "$.requestContext.condition",
         ),
         (
@@ -509,6 +508,12 @@ fn a_member_that_is_read_may_be_there_once() {
             r#"{"version":1,"version":1,"request":{},"waitingSince":null}"#.to_owned(),
             "$.version",
         ),
+        (r#"{"Records":[],"Records":[]}"#.to_owned(), "$.Records"),
+        (r#"{"Records":[{"EventSource":"aws:sns","Sns":{},"Sns":{}}]}"#.to_owned(), "$.Records[0].Sns"),
+        (r#"{"FunctionName":"f","InvocationType":"Event","Payload":"{}","Payload":"{}"}"#.to_owned(), "$.Payload"),
+        (r#"{"Records":[{"eventSource":"aws:s3","eventName":"a","eventName":"b"}]}"#.to_owned(), "$.Records[0].eventName"),
+        (r#"{"version":1,"request":{},"waitingSince":null,"trigger":{"source":"a","source":"b"}}"#.to_owned(), "$.trigger.source"),
+        (r#"{"source":"aws.entityresolution","detail-type":"t","detail":{"eventName":"a","eventName":"b"}}"#.to_owned(), "$.detail.eventName"),
     ] {
         let message = read_with(&[], &text).unwrap_err().message;
         assert!(
@@ -738,24 +743,49 @@ fn a_list_names_a_limited_number_of_tables() {
         })
         .collect();
     let item = |id: usize| json!({ "targets": targets, "requestId": "n".repeat(id) });
-    let accepted = |list: &Value| {
-        parts(list)
-            .iter()
-            .filter(|part| part.content.is_ok())
-            .count()
-    };
-    let short = json!(vec![item(1); 101]);
-    assert_eq!(accepted(&short), 100);
-    let last = parts(&short).pop().unwrap().content.unwrap_err().message;
-    assert!(last.contains("$[100] is too much for one list"), "{last}");
-    assert_eq!(accepted(&json!(vec![item(512); 101])), 50);
-    let batch = messages(&sqs(&[json!(vec![item(1); 11]).to_string()]));
-    let in_a_message = batch[0]
-        .parts
+    let is_accepted = |payload: &Value| read(payload).is_ok();
+    assert!(is_accepted(&json!(vec![item(1); 100])));
+    let refused = refusal(&json!(vec![item(1); 101]));
+    assert!(
+        refused.contains("$ asks for too much at once: name at most 10000"),
+        "{refused}"
+    );
+    assert!(is_accepted(&json!(vec![item(512); 50])));
+    assert!(!is_accepted(&json!(vec![item(512); 51])));
+    // However they are wrapped.
+    let lists = vec![notification(&json!(vec![item(1); 11]).to_string()); 10];
+    assert!(refusal(&sns(&lists)).contains("asks for too much"));
+    // One request is never too much.
+    assert!(is_accepted(&item(4_096)));
+
+    // What is too much for a batch is delivered again, and what is too much for any is refused.
+    let body = |count: usize| json!(vec![item(1); count]).to_string();
+    let batch = messages(&sqs(&[body(60), body(60), body(40), body(101)]));
+    let seen: Vec<(usize, bool)> = batch
         .iter()
-        .filter(|part| part.content.is_ok())
-        .count();
-    assert_eq!(in_a_message, 10);
+        .map(|message| (message.parts.len(), message.is_postponed))
+        .collect();
+    assert_eq!(seen, [(60, false), (0, true), (40, false), (0, true)]);
+    let batch = messages(&sqs(&[body(101), body(1)]));
+    assert!(
+        of_message(&batch[0])
+            .as_ref()
+            .unwrap_err()
+            .message
+            .contains("asks for too much")
+    );
+    assert_eq!(of_message(&batch[1]).as_ref().map(|_| ()), Ok(()));
+}
+
+#[test]
+fn a_payload_is_inside_three_texts_at_most() {
+    let wrapped = |times: usize| {
+        (0..times).fold(bare(json!({})), |inner, _| notification(&inner.to_string()))
+    };
+    assert_eq!(&*request(&wrapped(3)).idempotency_key, "sns-1");
+    assert!(
+        refusal(&wrapped(4)).contains("$.Message.Message.Message.Message is inside 3 other texts")
+    );
 }
 
 #[test]
