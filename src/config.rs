@@ -2,11 +2,11 @@
 //! with an error that names its variable.
 
 mod allowed;
+pub mod endpoint;
 mod variable;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 pub use self::allowed::Allowed;
+use self::endpoint::without_scheme;
 use self::variable::{invalid, items};
 use crate::error::Error;
 use crate::job_type::{JobType, RequestedType};
@@ -78,27 +78,13 @@ const FULL_REFRESH_EVERY: Bounds = Bounds {
 
 const DEFAULT_MAX_WAIT: &str = "72h";
 
-/// The AWS SDK reads these itself.
-const ENDPOINTS: [&str; 6] = [
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_CLEANROOMS",
-    "AWS_ENDPOINT_URL_DYNAMODB",
-    "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
-    "AWS_ENDPOINT_URL_EVENTBRIDGE",
-    "AWS_ENDPOINT_URL_SQS",
-];
-
 impl Settings {
     /// Reads the settings through a lookup of environment variables. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
 
         let track_completion = boolean("TRACK_COMPLETION", get("TRACK_COMPLETION"))?;
-        for name in ENDPOINTS {
-            if let Some(value) = get(name) {
-                check_endpoint(name, &value)?;
-            }
-        }
+        endpoint::check(&get)?;
         let queue_url = |name: &str| get(name).map(|value| queue_url(name, value)).transpose();
         let duration = |name: &str, bounds| {
             get(name)
@@ -244,12 +230,6 @@ fn ledger_table(value: String) -> Result<String, Error> {
     }
 }
 
-/// Returns a URL without its scheme. Returns `None` if the scheme is not HTTP or HTTPS.
-fn without_scheme(url: &str) -> Option<&str> {
-    url.strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-}
-
 /// Checks the URL of a queue: `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or an emulator's.
 fn queue_url(name: &str, value: String) -> Result<String, Error> {
     if value.ends_with(".fifo") {
@@ -335,53 +315,6 @@ fn check_needs_no_queue(name: &str, is_set: bool) -> Result<(), Error> {
         return Err(invalid(name, reason));
     }
     Ok(())
-}
-
-/// Checks an endpoint. The SDK reads these variables itself, and reports a wrong one only at the first call.
-fn check_endpoint(name: &str, value: &str) -> Result<(), Error> {
-    let host = without_scheme(value).ok_or_else(|| {
-        invalid(
-            name,
-            "is not a URL: write one that begins with http:// or https://, or unset it",
-        )
-    })?;
-    let whitespace = |character: char| character.is_whitespace() || character.is_control();
-    if host.is_empty() || host.starts_with(['/', ':']) || host.contains(whitespace) {
-        return Err(invalid(
-            name,
-            "is a URL without a host, or contains whitespace: write one such as https://vpce-0123.example.com, or unset it",
-        ));
-    }
-    if value.starts_with("http://") && !is_loopback(host) {
-        return Err(invalid(
-            name,
-            "would send signed requests, with the session token, in the clear: write https://, or a host of loopback",
-        ));
-    }
-    Ok(())
-}
-
-/// Returns whether a URL without its scheme is of this machine.
-fn is_loopback(host_and_path: &str) -> bool {
-    let authority = host_and_path.split(['/', '?', '#']).next();
-    let authority = authority.unwrap_or_default();
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if is_port(port) => host,
-        _ => authority,
-    };
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    host == "localhost"
-        || match bracketed {
-            Some(address) => address
-                .parse()
-                .is_ok_and(|address: Ipv6Addr| address.is_loopback()),
-            None => host
-                .parse()
-                .is_ok_and(|address: Ipv4Addr| address.is_loopback()),
-        }
 }
 
 #[cfg(test)]

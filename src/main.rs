@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use id_mapping_populator::aws::clients;
 use id_mapping_populator::clock::Clock;
-use id_mapping_populator::config::Settings;
+use id_mapping_populator::config::{Settings, endpoint};
 use id_mapping_populator::error::Error;
 use id_mapping_populator::handler::{Invocation, Populator};
 use id_mapping_populator::input::Payload;
@@ -60,15 +60,16 @@ async fn serve(
                 tracing::warn!("{warning}");
             }
             let config = clients::load(clients::config_loader(&settings.region)).await;
-            Ok(Populator::new(settings, &config, Clock::system()))
+            endpoint::check_loaded(&clients::endpoints(&config))
+                .map(|()| Populator::new(settings, &config, Clock::system()))
         }
+        Err(error) => Err(error),
+    };
+    let populator = populator.inspect_err(|error| {
         // The error is kept, and each invocation fails with it. If the process ended here, Lambda would report only
         // Runtime.ExitError.
-        Err(error) => {
-            tracing::error!(errorType = error.error_type.as_str(), "{}", error.message);
-            Err(error)
-        }
-    };
+        tracing::error!(errorType = error.error_type.as_str(), "{}", error.message);
+    });
     let answer = async |event: LambdaEvent<Payload>| match &populator {
         Ok(populator) => {
             let invocation = Invocation::from(&event.context);

@@ -100,6 +100,27 @@ pub async fn load(loader: ConfigLoader) -> SdkConfig {
     builder.service_config(NotEmpty(config)).build()
 }
 
+/// The endpoints that a loaded configuration has, from the environment or from a file.
+pub fn endpoints(config: &SdkConfig) -> Vec<String> {
+    const SERVICES: [&str; 5] = [
+        "cleanrooms",
+        "dynamodb",
+        "entityresolution",
+        "eventbridge",
+        "sqs",
+    ];
+    let of_service = |service| {
+        let key = ServiceConfigKey::builder()
+            .service_id(service)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url");
+        config.service_config()?.load_config(key.build().ok()?)
+    };
+    let global = config.endpoint_url().map(str::to_owned);
+    let of_services = SERVICES.into_iter().filter_map(of_service);
+    global.into_iter().chain(of_services).collect()
+}
+
 fn connector_to_aws() -> SharedHttpConnector {
     let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT);
     let connector = Connector::builder()

@@ -337,3 +337,39 @@ fn deletions_that_may_have_to_wait_cause_a_warning_if_they_may_not_be_asked_for(
         assert_eq!(read(quiet).unwrap().warnings(), [""; 0]);
     }
 }
+
+#[test]
+fn no_proxy_takes_requests_without_tls_off_the_machine() {
+    let endpoint = ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:4566");
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let proxy = (name, "http://proxy.example.com:8080");
+        let message = read(&[endpoint, proxy]).unwrap_err().message;
+        let expected = format!(
+            "environment variable {name} would send the signed requests for AWS_ENDPOINT_URL_SQS in the clear"
+        );
+        assert!(message.starts_with(&expected), "{message}");
+        let tls = ("AWS_ENDPOINT_URL_SQS", "https://example.com");
+        for allowed in [
+            &[proxy][..],
+            &[tls, proxy],
+            &[endpoint, (name, "http://127.0.0.1:8080")],
+            &[endpoint, proxy, ("NO_PROXY", "example.com, 127.0.0.1")],
+            &[endpoint, proxy, ("no_proxy", "*")],
+        ] {
+            assert!(read(allowed).is_ok(), "{allowed:?}");
+        }
+        assert!(read(&[endpoint, proxy, ("NO_PROXY", "localhost")]).is_err());
+    }
+}
+
+#[test]
+fn the_endpoint_of_a_file_is_checked_too() {
+    let checked = |url: &str| endpoint::check_loaded(&[url.to_owned()]);
+    assert!(endpoint::check_loaded(&[]).is_ok());
+    assert!(checked("http://localhost:1").is_ok());
+    let message = checked("http://example.com").unwrap_err().message;
+    assert!(
+        message.contains("endpoint_url") && message.contains("in the clear"),
+        "{message}"
+    );
+}

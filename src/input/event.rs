@@ -71,18 +71,7 @@ pub(super) fn read<'s>(
     let is_whole = faults.is_empty();
     event.check_repeated(&EVENT_MEMBERS, &mut faults);
     let trigger = trigger(event, &mut faults);
-    if is_of_aws(&trigger.source)
-        && let Some(detail) = event
-            .object
-            .get("detail")
-            .and_then(|(detail, _)| detail.object())
-    {
-        let placed = Placed {
-            object: &detail,
-            path: event.path_of("detail"),
-        };
-        placed.check_repeated(&CALL_MEMBERS, &mut faults);
-    }
+    check_call(event, &trigger, &mut faults);
     if is_whole
         && faults.is_empty()
         && let Some(reason) = reason_to_ignore(event, &trigger, around.arrival.settings)
@@ -158,6 +147,19 @@ fn detail_text<'t>(event: Placed<'_, 't>, is_of_aws: bool) -> Option<Cow<'t, str
         Some(text) => Cow::Owned(cleaned(&text).into_owned()),
         None => Cow::Borrowed(detail.text()),
     })
+}
+
+/// Finds what is there twice in the `detail` of an event of AWS.
+fn check_call(event: Placed<'_, '_>, trigger: &Trigger, faults: &mut Faults) {
+    let detail = event
+        .object
+        .get("detail")
+        .filter(|_| is_of_aws(&trigger.source));
+    if let Some(detail) = detail.and_then(|(detail, _)| detail.object()) {
+        let path = event.path_of("detail");
+        let object = &detail;
+        Placed { object, path }.check_repeated(&CALL_MEMBERS, faults);
+    }
 }
 
 /// Reads what outcomes repeat of an event.

@@ -30,7 +30,7 @@ pub(super) fn is_message(object: &Object<'_>) -> bool {
 pub(super) enum Notified<'s> {
     Ignored(Ignored),
     /// A text that is a payload of its own, its place in the message, and what is around it.
-    Payload(String, usize, Surroundings<'s>),
+    Payload(String, usize, Box<Surroundings<'s>>),
 }
 
 /// Returns the message in a record as SNS invokes Lambda with it, and the message's place.
@@ -88,6 +88,6 @@ pub(super) fn read<'s>(
     faults.or(Notified::Payload(
         payload.unwrap_or_default(),
         place,
-        around,
+        Box::new(around),
     ))
 }

@@ -32,7 +32,7 @@ impl Function {
         Self::within(&builder.over_http().await.unwrap(), TIMEOUT).await
     }
 
-    /// In this environment, and with this timeout.
+    /// In this environment, and with this timeout. Without an endpoint the SDK looks for one itself.
     pub async fn within(environment: &Environment, timeout: Duration) -> Self {
         let mut lambda = LambdaRuntimeApi::start().await.unwrap();
         lambda.timeout = timeout;
@@ -48,7 +48,11 @@ impl Function {
         command
             .env_clear()
             .envs(lambda.variables())
-            .env("AWS_ENDPOINT_URL", environment.endpoint_url())
+            .envs(
+                Some(environment.endpoint_url())
+                    .filter(|url| !url.is_empty())
+                    .map(|url| ("AWS_ENDPOINT_URL", url)),
+            )
             .envs(environment.settings().iter().cloned())
             .stdout(file.try_clone().unwrap())
             .stderr(file);

@@ -446,14 +446,32 @@ async fn nothing_that_was_sent_is_raw_or_long_in_the_log() {
 
 #[tokio::test]
 async fn signed_requests_do_not_leave_the_machine_in_the_clear() {
-    let environment = builder().endpoint_url("http://example.com");
-    let function = Function::built(environment).await;
-    let (error_type, message) = error(function.invoke(request_for(T1).to_string()).await);
-    assert_eq!(error_type, "InvalidConfiguration");
-    assert!(
-        message.contains("AWS_ENDPOINT_URL would send signed requests"),
-        "{message}"
-    );
+    let file = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("endpoint-in-a-file");
+    std::fs::write(&file, "[default]\nendpoint_url = http://example.com\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (endpoint, setting, said) in [
+        (
+            "http://example.com",
+            ("NO_PROXY", ""),
+            "AWS_ENDPOINT_URL would send signed requests",
+        ),
+        (
+            "http://127.0.0.1:1",
+            ("HTTP_PROXY", "http://example.com"),
+            "HTTP_PROXY would send the signed requests",
+        ),
+        (
+            "",
+            ("AWS_CONFIG_FILE", file),
+            "AWS_CONFIG_FILE (endpoint_url) would send signed requests",
+        ),
+    ] {
+        let environment = builder().endpoint_url(endpoint).settings(&[setting]);
+        let function = Function::built(environment).await;
+        let (error_type, message) = error(function.invoke(request_for(T1).to_string()).await);
+        assert_eq!(error_type, "InvalidConfiguration", "{message}");
+        assert!(message.contains(said), "{message}");
+    }
 }
 
 #[tokio::test]
