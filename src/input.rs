@@ -76,11 +76,7 @@ fn delivery(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result
             object: &object,
             path,
         };
-        if object.has("Records") {
-            let mut faults = Faults::default();
-            placed.check_repeated(&["Records"], &mut faults);
-            faults.or(())?;
-        }
+        placed.refuse_repeated(&["Records"])?;
         if let Some(records) = sqs::records(&object, "aws:sqs") {
             return batch(records, placed.path_of("Records"), around);
         }
@@ -205,9 +201,7 @@ fn parts(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Ve
         && destination::is_of_a_schedule(&object)
         && let Some((payload, _)) = object.get("Payload")
     {
-        let mut faults = Faults::default();
-        placed.check_repeated(&["FunctionName", "InvocationType", "Payload"], &mut faults);
-        faults.or(())?;
+        placed.refuse_repeated(&["FunctionName", "InvocationType", "Payload"])?;
         let path = placed.path_of("Payload");
         let Some(text) = payload.string() else {
             return Err(refused(
@@ -244,7 +238,7 @@ fn notifications(
         };
         match count {
             1 => parts,
-            _ => of_item(parts, text),
+            _ => of_item(parts, text, around),
         }
     };
     let records = records.first.into_iter().enumerate();
@@ -291,7 +285,7 @@ fn list(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec
         }
         let parts = enclosed(item, path.item(index), &around);
         let parts = parts.unwrap_or_else(|error| vec![Part::whole(Err(error))]);
-        all.extend(of_item(parts, item.text()));
+        all.extend(of_item(parts, item.text(), &around));
     }
     Ok(with_few_reasons(all))
 }
@@ -311,22 +305,22 @@ fn with_few_reasons(mut parts: Vec<Part>) -> Vec<Part> {
 const MAX_ITEM: usize = 1_048_576;
 
 /// Marks the parts of one of several payloads: one that is refused is moved to the dead-letter queue by itself.
-fn of_item(parts: Vec<Part>, text: &str) -> Vec<Part> {
+fn of_item(mut parts: Vec<Part>, text: &str, around: &Surroundings<'_>) -> Vec<Part> {
     let text = if text.len() > MAX_ITEM { "" } else { text };
-    let with_text = |part: Part| Part {
-        text: part
-            .text
-            .or_else(|| Some(text.to_owned()).filter(|_| part.content.is_err())),
-        ..part
-    };
-    parts.into_iter().map(with_text).collect()
+    for part in &mut parts {
+        if part.content.is_err() && part.text.is_none() {
+            part.text = Some(text.to_owned());
+            around.spend(1);
+        }
+    }
+    parts
 }
 
 /// Reads a payload that is neither a list nor a record around another payload, and counts what it asks for.
 fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Content, Error> {
     let content = judged(value, path, around);
     let is_first = around.spent.get() == 0;
-    let weight = content.as_ref().map_or(1, Content::weight);
+    let weight = content.as_ref().map_or(0, Content::weight);
     around.spend(if is_first { weight.min(MOST) } else { weight });
     content
 }

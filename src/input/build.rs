@@ -55,13 +55,13 @@ impl<'a> Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// Counts what a part of the payload asks for. Returns whether the payload asks for too much: a small one may ask for
-    /// more than there is memory for, because a list may be in each of many notifications.
-    pub(super) fn spend(&self, weight: usize) -> bool {
+    /// Counts what a part of the payload asks for.
+    pub(super) fn spend(&self, weight: usize) {
         self.spent.set(self.spent.get().saturating_add(weight));
-        self.is_too_much()
     }
 
+    /// Returns whether the payload asks for too much. A small one may ask for more than there is memory for, because a
+    /// list may be in each of many notifications.
     pub(super) fn is_too_much(&self) -> bool {
         self.spent.get() > MOST
     }

@@ -8,6 +8,7 @@ use super::delivery::Arrival;
 use super::faults::Faults;
 use super::text::{Object, Path};
 use crate::config::MAX_TARGETS;
+use crate::error::Error;
 use crate::target::{TableArn, Target};
 
 /// The largest number of characters (code points) of an id that a request may have.
@@ -119,6 +120,13 @@ impl<'a, 't> Placed<'a, 't> {
             faults.add(self.path_of(name), format!("must be an object: {remedy}"));
         }
         object
+    }
+
+    /// Refuses an object in which one of these members comes twice.
+    pub(super) fn refuse_repeated(&self, ours: &[&str]) -> Result<(), Error> {
+        let mut faults = Faults::default();
+        self.check_repeated(ours, &mut faults);
+        faults.or(())
     }
 
     /// Adds a fault for each of these members that comes twice: somebody else may have read the other one.

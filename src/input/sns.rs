@@ -37,9 +37,7 @@ pub(super) enum Notified<'s> {
 pub(super) fn message<'t>(record: Raw<'t>, path: Path<'_>) -> Result<(Raw<'t>, usize), Error> {
     let object = record.object();
     if let Some(object) = &object {
-        let mut faults = Faults::default();
-        Placed { object, path }.check_repeated(&["EventSource", "Sns"], &mut faults);
-        faults.or(())?;
+        Placed { object, path }.refuse_repeated(&["EventSource", "Sns"])?;
     }
     let message = object.and_then(|record| record.get("Sns"));
     let message = message.filter(|(message, _)| message.kind() == Kind::Object);
