@@ -41,7 +41,7 @@ pub struct Settings {
     pub ledger_table: Option<String>,
     /// `WAITING_QUEUE_URL`: the SQS queue in which requests wait. `None` if a request that would have to wait fails.
     pub waiting_queue_url: Option<String>,
-    /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for messages that were rejected while they waited.
+    /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for what was refused, or rejected while it waited.
     pub dead_letter_queue_url: Option<String>,
     /// `MAX_WAIT`: how long a request may wait.
     pub max_wait: Period,
@@ -94,8 +94,12 @@ impl Settings {
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
         let settle_time = duration("SETTLE_TIME", SETTLE_TIME)?;
         if waiting_queue_url.is_none() {
-            check_needs_no_queue("SETTLE_TIME", settle_time.is_some())?;
-            check_needs_no_queue("TRACK_COMPLETION", track_completion)?;
+            check_not_set("SETTLE_TIME", settle_time.is_some(), "WAITING_QUEUE_URL")?;
+            check_not_set("TRACK_COMPLETION", track_completion, "WAITING_QUEUE_URL")?;
+        }
+        let ledger_table = get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?;
+        if ledger_table.is_none() {
+            check_not_set("TRACK_COMPLETION", track_completion, "LEDGER_TABLE_NAME")?;
         }
         let id_mapping_table_arns = match get("ID_MAPPING_TABLE_ARNS") {
             Some(list) => table_arns(&list)?,
@@ -118,7 +122,7 @@ impl Settings {
                 Some(value) => event_source(value)?,
                 None => "id-mapping-populator".to_owned(),
             },
-            ledger_table: get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?,
+            ledger_table,
             waiting_queue_url,
             dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
             full_refresh_every: duration("FULL_REFRESH_EVERY", FULL_REFRESH_EVERY)?,
@@ -308,11 +312,11 @@ fn boolean(name: &str, value: Option<String>) -> Result<bool, Error> {
     }
 }
 
-/// Checks a setting that takes effect only with a waiting queue, where there is none.
-fn check_needs_no_queue(name: &str, is_set: bool) -> Result<(), Error> {
+/// Checks a setting that takes effect only with another one, which is not set.
+fn check_not_set(name: &str, is_set: bool, other: &str) -> Result<(), Error> {
     if is_set {
-        let reason = "is set and WAITING_QUEUE_URL is not: set that too, or unset this";
-        return Err(invalid(name, reason));
+        let reason = format!("is set and {other} is not: set that too, or unset this");
+        return Err(invalid(name, &reason));
     }
     Ok(())
 }

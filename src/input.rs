@@ -128,9 +128,8 @@ fn batch(items: Items<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<
             parts = vec![Part::whole(Err(too_much(path)))];
             of_message.spent.set(1);
         }
-        let is_first = spent == 0;
         let total = spent + of_message.spent.get();
-        let fits = is_first || total <= MOST;
+        let fits = total <= MOST;
         if fits {
             spent = total;
         }
@@ -319,9 +318,7 @@ fn of_item(mut parts: Vec<Part>, text: &str, around: &Surroundings<'_>) -> Vec<P
 /// Reads a payload that is neither a list nor a record around another payload, and counts what it asks for.
 fn content(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Content, Error> {
     let content = judged(value, path, around);
-    let is_first = around.spent.get() == 0;
-    let weight = content.as_ref().map_or(0, Content::weight);
-    around.spend(if is_first { weight.min(MOST) } else { weight });
+    around.spend(content.as_ref().map_or(0, Content::weight));
     content
 }
 

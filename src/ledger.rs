@@ -415,7 +415,7 @@ impl Record {
         self.start_reported(id, |reported| reported.tracked = true)
     }
 
-    /// The job with this id, if the function started it and its end is not announced.
+    /// The job with this id, or that this call started, if it is tracked.
     pub fn tracked(&self, TrackedId { id, attempt }: &TrackedId) -> Option<StartedJob> {
         let all = || {
             let unreported = self.unreported_starts.iter();

@@ -54,13 +54,13 @@ fn main() -> ExitCode {
 async fn serve(
     variable: impl Fn(&str) -> Option<String> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
-    let populator = match Settings::read(variable) {
+    let populator = match Settings::read(&variable) {
         Ok(settings) => {
             for warning in settings.warnings() {
                 tracing::warn!("{warning}");
             }
             let config = clients::load(clients::config_loader(&settings.region)).await;
-            endpoint::check_loaded(&clients::endpoints(&config))
+            endpoint::check_loaded(&clients::endpoints(&config), &variable)
                 .map(|()| Populator::new(settings, &config, Clock::system()))
         }
         Err(error) => Err(error),

@@ -28,7 +28,8 @@ pub struct Request {
     /// When the data changed. It is never after the arrival.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     pub time: OffsetDateTime,
-    /// Whether the request or its event gave the time. A request without one has a later time at each delivery.
+    /// Whether the request, its event, or the record around it gave the time, and not one after the arrival. A request
+    /// without one has a later time at each delivery.
     #[serde(default)]
     pub time_is_given: bool,
     /// Whether to tell what would be done, and do nothing.

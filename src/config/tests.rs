@@ -187,29 +187,33 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
         (
             "AWS_ENDPOINT_URL",
             "http://example.com",
-            "in the clear: write https://",
+            "without encryption: write https://",
         ),
         (
             "AWS_ENDPOINT_URL_SQS",
             "http://localhost.example.com:80/",
-            "in the clear",
+            "without encryption",
         ),
         (
             "AWS_ENDPOINT_URL_SQS",
             "http://127.0.0.1@example.com/",
-            "in the clear",
+            "without encryption",
         ),
         (
             "AWS_ENDPOINT_URL_SQS",
             "http://127.0.0.1:80@example.com",
-            "in the clear",
+            "without encryption",
         ),
         (
             "AWS_ENDPOINT_URL_SQS",
             "http://10.0.0.1:4566",
-            "in the clear",
+            "without encryption",
         ),
-        ("AWS_ENDPOINT_URL_SQS", "http://[127.0.0.1", "in the clear"),
+        (
+            "AWS_ENDPOINT_URL_SQS",
+            "http://[127.0.0.1",
+            "without encryption",
+        ),
         (
             "AWS_ENDPOINT_URL_CLEANROOMS",
             "localhost:4566",
@@ -345,7 +349,7 @@ fn no_proxy_takes_requests_without_tls_off_the_machine() {
         let proxy = (name, "http://proxy.example.com:8080");
         let message = read(&[endpoint, proxy]).unwrap_err().message;
         let expected = format!(
-            "environment variable {name} would send the signed requests for AWS_ENDPOINT_URL_SQS in the clear"
+            "environment variable {name} would send the signed requests of environment variable AWS_ENDPOINT_URL_SQS to another host"
         );
         assert!(message.starts_with(&expected), "{message}");
         let tls = ("AWS_ENDPOINT_URL_SQS", "https://example.com");
@@ -359,17 +363,24 @@ fn no_proxy_takes_requests_without_tls_off_the_machine() {
             assert!(read(allowed).is_ok(), "{allowed:?}");
         }
         assert!(read(&[endpoint, proxy, ("NO_PROXY", "localhost")]).is_err());
+        assert!(read(&[endpoint, proxy, ("NO_PROXY", "127.0.0.10")]).is_err());
+        let by_name = ("AWS_ENDPOINT_URL_SQS", "http://localhost:4566");
+        let message = read(&[by_name, proxy]).unwrap_err().message;
+        assert!(message.ends_with("add localhost to NO_PROXY"), "{message}");
+        assert!(read(&[by_name, proxy, ("NO_PROXY", "localhost")]).is_ok());
+        let v6 = ("AWS_ENDPOINT_URL_SQS", "http://[::1]:4566");
+        assert!(read(&[v6, proxy, ("NO_PROXY", "::1")]).is_ok());
     }
 }
 
 #[test]
 fn the_endpoint_of_a_file_is_checked_too() {
-    let checked = |url: &str| endpoint::check_loaded(&[url.to_owned()]);
-    assert!(endpoint::check_loaded(&[]).is_ok());
+    let checked = |url: &str| endpoint::check_loaded(&[url.to_owned()], |_| None);
+    assert!(endpoint::check_loaded(&[], |_| None).is_ok());
     assert!(checked("http://localhost:1").is_ok());
     let message = checked("http://example.com").unwrap_err().message;
     assert!(
-        message.contains("endpoint_url") && message.contains("in the clear"),
+        message.contains("endpoint_url") && message.contains("without encryption"),
         "{message}"
     );
 }

@@ -49,7 +49,7 @@ fn root(header: &str) -> Option<&str> {
         .find_map(|part| part.strip_prefix("Root="))
 }
 
-/// Returns whether a text is `Root=1-8 hex-24 hex`, with `Parent`, `Sampled` and `Lineage` at will, each once.
+/// Returns whether a text is `Root=1-8 hex-24 hex`, optionally with `Parent`, `Sampled` and `Lineage`, each once.
 fn is_header(text: &str) -> bool {
     let mut names = Vec::new();
     let is_part = |part: &str| {

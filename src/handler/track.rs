@@ -64,7 +64,7 @@ pub(super) async fn one(run: &Run<'_>, job: &TrackedJob) -> Result<Vec<Outcome>,
     }
 }
 
-/// Looks at a job, of which only the id is believed: anybody may send a message that tracks one.
+/// Looks at a job. Anybody may send a message that tracks one, so all but its ids comes from the ledger.
 async fn look(run: &Run<'_>, job: &TrackedJob, timeout: Duration) -> Tracked {
     let item = match run.read_item(&job.target).await {
         Ok(item) => item,
@@ -80,7 +80,7 @@ async fn look(run: &Run<'_>, job: &TrackedJob, timeout: Duration) -> Tracked {
     }
     let Some(started) = item.record.tracked(job) else {
         tracing::warn!(
-            "a message asks to track a job of {} that this function did not start: the message is dropped",
+            "a message asks to track a job of {} that the ledger does not know: the message is dropped",
             target
         );
         return Tracked::Done;

@@ -32,7 +32,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) time: Option<OffsetDateTime>,
     /// Whether the payload is an item of a list.
     pub(super) is_in_list: bool,
-    /// In how many texts the payload is: bodies, notifications, letters of a schedule.
+    /// In how many texts the payload is: bodies, notifications, dead letters of a schedule.
     pub(super) texts: usize,
     /// What the payload or message asks for so far.
     pub(super) spent: Rc<Cell<usize>>,

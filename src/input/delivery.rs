@@ -79,7 +79,8 @@ pub struct Message {
 /// A payload, or one of several in a list. Each is judged alone.
 #[derive(Debug)]
 pub struct Part {
-    /// The text of an item of a list, if it is refused. `None` if the part is the whole payload or body.
+    /// The text of an item of a list, if it is refused; empty if the item is too large to be moved. `None` if the part is
+    /// the whole payload or body.
     pub text: Option<String>,
     /// What it is read into, or the reason why it is refused. If many items of a list are refused, only the first ones
     /// have a message.
@@ -110,7 +111,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Adds a part. An item without a text is too large for the dead-letter queue.
+    /// Adds a part. An item with an empty text is too large for the dead-letter queue.
     pub fn add(&mut self, text: Option<String>, error: Error) {
         self.is_too_large |= text.as_ref().is_some_and(String::is_empty);
         self.items.extend(text.filter(|text| !text.is_empty()));
@@ -138,7 +139,7 @@ pub enum Content {
     Requests(Vec<Request>),
     /// A job that is tracked to its end.
     Track(TrackedJob),
-    /// Nothing that the function acts on. The sentence says why.
+    /// Nothing that the function acts on.
     Ignored(Ignored),
 }
 

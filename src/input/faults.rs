@@ -38,7 +38,7 @@ impl Faults {
         }
     }
 
-    /// Counts faults that are of a kind with those that were added.
+    /// Counts further faults of the same kind, without listing them.
     pub(super) fn add_more(&mut self, count: usize) {
         self.more += count;
     }

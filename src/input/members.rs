@@ -134,7 +134,7 @@ impl<'a, 't> Placed<'a, 't> {
         for (name, place) in self.object.repeated() {
             if ours.contains(name) {
                 let path = self.path.member(name, *place);
-                faults.add(path, "is there twice: write it once");
+                faults.add(path, "appears twice: write it once");
             }
         }
     }

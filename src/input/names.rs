@@ -1,4 +1,4 @@
-//! The names of a request object's members, and near misses of them.
+//! The names of members: those that this function reads, those of a request object, and near misses of these.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ pub(super) const REQUEST_MEMBERS: [&str; 8] = [
 ];
 
 /// The names of members that this function reads anywhere in a payload, sorted. Under another name it keeps no value.
-const KNOWN: [&str; 58] = [
+const KNOWN: [&str; 57] = [
     "ApproximateFirstReceiveTimestamp",
     "ApproximateReceiveCount",
     "Event",
@@ -38,7 +38,6 @@ const KNOWN: [&str; 58] = [
     "Service",
     "Sns",
     "Timestamp",
-    "TopicArn",
     "Type",
     "account",
     "attributes",

@@ -397,7 +397,7 @@ async fn a_member_that_is_there_twice_is_refused() {
     let text = event(request_for(T1)).to_string();
     let twice = text.replacen("{", "{\"source\":\"com.example.allowed\",", 1);
     let (_, message) = error(function.invoke(twice).await);
-    assert!(message.contains("$.source is there twice"), "{message}");
+    assert!(message.contains("$.source appears twice"), "{message}");
     assert_eq!(function.aws.call_count(), 0);
 }
 
@@ -463,7 +463,7 @@ async fn signed_requests_do_not_leave_the_machine_in_the_clear() {
         (
             "",
             ("AWS_CONFIG_FILE", file),
-            "AWS_CONFIG_FILE (endpoint_url) would send signed requests",
+            "endpoint_url of the AWS configuration would send signed requests",
         ),
     ] {
         let environment = builder().endpoint_url(endpoint).settings(&[setting]);

@@ -318,7 +318,7 @@ fn a_refusal_lists_every_fault_in_the_order_of_the_payload() {
         "$.targets[0].idMappingTableIdentifier is missing",
         "$.targets[1] must be an object",
         "$.time must be a string",
-        "$.jobType is there twice",
+        "$.jobType appears twice",
         "$.dryRun must be a boolean",
     ];
     assert_eq!(faults.len(), places.len(), "{message}");
@@ -344,7 +344,7 @@ fn one_of_our_members_twice_is_refused_and_one_of_others_is_not() {
     );
     let message = read_with(&[], &text).unwrap_err().message;
     assert!(
-        message.contains("$.source is there twice: write it once"),
+        message.contains("$.source appears twice: write it once"),
         "{message}"
     );
     let text = format!(
@@ -517,7 +517,7 @@ fn a_member_that_is_read_may_be_there_once() {
     ] {
         let message = read_with(&[], &text).unwrap_err().message;
         assert!(
-            message.contains(&format!("{path} is there twice: write it once")),
+            message.contains(&format!("{path} appears twice: write it once")),
             "{message}"
         );
     }

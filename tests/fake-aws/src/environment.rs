@@ -109,7 +109,7 @@ impl Builder {
 
     /// Jobs are tracked to their end.
     pub fn track(self) -> Self {
-        self.setting("TRACK_COMPLETION", "true")
+        self.ledger().setting("TRACK_COMPLETION", "true")
     }
 
     /// What a second job gets.
