@@ -37,12 +37,16 @@ use self::arguments::{Arguments, USAGE, arguments};
 use self::timeline::{Detail, short};
 
 /// The settings of the README with their defaults in this example, beside those of the environment.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 10] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
          aaaaaaaa-0001-4000-8000-000000000001",
     ),
+    // The events name other tables too.
+    ("ALLOW_OTHER_TABLES", "true"),
+    ("ALLOWED_JOB_TYPES", ""),
+    ("ALLOWED_ACCOUNTS", ""),
     ("DEFAULT_JOB_TYPE", "AUTO"),
     ("FULL_REFRESH_EVERY", ""),
     ("EVENT_SOURCE", "id-mapping-populator"),
