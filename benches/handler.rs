@@ -219,7 +219,6 @@ fn choose(bencher: Bencher<'_, '_>) {
         workflow: Ok(read(workflow)),
         populated: Ok(read(true)),
         last_batch: Ok(read(Some(NOW - time::Duration::DAY))),
-        busy: None,
     };
     bencher.bench(|| choice::by_facts(divan::black_box(&facts), None, NOW));
 }

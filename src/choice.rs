@@ -149,9 +149,6 @@ pub struct Facts {
     /// When the table's last `BATCH` started. `None` if no `BATCH` is known. It matters only if `FULL_REFRESH_EVERY` is
     /// set.
     pub last_batch: Fact<Option<OffsetDateTime>>,
-    /// Whether a job of the workflow runs or is queued. The choice does not depend on it: a dry run tells from it what
-    /// would happen now. `None` if it was not read.
-    pub busy: Option<Fact<bool>>,
 }
 
 impl Facts {
@@ -163,6 +160,25 @@ impl Facts {
             self.last_batch.as_ref().ok().map(|read| read.at),
         ];
         reads.into_iter().flatten().any(|at| at < time)
+    }
+}
+
+/// Returns why a workflow does not take a job type, if it does not. Which job types a workflow takes that is not told
+/// here, AWS does not document.
+pub fn not_taken(workflow: &Workflow, sent: Option<JobType>) -> Option<String> {
+    let Workflow {
+        name,
+        mapping,
+        incremental,
+    } = workflow;
+    match (mapping, sent) {
+        (Mapping::Provider, Some(_)) => Some(format!(
+            "the workflow {name} maps through a provider service, which has no job types: write SERVICE_DEFAULT or AUTO"
+        )),
+        (Mapping::RuleBased, Some(JobType::Incremental)) if !incremental => Some(format!(
+            "the workflow {name} has no incremental run configuration: write BATCH or AUTO, or add one to the workflow"
+        )),
+        _ => None,
     }
 }
 

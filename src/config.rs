@@ -9,7 +9,7 @@ pub use self::allowed::Allowed;
 use self::endpoint::without_scheme;
 use self::variable::{invalid, items};
 use crate::error::Error;
-use crate::job_type::{JobType, RequestedType};
+use crate::job_type::RequestedType;
 use crate::period::Period;
 use crate::target::{AwsLocation, TableArn, arn_parts, is_account, is_region};
 
@@ -43,12 +43,16 @@ pub struct Settings {
     pub waiting_queue_url: Option<String>,
     /// `DEAD_LETTER_QUEUE_URL`: the SQS queue for what was refused, or rejected while it waited.
     pub dead_letter_queue_url: Option<String>,
+    /// `MIN_INTERVAL`: how soon after the start of a table's job its next one may start.
+    pub min_interval: Option<Period>,
     /// `MAX_WAIT`: how long a request may wait.
     pub max_wait: Period,
     /// `SETTLE_TIME`: how long an EventBridge event waits before its first try.
     pub settle_time: Option<Period>,
     /// `TRACK_COMPLETION`: whether each job is tracked to its end.
     pub track_completion: bool,
+    /// `MAX_JOB_ATTEMPTS`: how many jobs are started for a request, if they fail.
+    pub max_job_attempts: u32,
 }
 
 /// The longest value that a duration may have, and an example of a valid one.
@@ -62,6 +66,12 @@ struct Bounds {
 const MAX_WAIT: Bounds = Bounds {
     longest: "13d",
     example: "72h",
+};
+
+/// It is shorter than `MAX_WAIT`.
+const MIN_INTERVAL: Bounds = Bounds {
+    longest: MAX_WAIT.longest,
+    example: "6h",
 };
 
 /// SQS delays a message by at most 15 minutes.
@@ -78,6 +88,9 @@ const FULL_REFRESH_EVERY: Bounds = Bounds {
 
 const DEFAULT_MAX_WAIT: &str = "72h";
 
+/// The most that `MAX_JOB_ATTEMPTS` may be.
+const MAX_ATTEMPTS: u32 = 5;
+
 impl Settings {
     /// Reads the settings through a lookup of environment variables. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
@@ -93,13 +106,19 @@ impl Settings {
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
         let settle_time = duration("SETTLE_TIME", SETTLE_TIME)?;
+        let max_wait = get("MAX_WAIT");
+        let max_wait = max_wait.as_deref().unwrap_or(DEFAULT_MAX_WAIT);
+        let max_wait = period("MAX_WAIT", max_wait, MAX_WAIT)?;
+        let min_interval = min_interval(get("MIN_INTERVAL"), &max_wait)?;
         if waiting_queue_url.is_none() {
             check_not_set("SETTLE_TIME", settle_time.is_some(), "WAITING_QUEUE_URL")?;
             check_not_set("TRACK_COMPLETION", track_completion, "WAITING_QUEUE_URL")?;
+            check_not_set("MIN_INTERVAL", min_interval.is_some(), "WAITING_QUEUE_URL")?;
         }
         let ledger_table = get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?;
         if ledger_table.is_none() {
             check_not_set("TRACK_COMPLETION", track_completion, "LEDGER_TABLE_NAME")?;
+            check_not_set("MIN_INTERVAL", min_interval.is_some(), "LEDGER_TABLE_NAME")?;
         }
         let id_mapping_table_arns = match get("ID_MAPPING_TABLE_ARNS") {
             Some(list) => table_arns(&list)?,
@@ -126,13 +145,11 @@ impl Settings {
             waiting_queue_url,
             dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
             full_refresh_every: duration("FULL_REFRESH_EVERY", FULL_REFRESH_EVERY)?,
-            max_wait: period(
-                "MAX_WAIT",
-                get("MAX_WAIT").as_deref().unwrap_or(DEFAULT_MAX_WAIT),
-                MAX_WAIT,
-            )?,
+            min_interval,
+            max_wait,
             settle_time,
             track_completion,
+            max_job_attempts: max_job_attempts(get("MAX_JOB_ATTEMPTS"), track_completion)?,
         })
     }
 
@@ -142,7 +159,7 @@ impl Settings {
                               execution environment started, and may start a BATCH too often";
         const DELETIONS: &str = "ALLOWED_JOB_TYPES does not include DELETE_ONLY: an event that records deletion requests, and that has \
                                  to wait, is tried again with DEFAULT_JOB_TYPE";
-        let delete_only = RequestedType::Exactly(JobType::DeleteOnly);
+        let delete_only = RequestedType::DELETE_ONLY;
         let no_deletions = self.default_job_type == RequestedType::Auto
             && self.waiting_queue_url.is_some()
             && self.allowed.check_job_type(delete_only).is_err();
@@ -268,6 +285,40 @@ fn period(name: &str, value: &str, bounds: Bounds) -> Result<Period, Error> {
         ));
     }
     Ok(period)
+}
+
+/// Parses `MIN_INTERVAL`. A request that it holds back must be done before it has waited for too long.
+fn min_interval(value: Option<String>, max_wait: &Period) -> Result<Option<Period>, Error> {
+    const NAME: &str = "MIN_INTERVAL";
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let interval = period(NAME, &value, MIN_INTERVAL)?;
+    if interval.duration >= max_wait.duration {
+        let reason = format!(
+            "is not shorter than MAX_WAIT ({max_wait}): write a shorter duration, or a longer MAX_WAIT"
+        );
+        return Err(invalid(NAME, &reason));
+    }
+    Ok(Some(interval))
+}
+
+/// Parses `MAX_JOB_ATTEMPTS`. Only a job that is tracked is known to have failed.
+fn max_job_attempts(value: Option<String>, track_completion: bool) -> Result<u32, Error> {
+    const NAME: &str = "MAX_JOB_ATTEMPTS";
+    let Some(value) = value else {
+        return Ok(1);
+    };
+    let attempts = Some(&value).filter(|value| value.len() == 1);
+    let attempts = attempts.and_then(|value| value.parse().ok());
+    let attempts = attempts
+        .filter(|attempts| (1..=MAX_ATTEMPTS).contains(attempts))
+        .ok_or_else(|| invalid(NAME, &format!("must be a number from 1 to {MAX_ATTEMPTS}")))?;
+    if attempts > 1 && !track_completion {
+        let reason = "is more than 1 and TRACK_COMPLETION is not true: set that too, or unset this";
+        return Err(invalid(NAME, reason));
+    }
+    Ok(attempts)
 }
 
 /// Checks the `source` of outcome events. EventBridge reserves `aws.` for AWS's own events, and takes at most 256

@@ -22,6 +22,8 @@ pub enum ErrorType {
     RequestRefused,
     /// The service answered 409 or 402. The job slot is busy. Later it may be free.
     SlotBusy,
+    /// `MIN_INTERVAL` is not over since the table's previous job.
+    TooSoon,
     /// The service throttles or cannot be reached. No job was started. Later the call may work.
     ServiceUnavailable,
     /// The call's answer is missing or broken. A job may have started, so the call must not be repeated blindly.
@@ -44,13 +46,14 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// All error types.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidRequest,
         Self::InvalidConfiguration,
         Self::AccessDenied,
         Self::TableNotFound,
         Self::RequestRefused,
         Self::SlotBusy,
+        Self::TooSoon,
         Self::ServiceUnavailable,
         Self::OutcomeUnknown,
         Self::Settling,
@@ -71,6 +74,7 @@ impl ErrorType {
             Self::TableNotFound => "TableNotFound",
             Self::RequestRefused => "RequestRefused",
             Self::SlotBusy => "SlotBusy",
+            Self::TooSoon => "TooSoon",
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::OutcomeUnknown => "OutcomeUnknown",
             Self::Settling => "Settling",

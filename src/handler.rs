@@ -113,6 +113,10 @@ impl Populator {
             (Some(_), Source::Direct) => (Reserve::Pending, Learned::default()),
             (Some(_), Source::Queue) => (Reserve::NotQueued, Learned::default()),
         };
+        let learned = Learned {
+            holds_back: self.settings.min_interval.is_some(),
+            ..learned
+        };
         let mut run = Run {
             services: &self.services,
             settings: &self.settings,

@@ -24,7 +24,7 @@ pub use self::delivery::{Arrival, Content, Delivery, Ignored, Message, Part, Pay
 use self::event::Event;
 use self::faults::{Faults, refused};
 use self::members::{MAX_ITEMS, Placed, check_item_count};
-use self::request::UnknownMembers;
+use self::request::Form;
 use self::sns::Notified;
 use self::sqs::Received;
 use self::text::{Items, Kind, MAX_LISTED, Object, Path, Raw, check_nesting, cleaned, invalid};
@@ -383,7 +383,7 @@ fn bare(
     let requests = build::requests(
         Some(placed),
         placed.path,
-        UnknownMembers::Refused,
+        Form::Bare,
         Envelope::default(),
         around,
         &mut faults,

@@ -143,6 +143,16 @@ pub enum JobEnd {
     Failed,
 }
 
+/// What is known of the end of a job that covers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobStatus {
+    /// It started. Whether it has ended is not known.
+    Started,
+    /// It succeeded.
+    Succeeded,
+}
+
 /// How a job was found at Entity Resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

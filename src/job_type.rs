@@ -42,6 +42,9 @@ pub enum RequestedType {
 }
 
 impl RequestedType {
+    /// Deletions only.
+    pub const DELETE_ONLY: Self = Self::Exactly(JobType::DeleteOnly);
+
     /// Parses a value of `jobType`. An error is half a sentence: what is wrong, and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {

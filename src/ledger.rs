@@ -6,16 +6,19 @@
 //! rules and transitions are pure functions of [`Record`]; `crate::aws::ledger_table` keeps the records, and
 //! writes one only if nothing changed since it was read.
 
+mod attempts;
 mod waiters;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+pub use self::attempts::FailedAttempt;
+use self::attempts::Failures;
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
 use crate::clock::CLOCK_DIFFERENCE;
-use crate::job::{Call, Job, JobEnd, JobId, StartedJob, TrackedId};
+use crate::job::{Call, Job, JobEnd, JobId, JobStatus, StartedJob, TrackedId};
 use crate::job_type::JobType;
 use crate::request::Request;
 
@@ -108,6 +111,9 @@ struct KnownKey {
     unreported_choice: Option<Choice>,
     #[serde(default)]
     reported: Reported,
+    /// Whether the job is known to have succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    succeeded: bool,
 }
 
 /// A job whose end is announced, under its two ids.
@@ -140,6 +146,8 @@ pub struct Record {
     unreported_starts: Vec<UnreportedStart>,
     /// The jobs that a message in the waiting queue tracks, oldest first.
     tracked: Vec<StartedJob>,
+    /// The requests whose jobs failed, the last one that failed last.
+    failures: Vec<Failures>,
 }
 
 /// A call whose outcome is unknown.
@@ -206,7 +214,7 @@ impl Record {
     fn known(&self, request: &Request) -> Option<&KnownKey> {
         let key = digest(request);
         let mut known = self.keys.iter();
-        known.find(|known| known.key == key && may_be_own(&known.job, request))
+        known.find(|known| known.key == key && may_be_own(known.job.started_at, request))
     }
 
     /// The jobs whose start a request reports, oldest first: the request's own job, those that are the
@@ -218,7 +226,8 @@ impl Record {
         is_own: impl Fn(&JobId) -> bool,
     ) -> Vec<StartedJob> {
         let is_repeat = |other: &StartedJob| {
-            other.request.scoped_key() == request.scoped_key() && may_be_own(&other.job, request)
+            other.request.scoped_key() == request.scoped_key()
+                && may_be_own(other.job.started_at, request)
         };
         let mut all: Vec<StartedJob> = self
             .unreported_starts
@@ -242,6 +251,34 @@ impl Record {
             });
         }
         all
+    }
+
+    /// What is known of the end of a job that covers a request. Failed jobs cover nothing.
+    pub fn status(&self, id: &JobId) -> JobStatus {
+        let known = self.keys.iter().filter(|known| known.succeeded);
+        let succeeded = known.map(|known| &known.job).chain(&self.succeeded);
+        match succeeded.into_iter().any(|job| job.id == *id) {
+            true => JobStatus::Succeeded,
+            false => JobStatus::Started,
+        }
+    }
+
+    /// When the next job for a request may start, if that is later than now. Deletions and other jobs do not hold each
+    /// other back.
+    pub fn not_before(
+        &self,
+        request: &Request,
+        min_interval: std::time::Duration,
+        now: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
+        let is_deletion = |job: &&Job| job.job_type == Some(JobType::DeleteOnly);
+        let previous = self
+            .jobs
+            .iter()
+            .filter(|job| is_deletion(job) == request.is_deletion() && !is_in_the_future(job, now));
+        let previous = previous.map(|job| job.started_at).max()?;
+        let not_before = previous + min_interval;
+        (now < not_before).then_some(not_before)
     }
 
     /// When the last `BATCH` started.
@@ -353,6 +390,7 @@ impl Record {
             job: job.clone(),
             unreported_choice: report_until.map(|_| call.choice.clone()),
             reported: Reported::default(),
+            succeeded: false,
         });
         keep_newest(&mut record.keys, MAX_KEYS);
         if let Some(report_until) = report_until {
@@ -502,6 +540,12 @@ impl Record {
                 };
                 keep_later(&mut record.succeeded, job, now);
                 keep_later(&mut record.jobs, job, now);
+                let ids = [job.id.as_str(), entity_resolution_job_id];
+                let is_it = |known: &&mut KnownKey| ids.contains(&known.job.id.as_str());
+                for known in record.keys.iter_mut().filter(is_it) {
+                    known.succeeded = true;
+                    record.failures.retain(|failures| failures.key != known.key);
+                }
                 record
             }
         };
@@ -551,8 +595,8 @@ fn keep_newest_within<T: Serialize>(items: &mut Vec<T>, Limit { count, bytes }: 
 
 /// Returns whether a request may have started a job of its name. A repeat has the time of the first delivery, or none. So
 /// a request with a later time is another one, whose sender took a name that is in use.
-fn may_be_own(job: &Job, request: &Request) -> bool {
-    !request.time_is_given || request.time <= job.started_at.saturating_add(LATEST_OF_NAME)
+fn may_be_own(started_at: OffsetDateTime, request: &Request) -> bool {
+    !request.time_is_given || request.time <= started_at.saturating_add(LATEST_OF_NAME)
 }
 
 fn digest(request: &Request) -> Uuid {

@@ -24,6 +24,9 @@ struct Message<'a> {
     /// Whether the request or its event gave the `time`. Left out if one did.
     #[serde(skip_serializing_if = "Clone::clone")]
     time_given: bool,
+    /// The failed job for which the request is tried again. Left out if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_of: Option<&'a str>,
     /// How often the request was rejected. Left out if it never was.
     #[serde(skip_serializing_if = "is_zero")]
     rejections: u32,
@@ -45,6 +48,8 @@ struct RequestObject<'a> {
     time: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    urgent: bool,
 }
 
 /// The message of a request, or of a job that is tracked for it. `crate::input` reads it.
@@ -63,11 +68,13 @@ pub fn message(
             request_id: &request.idempotency_key,
             time: timestamp(request.time),
             dry_run: request.dry_run,
+            urgent: request.urgent,
         },
         trigger: request.trigger.as_deref(),
         waiting_since: since.map(timestamp),
         request_id_given: request.key_is_given,
         time_given: request.time_is_given,
+        retry_of: request.retry_of.as_deref(),
         rejections: request.rejections,
         watch: tracked.map(TrackedId::from),
     };

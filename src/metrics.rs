@@ -29,6 +29,8 @@ pub enum Metric {
     RequestsCovered,
     /// Counts requests that were added to the waiting queue.
     RequestsWaiting,
+    /// Counts requests that were added to the waiting queue because of `MIN_INTERVAL`.
+    RequestsTooSoon,
     /// Counts requests that a person must act on.
     RequestsRejected,
     /// Counts calls of `PopulateIdMappingTable` after which it is not known whether a job started.
@@ -45,16 +47,19 @@ pub enum Metric {
     JobDuration,
     /// Counts tracked jobs that failed.
     JobsFailed,
+    /// Counts failed jobs whose request is tried again.
+    JobsRetried,
     /// Counts invocations that were the first of their execution environment.
     ColdStart,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::JobsStarted,
         Self::RequestsCovered,
         Self::RequestsWaiting,
+        Self::RequestsTooSoon,
         Self::RequestsRejected,
         Self::OutcomesUnknown,
         Self::PublishFailures,
@@ -63,6 +68,7 @@ impl Metric {
         Self::PopulateLatency,
         Self::JobDuration,
         Self::JobsFailed,
+        Self::JobsRetried,
         Self::ColdStart,
     ];
 
@@ -72,6 +78,7 @@ impl Metric {
             Self::JobsStarted => "JobsStarted",
             Self::RequestsCovered => "RequestsCovered",
             Self::RequestsWaiting => "RequestsWaiting",
+            Self::RequestsTooSoon => "RequestsTooSoon",
             Self::RequestsRejected => "RequestsRejected",
             Self::OutcomesUnknown => "OutcomesUnknown",
             Self::PublishFailures => "PublishFailures",
@@ -80,6 +87,7 @@ impl Metric {
             Self::PopulateLatency => "PopulateLatency",
             Self::JobDuration => "JobDuration",
             Self::JobsFailed => "JobsFailed",
+            Self::JobsRetried => "JobsRetried",
             Self::ColdStart => "ColdStart",
         }
     }

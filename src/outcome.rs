@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::choice::{Choice, Decision, Facts};
+use crate::choice::{Choice, Decision, Fact, Facts, Workflow};
 use crate::error::{Error, ErrorType};
-use crate::job::{EndedJob, IdentifiedBy, Job, JobEnd, JobId, StartedJob};
+use crate::job::{EndedJob, IdentifiedBy, Job, JobEnd, JobId, JobStatus, StartedJob};
 use crate::job_type::JobType;
 use crate::printable::shortened;
 use crate::request::{Request, Trigger};
@@ -93,8 +93,46 @@ pub enum Plan {
     Start,
     /// Do nothing: a job covers it.
     Covered,
-    /// Wait: the slot is taken, an outcome is unknown, or `SETTLE_TIME` is not over.
+    /// Wait: the slot is busy, an outcome is unknown, or `SETTLE_TIME` or `MIN_INTERVAL` is not over.
     Wait,
+    /// Reject it: the table does not exist, or its workflow does not take the job type.
+    Reject,
+}
+
+/// The answer of a dry run.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What would be done.
+    pub plan: Plan,
+    /// Why it would wait or be rejected.
+    pub error: Option<Error>,
+    /// When the wait would end at the earliest, if that is known.
+    pub not_before: Option<OffsetDateTime>,
+    /// What was read.
+    pub facts: PlanFacts,
+}
+
+/// What a dry run read.
+#[derive(Clone, Debug)]
+pub struct PlanFacts {
+    /// The table's workflow.
+    pub workflow: Fact<Workflow>,
+    /// Whether a job of the workflow runs or is queued.
+    pub job_running: Fact<bool>,
+    /// What `AUTO` chose by. `None` if the request does not ask for `AUTO`.
+    pub of_auto: Option<Facts>,
+}
+
+/// Which of a request's jobs failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// `MAX_JOB_ATTEMPTS`.
+    pub max_attempts: u32,
+    /// Whether the request is tried again.
+    pub will_retry: bool,
 }
 
 /// The `detail` of an outcome event, and an item of the return value.
@@ -110,6 +148,8 @@ pub struct Outcome {
     /// The job that was started, or that covers the request.
     #[serde(flatten)]
     pub job: Option<JobId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_status: Option<JobStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     job_type: Option<JobType>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +168,13 @@ pub struct Outcome {
         serialize_with = "optional_timestamp"
     )]
     ended_at: Option<OffsetDateTime>,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "optional_timestamp"
+    )]
+    not_before: Option<OffsetDateTime>,
+    #[serde(flatten)]
+    attempt: Option<Attempt>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identified_by: Option<IdentifiedBy>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,17 +198,29 @@ impl Outcome {
     }
 
     /// A job covers the request. No job type was sent for it.
-    pub fn covered(request: &Request, choice: Option<&Choice>, job: &JobId) -> Self {
+    pub fn covered(
+        request: &Request,
+        choice: Option<&Choice>,
+        job: &JobId,
+        status: JobStatus,
+    ) -> Self {
         Self {
+            job_status: Some(status),
             job_type: None,
             ..Self::of(OutcomeKind::Covered, request, choice, Some(job))
         }
     }
 
     /// The request is in the waiting queue, and why.
-    pub fn waiting(request: &Request, choice: Option<&Choice>, error: Error) -> Self {
+    pub fn waiting(
+        request: &Request,
+        choice: Option<&Choice>,
+        error: Error,
+        not_before: Option<OffsetDateTime>,
+    ) -> Self {
         Self {
             error: Some(error),
+            not_before,
             ..Self::of(OutcomeKind::Waiting, request, choice, None)
         }
     }
@@ -175,7 +234,12 @@ impl Outcome {
     }
 
     /// A job ended. Where Entity Resolution does not tell when, it is when that was seen.
-    pub fn ended(started: &StartedJob, ended: EndedJob, seen_at: OffsetDateTime) -> Self {
+    pub fn ended(
+        started: &StartedJob,
+        ended: EndedJob,
+        attempt: Option<Attempt>,
+        seen_at: OffsetDateTime,
+    ) -> Self {
         let StartedJob {
             request,
             choice,
@@ -187,8 +251,14 @@ impl Outcome {
             JobEnd::Failed => OutcomeKind::Failed,
         };
         let error = ended.failure.map(|failure| {
+            let next = match attempt {
+                Some(Attempt {
+                    will_retry: true, ..
+                }) => "the request is tried again",
+                _ => "look at the job at Entity Resolution, and request the table again",
+            };
             let message = format!(
-                "ID mapping job {} of {} failed: {}; look at it at Entity Resolution",
+                "ID mapping job {} of {} failed: {}; {next}",
                 job.id.as_str(),
                 request.target,
                 shortened(&failure)
@@ -197,6 +267,7 @@ impl Outcome {
         });
         Self {
             error,
+            attempt,
             started_at: Some(ended.started_at),
             ended_at: Some(ended.ended_at.unwrap_or(seen_at)),
             identified_by: Some(ended.identified_by),
@@ -206,15 +277,18 @@ impl Outcome {
     }
 
     /// A dry run.
-    pub fn planned(
-        request: &Request,
-        choice: Option<&Choice>,
-        plan: Plan,
-        facts: Option<&Facts>,
-    ) -> Self {
+    pub fn planned(request: &Request, choice: Option<&Choice>, planned: Planned) -> Self {
+        let Planned {
+            plan,
+            error,
+            not_before,
+            facts,
+        } = planned;
         Self {
             plan: Some(plan),
-            facts: facts.map(facts::Wire::from),
+            error,
+            not_before,
+            facts: Some(facts::Wire::from(&facts)),
             ..Self::of(OutcomeKind::Planned, request, choice, None)
         }
     }
@@ -232,6 +306,7 @@ impl Outcome {
             membership_identifier: request.target.membership.clone(),
             id_mapping_table_identifier: request.target.table.clone(),
             job: job.cloned(),
+            job_status: None,
             job_type: choice.and_then(|choice| choice.job_type),
             decision: choice.map(|choice| choice.decision.clone()),
             request_id: request
@@ -240,6 +315,8 @@ impl Outcome {
             trigger: request.trigger.clone(),
             started_at: None,
             ended_at: None,
+            not_before: None,
+            attempt: None,
             identified_by: None,
             metrics: None,
             plan: None,

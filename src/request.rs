@@ -32,6 +32,9 @@ pub struct Request {
     /// without one has a later time at each delivery.
     #[serde(default)]
     pub time_is_given: bool,
+    /// Whether the request is not held back by `MIN_INTERVAL`, and goes first in its batch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// Whether to tell what would be done, and do nothing.
     #[serde(skip)]
     pub dry_run: bool,
@@ -47,6 +50,9 @@ pub struct Request {
     /// How often the request was rejected and redriven from the dead-letter queue.
     #[serde(skip)]
     pub rejections: u32,
+    /// The id at Entity Resolution of the failed job for which the request is tried again.
+    #[serde(skip)]
+    pub retry_of: Option<String>,
     /// After how long its SQS message is delivered again, as far as its receives tell.
     #[serde(skip)]
     pub retry_interval: Option<Duration>,
@@ -61,6 +67,11 @@ impl Request {
     /// Since when the request waits: since it was put in the waiting queue, or its message was sent, or now.
     pub fn waits_since(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.waiting_since.or(self.sent_at).unwrap_or(now)
+    }
+
+    /// Returns whether it asks for deletions only. Deletions and other jobs do not hold each other back.
+    pub fn is_deletion(&self) -> bool {
+        self.requested_type == RequestedType::DELETE_ONLY
     }
 
     /// The job type that the request itself names, or an empty text. A repeat is the same request whatever
@@ -122,11 +133,13 @@ impl Request {
             key_is_given: true,
             time,
             time_is_given: true,
+            urgent: false,
             dry_run: false,
             trigger: None,
             waiting_since: None,
             sent_at: None,
             rejections: 0,
+            retry_of: None,
             retry_interval: None,
         }
     }

@@ -8,5 +8,6 @@ mod facts;
 mod lost;
 mod reads;
 
+pub use self::facts::{Absent, TableState};
 pub use self::lost::{Found, KnownJobs, NotFound};
 pub use self::reads::{ReadError, Workflows};

@@ -22,6 +22,9 @@ use crate::job::StartedJob;
 use crate::message::message;
 use crate::request::Request;
 
+/// The longest delay of a message in SQS, in seconds.
+const MAX_DELAY: i32 = 900;
+
 /// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -42,7 +45,7 @@ impl Queue {
     }
 
     /// Enqueues a request. `since` is when it began to wait, or `None` if that is when it is first tried. It is
-    /// first tried after the delay.
+    /// first tried after the delay, or after the longest one of SQS.
     pub async fn enqueue_request(
         &self,
         request: &Request,
@@ -50,7 +53,9 @@ impl Queue {
         delay: Duration,
         options: SendOptions<'_>,
     ) -> Result<(), Error> {
-        let delay = i32::try_from(delay.as_secs()).unwrap_or_default();
+        // Not before the delay is over.
+        let seconds = delay.as_millis().div_ceil(1_000);
+        let delay = i32::try_from(seconds).unwrap_or(MAX_DELAY).min(MAX_DELAY);
         let send = self
             .send(message(request, since, None))
             .set_delay_seconds((delay > 0).then_some(delay));

@@ -37,7 +37,6 @@ fn facts() -> Facts {
         workflow: workflow(Mapping::RuleBased, true),
         populated: read(true),
         last_batch: read(None),
-        busy: None,
     }
 }
 
@@ -123,7 +122,6 @@ fn for_every_combination_of_facts_the_first_matching_row_is_chosen() {
                         workflow: workflow.clone(),
                         populated: populated.clone(),
                         last_batch: last_batch.clone(),
-                        busy: None,
                     };
                     let known = workflow.as_ref().ok().map(|workflow| &workflow.value);
                     let rules = known.is_some_and(|known| known.mapping == Mapping::RuleBased);

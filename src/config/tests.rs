@@ -31,6 +31,8 @@ fn without_variables_the_documented_defaults_hold() {
         Duration::from_secs(72 * 60 * 60)
     );
     assert_eq!(settings.settle_time, None);
+    assert_eq!(settings.min_interval, None);
+    assert_eq!(settings.max_job_attempts, 1);
 }
 
 #[test]
@@ -47,7 +49,9 @@ fn an_empty_variable_counts_as_unset() {
         "LEDGER_TABLE_NAME",
         "WAITING_QUEUE_URL",
         "DEAD_LETTER_QUEUE_URL",
+        "MAX_JOB_ATTEMPTS",
         "MAX_WAIT",
+        "MIN_INTERVAL",
         "SETTLE_TIME",
         "TRACK_COMPLETION",
     ];
@@ -88,6 +92,9 @@ fn a_variable_that_is_set_is_used() {
         ),
         ("MAX_WAIT", "13d"),
         ("SETTLE_TIME", "90s"),
+        ("MIN_INTERVAL", "300h"),
+        ("TRACK_COMPLETION", "true"),
+        ("MAX_JOB_ATTEMPTS", "5"),
     ])
     .unwrap();
     assert_eq!(settings.ledger_table.as_deref(), Some("ledger-1"));
@@ -99,6 +106,10 @@ fn a_variable_that_is_set_is_used() {
         settings.settle_time.unwrap().duration,
         Duration::from_secs(90)
     );
+    let interval = settings.min_interval.unwrap().duration;
+    assert_eq!(interval, Duration::from_secs(300 * 60 * 60));
+    assert_eq!(settings.max_job_attempts, 5);
+    assert!(read(&[("MAX_JOB_ATTEMPTS", "1")]).is_ok());
     let arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/ledger";
     assert!(read(&[("LEDGER_TABLE_NAME", arn)]).is_ok());
 }
@@ -259,6 +270,16 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
         ("MAX_WAIT", "99999999999999999999d", "is longer than 13d"),
         ("SETTLE_TIME", "901s", "is longer than 15m"),
         ("SETTLE_TIME", "5m", "WAITING_QUEUE_URL is not"),
+        ("MIN_INTERVAL", "1", "is not a duration"),
+        ("MIN_INTERVAL", "72h", "is not shorter than MAX_WAIT (72h)"),
+        ("MIN_INTERVAL", "14d", "is longer than 13d"),
+        ("MIN_INTERVAL", "5m", "WAITING_QUEUE_URL is not"),
+        ("MAX_JOB_ATTEMPTS", "0", "must be a number from 1 to 5"),
+        ("MAX_JOB_ATTEMPTS", "6", "must be a number from 1 to 5"),
+        ("MAX_JOB_ATTEMPTS", "02", "must be a number from 1 to 5"),
+        ("MAX_JOB_ATTEMPTS", "+2", "must be a number from 1 to 5"),
+        ("MAX_JOB_ATTEMPTS", "two", "must be a number from 1 to 5"),
+        ("MAX_JOB_ATTEMPTS", "2", "TRACK_COMPLETION is not true"),
         ("AWS_ENDPOINT_URL_DYNAMODB", "foo", "is not a URL"),
         ("AWS_ENDPOINT_URL_ENTITYRESOLUTION", "foo", "is not a URL"),
         ("AWS_ENDPOINT_URL_SQS", "foo", "is not a URL"),
@@ -383,4 +404,34 @@ fn the_endpoint_of_a_file_is_checked_too() {
         message.contains("endpoint_url") && message.contains("without encryption"),
         "{message}"
     );
+}
+
+#[test]
+fn an_interval_needs_the_ledger_and_is_shorter_than_the_longest_wait() {
+    let queue = (
+        "WAITING_QUEUE_URL",
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/waiting",
+    );
+    let ledger = ("LEDGER_TABLE_NAME", "ledger");
+    for (variables, reason) in [
+        (
+            &[queue, ("MIN_INTERVAL", "1h")][..],
+            Some("LEDGER_TABLE_NAME is not"),
+        ),
+        (&[queue, ledger, ("MIN_INTERVAL", "1h")], None),
+        (
+            &[queue, ledger, ("MIN_INTERVAL", "2h"), ("MAX_WAIT", "2h")],
+            Some("is not shorter than MAX_WAIT (2h)"),
+        ),
+        (
+            &[queue, ledger, ("MIN_INTERVAL", "119m"), ("MAX_WAIT", "2h")],
+            None,
+        ),
+    ] {
+        let read = read(variables).map_err(|error| error.message);
+        match reason {
+            Some(reason) => assert!(read.unwrap_err().contains(reason), "{variables:?}"),
+            None => assert!(read.is_ok(), "{variables:?}"),
+        }
+    }
 }

@@ -20,6 +20,8 @@ pub(super) struct Learned {
     pub(super) unavailable_calls: u32,
     /// The calls whose jobs were looked for, and not found.
     pub(super) lookups: Vec<Lookup>,
+    /// Whether `MIN_INTERVAL` holds back requests for a table after a job of it started.
+    pub(super) holds_back: bool,
     /// The jobs that were started or found.
     pub(super) started: Vec<(Target, Job)>,
     /// The requests that will not be tried again.
@@ -40,8 +42,9 @@ impl Learned {
     /// Records that a job was started, or found.
     pub(super) fn note_started(&mut self, started: &StartedJob) {
         let (target, job) = (&started.request.target, &started.job);
+        let holds_back = self.holds_back;
         self.waiters
-            .remove(|waiters| waiters.served(target, job.job_type));
+            .remove(|waiters| after_start(waiters, target, job, holds_back));
         self.started.push((target.clone(), job.clone()));
     }
 
@@ -61,7 +64,7 @@ impl Learned {
             waiters = waiters.left(request);
         }
         for (target, job) in &self.started {
-            waiters = waiters.served(target, job.job_type);
+            waiters = after_start(&waiters, target, job, self.holds_back);
         }
         waiters
     }
@@ -90,6 +93,15 @@ impl Learned {
         self.lookups
             .iter()
             .find(|lookup| lookup.attempt == call.attempt)
+    }
+}
+
+/// Waiters without those that need the slot no more after a job started, or not until `MIN_INTERVAL` is over.
+fn after_start(waiters: &Waiters, target: &Target, job: &Job, holds_back: bool) -> Waiters {
+    let waiters = waiters.served(target, job.job_type);
+    match holds_back {
+        true => waiters.held_back(target, job.job_type),
+        false => waiters,
     }
 }
 

@@ -1,8 +1,6 @@
 //! What to do next for a request: a pure function of the ledger's record, the request, and what the invocation
 //! has learned.
 
-use std::time::Duration;
-
 use time::OffsetDateTime;
 
 use super::context::{Learned, SlotWaiters};
@@ -25,6 +23,8 @@ pub(super) enum Step {
     ReportStart(Box<StartedJob>),
     /// Nothing: this job covers the request.
     Covered(JobId),
+    /// Nothing: the message with which the request is tried again is superfluous.
+    Superseded,
     /// The request waits.
     Wait(Wait),
     /// Look for the job of a call whose outcome is unknown.
@@ -46,8 +46,8 @@ pub(super) struct GivenUp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) error: Error,
-    /// How long it waits at least.
-    pub(super) delay: Duration,
+    /// When it ends at the earliest, if that is known.
+    pub(super) not_before: Option<OffsetDateTime>,
     pub(super) wait_for: WaitFor,
 }
 
@@ -65,7 +65,7 @@ impl Wait {
     pub(super) fn until_retry(error: Error) -> Self {
         Self {
             error,
-            delay: Duration::ZERO,
+            not_before: None,
             wait_for: WaitFor::Other,
         }
     }
@@ -77,12 +77,22 @@ impl Wait {
             ..Self::until_retry(error)
         }
     }
+
+    /// A wait until a time.
+    fn until(not_before: OffsetDateTime, error: Error) -> Self {
+        Self {
+            not_before: Some(not_before),
+            ..Self::until_retry(error)
+        }
+    }
 }
 
 /// What a decision depends on, beside the ledger's record and the request.
 pub(super) struct Context<'a> {
     /// How long the request settles before its first try, if it does.
     pub(super) settle_time: Option<&'a Period>,
+    /// `MIN_INTERVAL`.
+    pub(super) min_interval: Option<&'a Period>,
     /// Whether starts are announced, or jobs tracked.
     pub(super) reports_starts: bool,
     pub(super) learned: &'a Learned,
@@ -102,9 +112,19 @@ pub(super) fn next_step(
     if let Verdict::Known(job) | Verdict::Covered(job) = verdict {
         return Step::Covered(job);
     }
-    if let Some(settle_time) = context.settle_time {
-        return Step::Wait(settling(request, settle_time));
+    if record.is_superseded(request) {
+        return Step::Superseded;
     }
+    let too_soon = too_soon(record, request, context, now);
+    if let Some(settle_time) = context.settle_time {
+        let settling = settling(request, settle_time, now);
+        let longer = too_soon.filter(|too_soon| too_soon.not_before > settling.not_before);
+        return Step::Wait(longer.unwrap_or(settling));
+    }
+    let call_if_free = |given_up| match too_soon {
+        Some(wait) => Step::Wait(wait),
+        None => call_if_free(request, context.learned, now, given_up),
+    };
     match verdict {
         Verdict::Claimed(until) => {
             let until = timestamp(until);
@@ -118,10 +138,10 @@ pub(super) fn next_step(
             )))
         }
         Verdict::Unknown(calls) => match next_unknown(calls, context.learned, now) {
-            Ok(given_up) => call_if_free(request, context.learned, now, given_up),
+            Ok(given_up) => call_if_free(given_up),
             Err(step) => step,
         },
-        _ => call_if_free(request, context.learned, now, Vec::new()),
+        _ => call_if_free(Vec::new()),
     }
 }
 
@@ -206,7 +226,7 @@ fn call_if_free(
                 if let Some(ahead) = current.ahead_of(request, now, was_refused) {
                     let ahead = ahead.target();
                     return for_slot(&format!(
-                        "a request for {ahead} has waited longer for the account's job slot"
+                        "a request for {ahead} is before it in the order of those that wait for the account's job slot"
                     ));
                 }
             }
@@ -215,25 +235,52 @@ fn call_if_free(
     Step::Start(given_up)
 }
 
-fn settling(request: &Request, settle_time: &Period) -> Wait {
+/// The wait for `MIN_INTERVAL`. Returns `None` if it is over.
+fn too_soon(
+    record: &Record,
+    request: &Request,
+    context: &Context<'_>,
+    now: OffsetDateTime,
+) -> Option<Wait> {
+    let min_interval = context.min_interval.filter(|_| !request.urgent)?;
+    let not_before = record.not_before(request, min_interval.duration, now)?;
+    let why = format!(
+        "MIN_INTERVAL ({min_interval}) since the start of the table's previous job is over at {}; the request shares \
+         the next job with all that come until then",
+        timestamp(not_before)
+    );
+    Some(Wait::until(
+        not_before,
+        not_called(ErrorType::TooSoon, request, &why),
+    ))
+}
+
+fn settling(request: &Request, settle_time: &Period, now: OffsetDateTime) -> Wait {
     let message = format!(
         "PopulateIdMappingTable of {} is first called after SETTLE_TIME ({settle_time}), so that a burst of changes \
          becomes one job",
         request.target
     );
-    Wait {
-        delay: settle_time.duration,
-        ..Wait::until_retry(Error::new(ErrorType::Settling, message))
-    }
+    let error = Error::new(ErrorType::Settling, message);
+    Wait::until(now + settle_time.duration, error)
 }
 
 fn outcome_unknown(call: &Call, not_found: &NotFound) -> Wait {
+    let Error {
+        error_type,
+        message,
+    } = call_unknown(call);
+    Wait::until_retry(Error::new(error_type, format!("{message}; {not_found}")))
+}
+
+/// Why nothing is called after a call whose outcome is unknown.
+pub(super) fn call_unknown(call: &Call) -> Error {
     let message = format!(
-        "PopulateIdMappingTable of {} was called at {} and its outcome is unknown: a job may run; {not_found}",
+        "PopulateIdMappingTable of {} was called at {} and its outcome is unknown: a job may run",
         call.request.target,
         timestamp(call.called_at)
     );
-    Wait::until_retry(Error::new(ErrorType::OutcomeUnknown, message))
+    Error::new(ErrorType::OutcomeUnknown, message)
 }
 
 /// Why a request is not called for.

@@ -1,13 +1,15 @@
-//! A dry run: what would be done now. It changes nothing, and publishes nothing.
+//! A dry run: what would be done now, as far as reads can tell. It changes nothing, and publishes nothing.
 
 use super::choose;
-use super::context::Learned;
-use super::decide::{Context, Step, next_step};
+use super::context::{Learned, SlotWaiters};
+use super::decide::{Context, Step, Wait, call_unknown, next_step, not_called};
 use super::processed::Resolution;
 use super::run::Run;
-use crate::choice::{Choice, Facts};
-use crate::error::Error;
-use crate::outcome::Plan;
+use crate::aws::entity_resolution::{Absent, TableState};
+use crate::aws::ledger_table::Item;
+use crate::choice::{self, Choice};
+use crate::error::{Error, ErrorType};
+use crate::outcome::{Plan, PlanFacts, Planned};
 use crate::request::Request;
 
 /// Plans a request. Returns an error if the ledger is unavailable.
@@ -17,36 +19,108 @@ pub(super) async fn plan(
     choice: &mut Option<Choice>,
 ) -> Result<Resolution, Error> {
     let item = run.read_item(&request.target).await?;
-    let mut facts = None;
-    if choice.is_none() {
-        let (chosen, read) = choose::by_facts(run, request, &item).await;
-        *choice = Some(chosen);
-        facts = Some(Box::new(read));
-    }
-    let learned = Learned::without_waiters();
-    let context = Context {
-        settle_time: run.settle_time(request),
-        reports_starts: false,
-        learned: &learned,
-    };
-    let plan = match next_step(&item.record, request, &context, run.deadline.now()) {
-        Step::Covered(_) => Plan::Covered,
-        // Only the table's own workflow tells whether the slot is busy.
-        Step::Start(_) if is_busy(run, request, &mut facts).await => Plan::Wait,
-        Step::Start(_) => Plan::Start,
-        Step::Wait(_) | Step::Reconcile(_) | Step::ReportStart(_) | Step::ReadWaiters => Plan::Wait,
-    };
-    Ok(Resolution::Planned(plan, facts))
-}
-
-async fn is_busy(run: &Run<'_>, request: &Request, facts: &mut Option<Box<Facts>>) -> bool {
-    let Some(facts) = facts else {
-        return false;
-    };
     let (now, timeout) = (run.deadline.now(), run.deadline.io_timeout());
     let workflows = &run.services.workflows;
-    let busy = workflows.is_busy(&request.target, now, timeout).await;
-    let is_busy = busy.as_ref().is_ok_and(|busy| busy.value);
-    facts.busy = Some(busy);
-    is_busy
+    let state = workflows.state(&request.target, now, timeout).await;
+    let mut of_auto = None;
+    if choice.is_none() {
+        let (chosen, facts) = choose::by_facts(run, request, &item).await;
+        *choice = Some(chosen);
+        of_auto = Some(facts);
+    }
+    let (plan, wait) = match next(run, request, &item).await {
+        Step::Covered(_) | Step::Superseded => (Plan::Covered, None),
+        step => match refusal(request, choice.as_ref(), &state) {
+            Some(error) => (Plan::Reject, Some(Wait::until_retry(error))),
+            None => would_start(request, step, &state),
+        },
+    };
+    let (error, not_before) = wait.map(|wait| (wait.error, wait.not_before)).unzip();
+    let TableState {
+        workflow,
+        job_running,
+        ..
+    } = state;
+    Ok(Resolution::Planned(Box::new(Planned {
+        plan,
+        error,
+        not_before: not_before.flatten(),
+        facts: PlanFacts {
+            workflow,
+            job_running,
+            of_auto,
+        },
+    })))
+}
+
+/// The next step. Which requests wait for the slot is read, and nothing is recorded.
+async fn next(run: &Run<'_>, request: &Request, item: &Item) -> Step {
+    let mut learned = match run.services.waiting_queue {
+        Some(_) => Learned::default(),
+        None => Learned::without_waiters(),
+    };
+    loop {
+        let context = Context {
+            settle_time: run.settle_time(request),
+            min_interval: run.settings.min_interval.as_ref(),
+            reports_starts: false,
+            learned: &learned,
+        };
+        let step = next_step(&item.record, request, &context, run.deadline.now());
+        if step != Step::ReadWaiters {
+            return step;
+        }
+        let ledger = &run.services.ledger;
+        let waiters = ledger.read_waiters(run.deadline.io_timeout()).await;
+        learned.waiters = waiters.map_or(SlotWaiters::Unknown, |item| SlotWaiters::Read {
+            current: item.record.clone(),
+            item,
+        });
+    }
+}
+
+/// Why the call would be refused.
+fn refusal(request: &Request, choice: Option<&Choice>, state: &TableState) -> Option<Error> {
+    let said = || match &state.workflow {
+        Err(missing) => missing.why.clone(),
+        Ok(_) => String::new(),
+    };
+    let (error_type, why) = match (state.absent, &state.workflow) {
+        (Some(Absent::Table), _) => (
+            ErrorType::TableNotFound,
+            format!("{}; check the membership's and the table's id", said()),
+        ),
+        (Some(Absent::Workflow), _) => (
+            ErrorType::RequestRefused,
+            format!("{}; check the table's workflow", said()),
+        ),
+        (None, Ok(workflow)) => {
+            let sent = choice.and_then(|choice| choice.job_type);
+            (
+                ErrorType::RequestRefused,
+                choice::not_taken(&workflow.value, sent)?,
+            )
+        }
+        (None, Err(_)) => return None,
+    };
+    Some(not_called(error_type, request, &why))
+}
+
+/// What would be done for a request that no job covers.
+fn would_start(request: &Request, step: Step, state: &TableState) -> (Plan, Option<Wait>) {
+    let wait = match step {
+        Step::Wait(wait) => wait,
+        Step::Reconcile(unknown) => Wait::until_retry(call_unknown(&unknown.call)),
+        // Only the table's own workflow tells whether the slot is busy.
+        _ if state
+            .job_running
+            .as_ref()
+            .is_ok_and(|running| running.value) =>
+        {
+            let why = "a job of the table's workflow runs or is queued";
+            Wait::for_slot(not_called(ErrorType::SlotBusy, request, why))
+        }
+        _ => return (Plan::Start, None),
+    };
+    (Plan::Wait, Some(wait))
 }

@@ -16,10 +16,7 @@ pub(super) fn log_request(processed: &Processed) {
     let choice = choice.as_ref();
     let outcome = disposition.outcome();
     let kind = outcome.map(|outcome| outcome.outcome);
-    let error = match disposition {
-        Disposition::Failed(error, _) | Disposition::Requeued(error) => Some(error),
-        _ => outcome.and_then(|outcome| outcome.error.as_ref()),
-    };
+    let error = disposition.error();
     let job = outcome.and_then(|outcome| outcome.job.as_ref());
     macro_rules! line {
         ($level:ident, $($message:tt)*) => {
@@ -47,6 +44,9 @@ pub(super) fn log_request(processed: &Processed) {
         (Some(error), _, _) => line!(error, "{}", error.message),
         (None, Some(OutcomeKind::Planned), _) => line!(info, "dry run"),
         (None, Some(OutcomeKind::Covered), _) => line!(info, "covered by a job"),
+        (None, None, Disposition::Dropped) => {
+            line!(info, "not tried again: that was done since its job failed");
+        }
         (None, _, _) => line!(info, "job started"),
     }
 }

@@ -9,6 +9,13 @@ use crate::job_type::RequestedType;
 use crate::request::Request;
 use crate::target::Target;
 
+/// What is urgent goes first, then what has waited longest.
+type Rank = (bool, OffsetDateTime);
+
+fn rank(request: &Request, now: OffsetDateTime) -> Rank {
+    (!request.urgent, request.waits_since(now))
+}
+
 /// A request, with its message and its place in it.
 pub(super) struct Placed {
     pub(super) message: usize,
@@ -16,22 +23,21 @@ pub(super) struct Placed {
     pub(super) request: Request,
 }
 
-/// The requests in the order in which they are processed. The table that has waited longest goes first. Of one table,
-/// the request that has waited longest goes first, or the widest one whose job always covers it.
+/// The requests in the order in which they are processed. A table with an urgent request goes first, then the table that
+/// has waited longest. Of one table, urgent requests go first, then the one that has waited longest, or the widest one
+/// whose job always covers it.
 pub(super) fn processing_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDeque<Placed> {
-    // Since when each table waits, and its place among the tables: equal ones keep their order, and are not mixed.
-    let mut since = HashMap::new();
+    // The rank of each table, and its place among the tables: equal ones keep their order, and are not mixed.
+    let mut ranks = HashMap::new();
     for Placed { request, .. } in &all {
-        let place = since.len();
-        let waits_since = request.waits_since(now);
-        let (oldest, _) = since
-            .entry(request.target.clone())
-            .or_insert((waits_since, place));
-        *oldest = waits_since.min(*oldest);
+        let place = ranks.len();
+        let own = rank(request, now);
+        let (first, _) = ranks.entry(request.target.clone()).or_insert((own, place));
+        *first = own.min(*first);
     }
-    let mut tables: BTreeMap<(OffsetDateTime, usize), Vec<Placed>> = BTreeMap::new();
+    let mut tables: BTreeMap<(Rank, usize), Vec<Placed>> = BTreeMap::new();
     for placed in all {
-        if let Some(key) = since.get(&placed.request.target) {
+        if let Some(key) = ranks.get(&placed.request.target) {
             tables.entry(*key).or_default().push(placed);
         }
     }
@@ -42,7 +48,7 @@ pub(super) fn processing_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDequ
 }
 
 fn of_one_table(mut all: Vec<Placed>, now: OffsetDateTime) -> Vec<Placed> {
-    all.sort_by_key(|placed| placed.request.waits_since(now));
+    all.sort_by_key(|placed| rank(&placed.request, now));
     // One list for each requested type, the widest first. Each list has the oldest first.
     let mut lists: Vec<(RequestedType, VecDeque<(usize, Placed)>)> = Vec::new();
     for (age, placed) in all.into_iter().enumerate() {
@@ -170,6 +176,32 @@ mod tests {
         ] {
             assert_eq!(order(requests), expected, "{requests:?}");
         }
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first() {
+        let all = [
+            (1, "BATCH", 9, false),
+            (2, "INCREMENTAL", 8, false),
+            (2, "INCREMENTAL", 1, true),
+            (3, "BATCH", 2, true),
+        ];
+        let all =
+            all.into_iter()
+                .enumerate()
+                .map(|(place, (table, requested_type, age, urgent))| {
+                    let placed = placed(place, table, requested_type, age);
+                    Placed {
+                        request: Request {
+                            urgent,
+                            ..placed.request
+                        },
+                        ..placed
+                    }
+                });
+        let ordered = processing_order(all.collect(), NOW);
+        let places: Vec<usize> = ordered.iter().map(|placed| placed.place).collect();
+        assert_eq!(places, [3, 2, 1, 0]);
     }
 
     #[test]

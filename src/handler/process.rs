@@ -41,7 +41,11 @@ pub(super) async fn resolve(
     for _ in 0..MAX_STEPS {
         let context = context(run, request);
         match next_step(&item.record, request, &context, run.deadline.now()) {
-            Step::Covered(job) => return Ok(Resolution::Covered(job)),
+            Step::Covered(job) => {
+                let status = item.record.status(&job);
+                return Ok(Resolution::Covered(job, status));
+            }
+            Step::Superseded => return Ok(Resolution::Superseded),
             Step::Wait(wait) => return Ok(Resolution::Wait(wait)),
             Step::ReportStart(started) => {
                 let reported = publish::start(run, &mut item, &started).await;
@@ -70,6 +74,7 @@ pub(super) async fn resolve(
 fn context<'a>(run: &'a Run<'_>, request: &Request) -> Context<'a> {
     Context {
         settle_time: run.settle_time(request),
+        min_interval: run.settings.min_interval.as_ref(),
         reports_starts: run.reports_starts(),
         learned: &run.learned,
     }

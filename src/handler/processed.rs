@@ -1,10 +1,10 @@
 //! What a request came to, before and after it is reported.
 
 use super::decide::Wait;
-use crate::choice::{Choice, Facts};
+use crate::choice::Choice;
 use crate::error::Error;
-use crate::job::{JobId, StartedJob};
-use crate::outcome::{Outcome, OutcomeKind, Plan};
+use crate::job::{JobId, JobStatus, StartedJob};
+use crate::outcome::{Outcome, OutcomeKind, Planned};
 use crate::request::Request;
 
 /// What a request came to, before it is reported.
@@ -12,13 +12,15 @@ pub(super) enum Resolution {
     /// A job was started for it, now or earlier, and is reported; or why it could not be reported.
     Started(Box<StartedJob>, Result<(), Error>),
     /// This job covers it.
-    Covered(JobId),
+    Covered(JobId, JobStatus),
+    /// It was tried again already.
+    Superseded,
     /// It will be refused again.
     Rejected(Error),
     /// It has to wait.
     Wait(Wait),
-    /// A dry run, and the facts that `AUTO` read for it.
-    Planned(Plan, Option<Box<Facts>>),
+    /// A dry run.
+    Planned(Box<Planned>),
 }
 
 /// A request that was processed.
@@ -50,6 +52,8 @@ pub(super) enum Disposition {
     ToEnqueue(Wait),
     /// It is in a message of its own in the waiting queue or the dead-letter queue.
     Moved,
+    /// There is nothing to do for it, and nothing to announce.
+    Dropped,
 }
 
 impl Disposition {
@@ -57,7 +61,19 @@ impl Disposition {
     pub(super) fn outcome(&self) -> Option<&Outcome> {
         match self {
             Self::Done(outcome) | Self::Failed(_, Some(outcome)) => Some(outcome),
-            Self::Failed(_, None) | Self::Requeued(_) | Self::ToEnqueue(_) | Self::Moved => None,
+            Self::Failed(_, None)
+            | Self::Requeued(_)
+            | Self::ToEnqueue(_)
+            | Self::Moved
+            | Self::Dropped => None,
+        }
+    }
+
+    /// Why it waits, was rejected or failed, if it did.
+    pub(super) fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Failed(error, _) | Self::Requeued(error) => Some(error),
+            other => other.outcome().and_then(|outcome| outcome.error.as_ref()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What is published: outcomes, and the starts of jobs. A start is also enqueued to be tracked, and the ledger remembers
 //! what of it is reported.
 
+use std::time::Duration;
+
 use super::run::{Run, warn};
 use crate::aws::ledger_table::Item;
+use crate::aws::queue::Queue;
 use crate::error::{Error, ErrorType};
 use crate::job::StartedJob;
 use crate::ledger::{Record, Reported};
@@ -78,18 +81,37 @@ pub(super) async fn announce_start(run: &Run<'_>, started: &StartedJob) -> Resul
 
 /// Enqueues a message that tracks a job.
 pub(super) async fn enqueue_tracking(run: &Run<'_>, started: &StartedJob) -> Result<(), Error> {
-    match &run.services.waiting_queue {
-        Some(queue) => {
-            let options = run.send_options();
-            queue
-                .enqueue_tracking(started, run.deadline.now(), options)
-                .await
-        }
-        None => Err(Error::new(
+    let (queue, now) = (waiting_queue(run)?, run.deadline.now());
+    queue
+        .enqueue_tracking(started, now, run.send_options())
+        .await
+}
+
+/// Enqueues a request again whose job failed.
+pub(super) async fn enqueue_retry(
+    run: &Run<'_>,
+    request: &Request,
+    failed_job: &str,
+) -> Result<(), Error> {
+    let request = Request {
+        retry_of: Some(failed_job.to_owned()),
+        ..request.clone()
+    };
+    let (queue, since) = (waiting_queue(run)?, Some(run.deadline.now()));
+    let options = run.send_options();
+    queue
+        .enqueue_request(&request, since, Duration::ZERO, options)
+        .await
+}
+
+/// The waiting queue, which the tracking of jobs needs.
+fn waiting_queue<'a>(run: &Run<'a>) -> Result<&'a Queue, Error> {
+    run.services.waiting_queue.as_ref().ok_or_else(|| {
+        Error::new(
             ErrorType::InvalidConfiguration,
             "environment variable WAITING_QUEUE_URL is not set: jobs are tracked in the waiting queue",
-        )),
-    }
+        )
+    })
 }
 
 /// Records what is reported of a start. If this fails, it is reported again, with the same event id.

@@ -37,13 +37,14 @@ pub(super) async fn request(
             } = &*started;
             Disposition::with(Outcome::started(request, choice, job), reported)
         }
-        Ok(Resolution::Covered(job)) => {
-            let outcome = Outcome::covered(&request, chosen, &job);
+        Ok(Resolution::Superseded) => Disposition::Dropped,
+        Ok(Resolution::Covered(job, status)) => {
+            let outcome = Outcome::covered(&request, chosen, &job, status);
             let published = publish(run, &outcome, &request).await;
             Disposition::with(outcome, published)
         }
-        Ok(Resolution::Planned(plan, facts)) => {
-            let outcome = Outcome::planned(&request, chosen, plan, facts.as_deref());
+        Ok(Resolution::Planned(planned)) => {
+            let outcome = Outcome::planned(&request, chosen, *planned);
             Disposition::with(outcome, Ok(()))
         }
         Ok(Resolution::Rejected(error)) => reject(run, &request, chosen, error).await,
@@ -148,7 +149,14 @@ async fn send(
     wait: &Wait,
 ) -> Result<(), Error> {
     let since = run.deadline.now();
-    let sent = queue.enqueue_request(request, Some(since), wait.delay, run.send_options());
+    let delay = wait.not_before.map(|not_before| not_before - since);
+    let delay = delay.and_then(|delay| Duration::try_from(delay).ok());
+    let sent = queue.enqueue_request(
+        request,
+        Some(since),
+        delay.unwrap_or_default(),
+        run.send_options(),
+    );
     if let Err(unsent) = sent.await {
         let message = format!("{}; it has to wait: {}", unsent.message, wait.error);
         return Err(Error::new(unsent.error_type, message));
@@ -164,7 +172,7 @@ async fn announce_wait(
     choice: Option<&Choice>,
     wait: Wait,
 ) -> Disposition {
-    let outcome = Outcome::waiting(request, choice, wait.error.clone());
+    let outcome = Outcome::waiting(request, choice, wait.error.clone(), wait.not_before);
     if let Err(unpublished) = publish(run, &outcome, request).await {
         warn(&request.target, "it is in the waiting queue", &unpublished);
     }
@@ -339,13 +347,20 @@ fn measure(run: &Run<'_>, processed: &Processed) {
     let waited =
         since.map(|since| Duration::try_from(run.deadline.now() - since).unwrap_or_default());
     let metrics = run.metrics;
+    let error = processed.disposition.error();
+    let is_too_soon = error.is_some_and(|error| error.error_type == ErrorType::TooSoon);
     let kind = processed
         .disposition
         .outcome()
         .map(|outcome| outcome.outcome);
     match kind {
         Some(OutcomeKind::Covered) => metrics.count(Metric::RequestsCovered),
-        Some(OutcomeKind::Waiting) => metrics.count(Metric::RequestsWaiting),
+        Some(OutcomeKind::Waiting) => {
+            metrics.count(Metric::RequestsWaiting);
+            if is_too_soon {
+                metrics.count(Metric::RequestsTooSoon);
+            }
+        }
         Some(OutcomeKind::Rejected) => metrics.count(Metric::RequestsRejected),
         _ => {}
     }
@@ -353,7 +368,10 @@ fn measure(run: &Run<'_>, processed: &Processed) {
         (Some(waited), Some(OutcomeKind::Started | OutcomeKind::Covered)) => {
             metrics.record_duration(Metric::WaitSeconds, waited);
         }
-        (Some(waited), None) => metrics.record_duration(Metric::StillWaitingSeconds, waited),
+        // What MIN_INTERVAL holds back waits as long as it should.
+        (Some(waited), None) if !is_too_soon => {
+            metrics.record_duration(Metric::StillWaitingSeconds, waited);
+        }
         _ => {}
     }
 }

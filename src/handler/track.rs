@@ -14,7 +14,7 @@ use crate::job::{EndedJob, JobEnd, StartedJob, TrackedJob};
 use crate::job_type::JobType;
 use crate::ledger::{Record, Reported};
 use crate::metrics::Metric;
-use crate::outcome::Outcome;
+use crate::outcome::{Attempt, Outcome};
 
 /// What was seen of a job.
 enum Tracked {
@@ -168,25 +168,25 @@ async fn report_end(
     let (end, now) = (ended.end(), run.deadline.now());
     let id = ended.entity_resolution_job_id.clone();
     let ran = ended.ended_at.map(|ended_at| ended_at - ended.started_at);
-    if end == JobEnd::Failed {
-        // Before others learn of it: no request is covered by a job whose failure is announced. The job stays tracked until
-        // then.
-        let transition =
-            |record: &Record| record.tracking_queued(started).job_failed(job, &id, now);
-        let recorded = ledger.update(item, run.deadline.io_timeout(), transition);
-        if let Err(error) = recorded.await {
-            return Tracked::Failed(error);
-        }
-    }
-    let outcome = Box::new(Outcome::ended(started, ended, now));
+    let attempt = match end {
+        JobEnd::Succeeded => None,
+        JobEnd::Failed => match record_failure(run, item, started, &id).await {
+            Ok(attempt) => Some(attempt),
+            Err(error) => return Tracked::Failed(error),
+        },
+    };
+    let outcome = Box::new(Outcome::ended(started, ended, attempt, now));
     if let Err(unpublished) = publish::publish(run, &outcome, request).await {
         return Tracked::Ended(outcome, Err(unpublished));
     }
     if let Some(ran) = ran.and_then(|ran| Duration::try_from(ran).ok()) {
         run.metrics.record_duration(Metric::JobDuration, ran);
     }
-    if end == JobEnd::Failed {
+    if let Some(attempt) = attempt {
         run.metrics.count(Metric::JobsFailed);
+        if attempt.will_retry {
+            run.metrics.count(Metric::JobsRetried);
+        }
     }
     let transition = |record: &Record| record.job_ended(job, &id, end, now);
     let timeout = run.deadline.final_timeout();
@@ -195,6 +195,41 @@ async fn report_end(
         warn(&request.target, "its end will be announced again", error);
     }
     Tracked::Ended(outcome, recorded)
+}
+
+/// Records that a job failed, and enqueues its request again, unless it has had its last job.
+async fn record_failure(
+    run: &Run<'_>,
+    item: &mut Item,
+    started: &StartedJob,
+    id: &str,
+) -> Result<Attempt, Error> {
+    let StartedJob { request, job, .. } = started;
+    let (ledger, max_attempts) = (&run.services.ledger, run.settings.max_job_attempts);
+    let now = run.deadline.now();
+    // Before others learn of it: no request is covered by a job whose failure is announced. The job stays tracked until
+    // then.
+    let transition = |record: &Record| {
+        let record = record.tracking_queued(started).job_failed(job, id, now);
+        record.attempt_failed(request, job, id, max_attempts)
+    };
+    let timeout = run.deadline.io_timeout();
+    ledger.update(item, timeout, transition).await?;
+    let failed = item.record.failed_attempt(request, id);
+    let will_retry = failed.is_some_and(|failed| failed.will_retry);
+    if will_retry && failed.is_some_and(|failed| !failed.is_queued) {
+        publish::enqueue_retry(run, request, id).await?;
+        let timeout = run.deadline.io_timeout();
+        let recorded = ledger.update(item, timeout, |record| record.retry_queued(request));
+        if let Err(error) = recorded.await {
+            warn(&request.target, "its request may be enqueued again", &error);
+        }
+    }
+    Ok(Attempt {
+        attempt: failed.map_or(max_attempts, |failed| failed.number),
+        max_attempts,
+        will_retry,
+    })
 }
 
 fn not_tracked(started: &StartedJob, why: &str) -> Tracked {

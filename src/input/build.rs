@@ -10,10 +10,10 @@ use time::{Duration, OffsetDateTime};
 use super::delivery::Arrival;
 use super::faults::Faults;
 use super::members::Placed;
-use super::request::{Reader, RequestObject, UnknownMembers};
+use super::request::{Form, Reader, RequestObject};
 use super::text::Path;
 use crate::config::Settings;
-use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::job_type::{RequestedType, TypeSource};
 use crate::request::{Request, Trigger};
 use crate::target::Target;
 
@@ -60,6 +60,19 @@ impl Surroundings<'_> {
         self.spent.set(self.spent.get().saturating_add(weight));
     }
 
+    /// Returns whether the payload is what a caller invoked the function with: nothing is around it.
+    fn is_direct(&self) -> bool {
+        let Self {
+            key,
+            event,
+            message,
+            is_in_list,
+            texts,
+            ..
+        } = self;
+        key.is_none() && event.is_none() && message.is_none() && !is_in_list && *texts == 0
+    }
+
     /// Returns whether the payload asks for too much. A small one may ask for more than there is memory for, because a
     /// list may be in each of many notifications.
     pub(super) fn is_too_much(&self) -> bool {
@@ -104,14 +117,14 @@ const NO_TARGET: &str = "names no ID mapping table, and neither do the event's r
 pub(super) fn requests(
     object: Option<Placed<'_, '_>>,
     path: Path<'_>,
-    unknown: UnknownMembers,
+    form: Form,
     envelope: Envelope,
     around: &Surroundings<'_>,
     faults: &mut Faults,
 ) -> Vec<Request> {
     let Arrival { at, settings, .. } = around.arrival;
     let reader = Reader {
-        unknown,
+        form,
         arrival: around.arrival,
         may_have_chosen_deletion: envelope.may_have_chosen_deletion,
     };
@@ -131,6 +144,7 @@ pub(super) fn requests(
     let given_key = parsed.request_id.or(event_id);
     let key_is_given = given_key.is_some();
     let idempotency_key: Arc<str> = given_key.unwrap_or_else(|| key_of_delivery(around)).into();
+    let urgent = parsed.urgent && (form == Form::Queued || around.is_direct());
     let given_time = parsed.time.or(envelope.time).or(around.time);
     let time = given_time.or(sent_at).unwrap_or(*at).min(*at);
     let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
@@ -152,10 +166,12 @@ pub(super) fn requests(
             // A time after the arrival says nothing.
             time_is_given: given_time.is_some_and(|given| given <= *at),
             dry_run: parsed.dry_run,
+            urgent,
             trigger: trigger.clone(),
             waiting_since: None,
             sent_at,
             rejections: 0,
+            retry_of: None,
             retry_interval,
         });
     }
@@ -195,10 +211,9 @@ fn requested_type(
 ) -> (RequestedType, TypeSource) {
     match (named, default) {
         (Some(named), _) => (named, TypeSource::Request),
-        (None, RequestedType::Auto) if deletes => (
-            RequestedType::Exactly(JobType::DeleteOnly),
-            TypeSource::DeleteRequest,
-        ),
+        (None, RequestedType::Auto) if deletes => {
+            (RequestedType::DELETE_ONLY, TypeSource::DeleteRequest)
+        }
         (None, default) => (default, TypeSource::Setting),
     }
 }

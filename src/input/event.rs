@@ -9,11 +9,11 @@ use super::delivery::{Arrival, Content, Ignored};
 use super::destination;
 use super::faults::Faults;
 use super::members::{MAX_ID, MAX_ITEMS, Placed, check_item_count, check_target_count, table_arn};
-use super::request::UnknownMembers;
+use super::request::Form;
 use super::text::{Object, Path, Raw, check_nesting, cleaned};
 use crate::config::Settings;
 use crate::error::Error;
-use crate::job_type::{JobType, RequestedType};
+use crate::job_type::RequestedType;
 use crate::outcome::OutcomeKind;
 use crate::request::Trigger;
 use crate::target::{TableArn, Target};
@@ -113,8 +113,7 @@ pub(super) fn read<'s>(
         ..Envelope::default()
     };
     let placed = object.as_ref().map(|object| Placed { object, path });
-    let unknown = UnknownMembers::Ignored;
-    let requests = requests(placed, path, unknown, envelope, around, &mut faults);
+    let requests = requests(placed, path, Form::Detail, envelope, around, &mut faults);
     faults.or(Event::Content(Content::Requests(requests)))
 }
 
@@ -239,7 +238,7 @@ fn records_deletion(event: Placed<'_, '_>, trigger: &Trigger, around: &Surroundi
         let own = location.account();
         own.is_none() || account.as_deref() == own
     };
-    let delete_only = RequestedType::Exactly(JobType::DeleteOnly);
+    let delete_only = RequestedType::DELETE_ONLY;
     is_call_record(&trigger.source, &trigger.detail_type)
         && trigger.source == ENTITY_RESOLUTION
         && of_detail("eventName").is_some_and(|name| name == "BatchDeleteUniqueId")

@@ -10,7 +10,7 @@ pub(super) const TARGET_MEMBERS: [&str; 4] = [
     "jobType",
 ];
 
-/// All members of a request object (docs/payloads.md#the-request-object).
+/// The members of a request object in an event (docs/payloads.md#the-request-object).
 pub(super) const REQUEST_MEMBERS: [&str; 8] = [
     "membershipIdentifier",
     "idMappingTableIdentifier",
@@ -22,8 +22,22 @@ pub(super) const REQUEST_MEMBERS: [&str; 8] = [
     "dryRun",
 ];
 
+/// The members of a bare request, and of one in a message of the waiting queue. In an event `urgent` is the sender's own
+/// word.
+pub(super) const BARE_MEMBERS: [&str; 9] = [
+    "membershipIdentifier",
+    "idMappingTableIdentifier",
+    "idMappingTableArn",
+    "jobType",
+    "targets",
+    "requestId",
+    "time",
+    "dryRun",
+    "urgent",
+];
+
 /// The names of members that this function reads anywhere in a payload, sorted. Under another name it keeps no value.
-const KNOWN: [&str; 57] = [
+const KNOWN: [&str; 59] = [
     "ApproximateFirstReceiveTimestamp",
     "ApproximateReceiveCount",
     "Event",
@@ -69,6 +83,7 @@ const KNOWN: [&str; 57] = [
     "resources",
     "responseElements",
     "responsePayload",
+    "retryOf",
     "s3",
     "sequencer",
     "source",
@@ -77,6 +92,7 @@ const KNOWN: [&str; 57] = [
     "timeGiven",
     "timestamp",
     "trigger",
+    "urgent",
     "version",
     "waitingSince",
     "watch",
@@ -117,7 +133,7 @@ pub(super) fn near_miss(name: &str) -> Option<&'static str> {
     LETTERS.iter().find(is_near).map(|(member, ..)| *member)
 }
 
-/// The members of a request object: the name, its letters, and these with `id` for `identifier`. A payload may have a
+/// The members of a request object in an event: the name, its letters, and these with `id` for `identifier`. A payload may have a
 /// million names, so they are not computed for each.
 const LETTERS: [(&str, &str, &str); 8] = [
     (

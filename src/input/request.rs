@@ -5,19 +5,32 @@ use time::OffsetDateTime;
 use super::delivery::Arrival;
 use super::faults::Faults;
 use super::members::{MAX_ID, Placed, check_target_count, is_id, table_arn};
-use super::names::{REQUEST_MEMBERS, TARGET_MEMBERS, is_of_a_platform};
+use super::names::{BARE_MEMBERS, REQUEST_MEMBERS, TARGET_MEMBERS, is_of_a_platform};
 use super::text::{Object, Raw};
 use crate::config::MAX_TARGETS;
-use crate::job_type::{JobType, RequestedType};
+use crate::job_type::RequestedType;
 use crate::target::{Identifier, Target};
 
-/// Which members a request object may have.
+/// Where a request object is. This decides which members it may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum UnknownMembers {
-    /// Any unknown member is refused, except for those that platforms add.
-    Refused,
-    /// Unknown members belong to the sender. Only near misses of the known ones are refused.
-    Ignored,
+pub(super) enum Form {
+    /// It is the payload. Any unknown member is refused, except for those that platforms add.
+    Bare,
+    /// It is an event's `detail`. Unknown members belong to the sender. Only near misses of the known ones are refused.
+    Detail,
+    /// It is in a message of the waiting queue, which another version may have written. Unknown members are ignored as in
+    /// an event.
+    Queued,
+}
+
+impl Form {
+    /// The members that it may have.
+    fn members(self) -> &'static [&'static str] {
+        match self {
+            Self::Bare | Self::Queued => &BARE_MEMBERS,
+            Self::Detail => &REQUEST_MEMBERS,
+        }
+    }
 }
 
 /// A parsed request object.
@@ -32,21 +45,15 @@ pub(super) struct RequestObject {
     pub(super) request_id: Option<String>,
     pub(super) time: Option<OffsetDateTime>,
     pub(super) dry_run: bool,
+    pub(super) urgent: bool,
 }
-
-const DELETE_ONLY: RequestedType = RequestedType::Exactly(JobType::DeleteOnly);
 
 const WRITE_A_TARGET: &str =
     "write membershipIdentifier and idMappingTableIdentifier, or idMappingTableArn";
 
 /// Finds members that the object may not have, and members that are there twice.
-fn check_names(
-    placed: Placed<'_, '_>,
-    unknown: UnknownMembers,
-    allowed: &[&str],
-    faults: &mut Faults,
-) {
-    placed.check_repeated(&REQUEST_MEMBERS, faults);
+fn check_names(placed: Placed<'_, '_>, form: Form, allowed: &[&str], faults: &mut Faults) {
+    placed.check_repeated(form.members(), faults);
     let object = placed.object;
     // One of several unknown members is told what is known.
     let mut known = Some(allowed);
@@ -55,13 +62,13 @@ fn check_names(
         if allowed.contains(&name) || is_of_a_platform(name) {
             continue;
         }
-        match REQUEST_MEMBERS.contains(&name) {
+        match form.members().contains(&name) {
             true if is_null => {}
             true => faults.add(
                 path,
                 "is inside a target and belongs beside `targets`: move it there",
             ),
-            false if unknown == UnknownMembers::Ignored => {}
+            false if form != Form::Bare => {}
             false => match part_of_an_event(name) {
                 Some(_) if is_null => {}
                 Some(fault) => faults.add_first(placed.path, path, fault),
@@ -75,7 +82,7 @@ fn check_names(
     }
     let near = &object.near_misses;
     faults.add_more(near.count - near.first.len());
-    if unknown == UnknownMembers::Refused {
+    if form == Form::Bare {
         let is_near = |place: usize| near.first.iter().any(|(_, near)| *near == place);
         let mut listed = 0;
         for (name, place) in &object.unknown.first {
@@ -131,7 +138,7 @@ enum DefaultMembership {
 
 /// Reads request objects.
 pub(super) struct Reader<'a> {
-    pub(super) unknown: UnknownMembers,
+    pub(super) form: Form,
     pub(super) arrival: &'a Arrival<'a>,
     /// Whether `ALLOWED_JOB_TYPES` does not limit `DELETE_ONLY`.
     pub(super) may_have_chosen_deletion: bool,
@@ -140,7 +147,7 @@ pub(super) struct Reader<'a> {
 impl Reader<'_> {
     /// Reads a request object.
     pub(super) fn read(&self, request: Placed<'_, '_>, faults: &mut Faults) -> RequestObject {
-        check_names(request, self.unknown, &REQUEST_MEMBERS, faults);
+        check_names(request, self.form, self.form.members(), faults);
         let requested_type = self.requested_type(request, faults);
         let (targets, names_targets) = match request.object.get("targets") {
             Some((list, _)) => (self.list(request, list, requested_type, faults), true),
@@ -157,6 +164,7 @@ impl Reader<'_> {
             request_id: request_id(request, faults),
             time: request.time("time", faults),
             dry_run: request.flag("dryRun", faults),
+            urgent: self.form != Form::Detail && request.flag("urgent", faults),
         }
     }
 
@@ -189,7 +197,7 @@ impl Reader<'_> {
                 object: &object,
                 path,
             };
-            check_names(item, self.unknown, &TARGET_MEMBERS, faults);
+            check_names(item, self.form, &TARGET_MEMBERS, faults);
             let job_type = self.requested_type(item, faults).or(default_type);
             let has_own = object.has("membershipIdentifier") || object.has("idMappingTableArn");
             let target = match &default {
@@ -296,7 +304,7 @@ impl Reader<'_> {
     fn requested_type(&self, placed: Placed<'_, '_>, faults: &mut Faults) -> Option<RequestedType> {
         let text = placed.text("jobType", "write a job type such as BATCH", faults)?;
         let requested = RequestedType::parse(&text).and_then(|requested| {
-            if !(self.may_have_chosen_deletion && requested == DELETE_ONLY) {
+            if !(self.may_have_chosen_deletion && requested == RequestedType::DELETE_ONLY) {
                 self.arrival.settings.allowed.check_job_type(requested)?;
             }
             Ok(requested)

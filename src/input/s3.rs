@@ -7,7 +7,7 @@ use super::delivery::Content;
 use super::event::MAX_SOURCE;
 use super::faults::Faults;
 use super::members::{Placed, is_id, rfc_3339};
-use super::request::UnknownMembers;
+use super::request::Form;
 use super::text::{Object, Path, Raw};
 use crate::error::Error;
 use crate::request::Trigger;
@@ -70,8 +70,7 @@ pub(super) fn read(
         trigger: Some(trigger),
         ..Envelope::default()
     };
-    let unknown = UnknownMembers::Ignored;
-    let requests = requests(None, path, unknown, envelope, around, &mut faults);
+    let requests = requests(None, path, Form::Detail, envelope, around, &mut faults);
     faults.or(Content::Requests(requests))
 }
 

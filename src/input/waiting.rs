@@ -6,18 +6,19 @@ use super::delivery::Content;
 use super::event::{ENTITY_RESOLUTION, MAX_SOURCE};
 use super::faults::{Faults, refused};
 use super::members::{MAX_ID, Placed};
-use super::request::UnknownMembers;
+use super::request::Form;
 use super::text::Object;
 use crate::error::Error;
 use crate::job::{TrackedId, TrackedJob};
-use crate::job_type::{JobType, RequestedType, TypeSource};
+use crate::job_type::{RequestedType, TypeSource};
 use crate::request::{Request, Trigger};
 
 /// The members of a message that this function reads.
-const MESSAGE_MEMBERS: [&str; 8] = [
+const MESSAGE_MEMBERS: [&str; 9] = [
     "rejections",
     "request",
     "requestIdGiven",
+    "retryOf",
     "timeGiven",
     "trigger",
     "version",
@@ -57,6 +58,7 @@ pub(super) fn read(
     let key_is_given = flag_or_true(message, "requestIdGiven", &mut faults);
     let time_is_given = flag_or_true(message, "timeGiven", &mut faults);
     let rejections = read_rejections(message, &mut faults);
+    let retry_of = read_retry_of(message, &mut faults);
     let request = read_request(message, envelope, around, &mut faults);
     faults.or(())?;
     let Some(mut request) = request else {
@@ -80,6 +82,7 @@ pub(super) fn read(
     request.key_is_given = key_is_given;
     request.time_is_given &= time_is_given;
     request.rejections = rejections;
+    request.retry_of = retry_of;
     Ok(match tracked.flatten() {
         None => Content::Requests(vec![request]),
         Some(job) => Content::Track(TrackedJob {
@@ -109,9 +112,7 @@ fn read_request(
         object: &object,
         path,
     };
-    // A newer version may have added members here too. A member that is nearly one of ours was written by hand.
-    let unknown = UnknownMembers::Ignored;
-    let mut all = requests(Some(object), path, unknown, envelope, around, faults);
+    let mut all = requests(Some(object), path, Form::Queued, envelope, around, faults);
     let request = all.pop();
     if !all.is_empty() {
         let fault = "names several ID mapping tables: a message of the waiting queue is for one";
@@ -124,7 +125,7 @@ fn read_request(
 /// event is not a request, so no sender asked for this job type.
 fn is_deletion(request: &Request) -> bool {
     let deletes = |trigger: &Trigger| trigger.source == ENTITY_RESOLUTION;
-    request.requested_type == RequestedType::Exactly(JobType::DeleteOnly)
+    request.requested_type == RequestedType::DELETE_ONLY
         && request.type_source == TypeSource::Request
         && request.trigger.as_deref().is_some_and(deletes)
 }
@@ -171,6 +172,19 @@ fn read_trigger(message: Placed<'_, '_>, faults: &mut Faults) -> Option<Trigger>
 
 /// The most bytes of a job's id. Those of AWS have 36 characters.
 const MAX_JOB_ID: usize = 128;
+
+/// Reads the id of the failed job for which a request is tried again. It can only make the message superfluous.
+fn read_retry_of(message: Placed<'_, '_>, faults: &mut Faults) -> Option<String> {
+    let (value, _) = message.object.get("retryOf")?;
+    let id = value
+        .string()
+        .filter(|id| (1..=MAX_JOB_ID).contains(&id.len()));
+    if id.is_none() {
+        let fault = "is not the id of a job: leave it out, and the request starts again";
+        faults.add(message.path_of("retryOf"), fault);
+    }
+    id
+}
 
 /// Reads the ids of the job that a message tracks. All else about the job is in the ledger.
 fn read_tracked(message: Placed<'_, '_>, faults: &mut Faults) -> Option<TrackedId> {

@@ -707,3 +707,41 @@ fn a_name_is_known_only_to_requests_that_are_not_newer_than_its_job() {
     assert_eq!(record.verdict(&newer, later), own);
     assert_eq!(record.verdict(&first.request, later), known);
 }
+
+#[test]
+fn the_interval_counts_from_the_last_job_that_is_not_known_to_have_failed() {
+    let hour = std::time::Duration::from_secs(3_600);
+    let first = started("first", "INCREMENTAL", seconds(0));
+    let second = call(request("second", "BATCH", seconds(60)), seconds(60));
+    let both = with_job(&first, &second, &job("second", &second));
+    let failed = both.job_failed(&job("second", &second), "at-entity-resolution", seconds(90));
+    let next = request("next", "INCREMENTAL", seconds(100));
+    let not_before = |record: &Record, now| record.not_before(&next, hour, seconds(now));
+    assert_eq!(not_before(&Record::default(), 100), None);
+    assert_eq!(not_before(&both, 100), Some(seconds(3_660)));
+    assert_eq!(not_before(&failed, 100), Some(seconds(3_600)));
+    assert_eq!(not_before(&failed, 3_600), None);
+    // A clock was ahead: it is not known when that job really started.
+    assert_eq!(
+        not_before(&started("ahead", "BATCH", seconds(7_200)), 100),
+        None
+    );
+}
+
+#[test]
+fn a_job_that_covers_is_known_to_have_succeeded_once_its_end_is_announced() {
+    let call = call(request("name", "BATCH", seconds(0)), seconds(10));
+    let job = job("clean-rooms", &call);
+    let record = with_job(&Record::default(), &call, &job);
+    assert_eq!(record.status(&job.id), JobStatus::Started);
+    let ended = record.job_ended(&job, "entity-resolution", JobEnd::Succeeded, seconds(60));
+    assert_eq!(ended.status(&job.id), JobStatus::Succeeded);
+    // It is recorded under its other id.
+    let other = Job {
+        id: JobId::EntityResolutionJobId("entity-resolution".into()),
+        ..job.clone()
+    };
+    let record = with_job(&Record::default(), &call, &other);
+    let ended = record.job_ended(&job, "entity-resolution", JobEnd::Succeeded, seconds(60));
+    assert_eq!(ended.status(&other.id), JobStatus::Succeeded);
+}

@@ -1,5 +1,5 @@
-//! The requests of all tables that wait for the account's job slot. The slot goes to the one that has waited
-//! longest.
+//! The requests of all tables that wait for the account's job slot. The slot goes to one that is urgent, then to the one
+//! that has waited longest.
 //!
 //! A request that finds the slot busy is recorded here, in one item of the ledger. The item is read before a
 //! call: a request lets an older one pass, unless its own job covers that one. So a table with changes every
@@ -30,6 +30,9 @@ const MAX_REQUEST: usize = 1_500;
 pub struct Waiter {
     target: Target,
     requested_type: RequestedType,
+    /// Whether one of these requests is urgent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    urgent: bool,
     /// Since when the oldest of these requests waits.
     #[serde(with = "time::serde::timestamp::milliseconds")]
     since: OffsetDateTime,
@@ -52,11 +55,18 @@ pub struct Waiter {
     request: Option<Request>,
 }
 
+/// What is urgent goes first, then what has waited longest.
+type Rank = (bool, OffsetDateTime);
+
+fn rank(urgent: bool, since: OffsetDateTime) -> Rank {
+    (!urgent, since)
+}
+
 /// All waiters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Waiters {
-    /// The oldest first.
+    /// In the order in which the slot goes to them.
     waiting: Vec<Waiter>,
 }
 
@@ -67,6 +77,7 @@ impl Waiter {
         Self {
             target: request.target.clone(),
             requested_type: request.requested_type,
+            urgent: request.urgent,
             since: request.waits_since(now),
             seen_at: now,
             retry_interval: request.retry_interval.map(Duration::whole_seconds),
@@ -87,6 +98,11 @@ impl Waiter {
             waiting_since: Some(self.since),
             ..request
         })
+    }
+
+    /// The order in which the slot goes to the waiters.
+    fn rank(&self) -> Rank {
+        rank(self.urgent, self.since)
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -132,15 +148,15 @@ impl Waiters {
                 && request.requested_type.always_covers(waiter.requested_type)
         };
         let live = || self.live(now);
-        // Its job serves all waiters that it covers, so it has waited as long as the oldest of them.
-        let since = live()
+        // Its job serves all waiters that it covers, so it has waited as long as the first of them.
+        let own = live()
             .filter(served)
-            .map(|waiter| waiter.since)
-            .fold(request.waits_since(now), OffsetDateTime::min);
+            .map(Waiter::rank)
+            .fold(rank(request.urgent, request.waits_since(now)), Rank::min);
         live()
             .filter(|waiter| !served(waiter) && !waiter.is_refused_alone(now))
             .filter(|waiter| !was_refused(&waiter.target))
-            .find(|waiter| waiter.since < since)
+            .find(|waiter| waiter.rank() < own)
     }
 
     /// The waiters whose requests still wait, the oldest first.
@@ -156,6 +172,18 @@ impl Waiters {
         waiters
             .waiting
             .retain(|waiter| !waiter.is_covered_by(target, sent));
+        waiters
+    }
+
+    /// Transition: a job started, and `MIN_INTERVAL` holds back those that it does not cover.
+    pub fn held_back(&self, target: &Target, sent: Option<JobType>) -> Self {
+        let is_deletion = sent == Some(JobType::DeleteOnly);
+        let mut waiters = self.clone();
+        waiters.waiting.retain(|waiter| {
+            let is_held_back = (waiter.requested_type == RequestedType::DELETE_ONLY) == is_deletion
+                && !waiter.urgent;
+            waiter.target != *target || !is_held_back
+        });
         waiters
     }
 
@@ -184,16 +212,17 @@ impl Waiters {
             .find(|waiter| waiter.is_same(new))
         {
             Some(waiter) => {
-                if new.since <= waiter.since {
-                    waiter.since = new.since;
+                if new.rank() <= waiter.rank() {
                     waiter.request.clone_from(&new.request);
                 }
+                waiter.urgent |= new.urgent;
+                waiter.since = new.since.min(waiter.since);
                 waiter.seen_at = new.seen_at.max(waiter.seen_at);
                 waiter.retry_interval = new.retry_interval.or(waiter.retry_interval);
             }
             None => waiters.waiting.push(new.clone()),
         }
-        waiters.waiting.sort_by_key(|waiter| waiter.since);
+        waiters.waiting.sort_by_key(Waiter::rank);
         waiters.waiting.truncate(MAX_WAITERS);
         waiters
     }

@@ -1,8 +1,9 @@
-//! What `AUTO` read, as the answer of a dry run shows it (`facts` in docs/reference.md#outcomes).
+//! What a dry run read, as the answer of a dry run shows it (`facts` in docs/reference.md#outcomes).
 
 use serde::Serialize;
 
-use crate::choice::{Fact, Facts, Mapping, Read, Workflow};
+use super::PlanFacts;
+use crate::choice::{Fact, Mapping, Read, Workflow};
 use crate::clock::timestamp;
 
 /// Each fact with the moment it was read; a fact that could not be read is missing, and what was said
@@ -47,24 +48,24 @@ struct LastBatch {
     read_at: String,
 }
 
-impl From<&Facts> for Wire {
-    fn from(facts: &Facts) -> Self {
-        let Facts {
+impl From<&PlanFacts> for Wire {
+    fn from(facts: &PlanFacts) -> Self {
+        let PlanFacts {
             workflow,
-            populated,
-            last_batch,
-            busy,
+            job_running,
+            of_auto,
         } = facts;
-        let busy = busy.as_ref();
+        let populated = of_auto.as_ref().map(|facts| &facts.populated);
+        let last_batch = of_auto.as_ref().map(|facts| &facts.last_batch);
         let flag = |Read { value, at }: &Read<bool>| Flag {
             value: *value,
             read_at: timestamp(*at),
         };
         let mut unavailable: Vec<String> = [
             why(workflow),
-            why(populated),
-            why(last_batch),
-            busy.and_then(why),
+            populated.and_then(why),
+            last_batch.and_then(why),
+            why(job_running),
         ]
         .into_iter()
         .flatten()
@@ -85,14 +86,15 @@ impl From<&Facts> for Wire {
                     read_at: timestamp(*at),
                 }
             }),
-            populated: populated.as_ref().ok().map(flag),
-            last_batch: last_batch.as_ref().ok().filter(|_| workflow.is_ok()).map(
-                |Read { value, at }| LastBatch {
+            populated: populated.and_then(|read| read.as_ref().ok()).map(flag),
+            last_batch: last_batch
+                .and_then(|read| read.as_ref().ok())
+                .filter(|_| workflow.is_ok())
+                .map(|Read { value, at }| LastBatch {
                     started_at: value.map(timestamp),
                     read_at: timestamp(*at),
-                },
-            ),
-            job_running: busy.and_then(|busy| busy.as_ref().ok()).map(flag),
+                }),
+            job_running: job_running.as_ref().ok().map(flag),
             unavailable,
         }
     }

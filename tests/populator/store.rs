@@ -32,11 +32,13 @@ fn request(name: &str) -> Request {
         key_is_given: true,
         time_is_given: true,
         time: BEGIN,
+        urgent: false,
         dry_run: false,
         trigger: None,
         waiting_since: None,
         sent_at: None,
         rejections: 0,
+        retry_of: None,
         retry_interval: None,
     }
 }

@@ -26,6 +26,26 @@ const MAX_TABLES: usize = 1_000;
 /// jobs are read.
 const MAX_RECENT_JOBS: usize = 25;
 
+/// What a dry run reads of a table.
+#[derive(Debug)]
+pub struct TableState {
+    /// Its workflow.
+    pub workflow: Fact<Workflow>,
+    /// Whether a job of the workflow runs or is queued.
+    pub job_running: Fact<bool>,
+    /// What does not exist, if something does not.
+    pub absent: Option<Absent>,
+}
+
+/// What does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// The ID mapping table.
+    Table,
+    /// The table's ID mapping workflow.
+    Workflow,
+}
+
 /// The time that all reads together may take.
 #[derive(Clone, Copy)]
 struct Budget {
@@ -79,7 +99,6 @@ impl Workflows {
                     workflow: Err(missing(&error)),
                     populated: Err(missing(&error)),
                     last_batch: known(last_batch),
-                    busy: None,
                 };
             }
         };
@@ -106,28 +125,43 @@ impl Workflows {
             workflow: fact(workflow),
             populated: fact(populated),
             last_batch,
-            busy: None,
         }
     }
 
-    /// Returns whether a job of the table's workflow runs or is queued, for a dry run.
-    pub async fn is_busy(
+    /// Reads a table, its workflow, and whether a job of it runs, for a dry run. Nothing comes from the cache.
+    pub async fn state(
         &self,
         target: &Target,
         now: OffsetDateTime,
         timeout: std::time::Duration,
-    ) -> Fact<bool> {
+    ) -> TableState {
         let budget = Budget::new(timeout);
-        let jobs = async {
-            let table = self.table(target, now).await?;
-            self.list_jobs(&table.value.workflow).await
+        self.forget(target);
+        let table = budget.limit("GetIdMappingTable", self.table(target, now));
+        let table = match table.await {
+            Ok(table) => table,
+            Err(error) => {
+                return TableState {
+                    workflow: Err(missing(&error)),
+                    job_running: Err(missing(&error)),
+                    absent: error.is_absent.then_some(Absent::Table),
+                };
+            }
         };
-        let jobs = budget.limit("ListIdMappingJobs", jobs).await;
-        let busy = |job: &Listed| matches!(job.status, JobStatus::Running | JobStatus::Queued);
-        fact(jobs.map(|jobs| Read {
-            value: jobs.iter().any(busy),
-            at: now,
-        }))
+        let (workflow, jobs) = tokio::join!(
+            budget.limit("GetIdMappingWorkflow", self.workflow(target, &table, now)),
+            budget.limit("ListIdMappingJobs", self.list_jobs(&table.value.workflow)),
+        );
+        let is_absent = workflow.as_ref().is_err_and(|error| error.is_absent);
+        let runs = |job: &Listed| matches!(job.status, JobStatus::Running | JobStatus::Queued);
+        TableState {
+            workflow: fact(workflow),
+            job_running: fact(jobs.map(|jobs| Read {
+                value: jobs.iter().any(runs),
+                at: now,
+            })),
+            absent: is_absent.then_some(Absent::Workflow),
+        }
     }
 
     /// Removes what is cached of a table.

@@ -78,9 +78,13 @@ fn in_words(step: &Step) -> String {
     match step {
         Step::ReportStart(started) => format!("report {}", started.job.id.as_str()),
         Step::Covered(job) => format!("covered by {}", job.as_str()),
+        Step::Superseded => "superseded".to_owned(),
         Step::Wait(wait) => {
             let error = wait.error.error_type.as_str();
-            format!("wait {error} {:?} {}", wait.wait_for, wait.delay.as_secs())
+            let seconds = wait
+                .not_before
+                .map_or(0, |until| (until - NOW).whole_seconds());
+            format!("wait {error} {:?} {seconds}", wait.wait_for)
         }
         Step::Reconcile(unknown) => format!("reconcile {}", unknown.call.request.idempotency_key),
         Step::ReadWaiters => "read waiters".to_owned(),
@@ -95,6 +99,7 @@ fn in_words(step: &Step) -> String {
 fn step(record: &Record, request: &Request, learned: &Learned) -> String {
     let context = Context {
         settle_time: None,
+        min_interval: None,
         reports_starts: true,
         learned,
     };
@@ -154,6 +159,7 @@ async fn a_start_is_reported_once_in_an_invocation_unless_it_is_the_requests_own
 
     let nobody_is_told = Context {
         settle_time: None,
+        min_interval: None,
         reports_starts: false,
         learned: &learned,
     };
@@ -167,6 +173,7 @@ async fn a_change_settles_before_a_job_is_started_and_not_before_it_is_covered()
     let settle_time = Period::parse("5m").unwrap();
     let context = Context {
         settle_time: Some(&settle_time),
+        min_interval: None,
         reports_starts: true,
         learned: &learned,
     };
@@ -280,4 +287,114 @@ async fn a_job_is_started_where_the_slot_may_be_free_and_no_older_request_waits(
         learned.unavailable_calls = calls;
         assert_eq!(step(&record, &request(), &learned), expected);
     }
+}
+
+#[tokio::test]
+async fn a_job_starts_no_sooner_than_min_interval_after_the_previous_one() {
+    let learned = read(&[]).await;
+    let (one_hour, settle_time) = (Period::parse("1h").unwrap(), Period::parse("5m").unwrap());
+    let next = |record: &Record, request: &Request, settle_time| {
+        let context = Context {
+            settle_time,
+            min_interval: Some(&one_hour),
+            reports_starts: true,
+            learned: &learned,
+        };
+        in_words(&next_step(record, request, &context, NOW))
+    };
+    let of_type = |requested_type: &str| Request::sample(1, requested_type, "ours", ago(5));
+    let urgent = Request {
+        urgent: true,
+        ..request()
+    };
+    let after = |requested_type: &str, seconds_ago| {
+        let request = Request::sample(1, requested_type, "other", ago(7_200));
+        let call = Call {
+            choice: by_request(request.requested_type, request.type_source).unwrap(),
+            request,
+            ..call("other", seconds_ago)
+        };
+        with_job(&Record::default(), &call, None)
+    };
+    let unknown_call = call("old", 10);
+    let with_unknown = after("BATCH", 600)
+        .claimed(&unknown_call, ago(5))
+        .outcome_unknown(&unknown_call);
+    for (record, request, expected) in [
+        (Record::default(), request(), "start []"),
+        (after("BATCH", 600), request(), "wait TooSoon Other 3000"),
+        (
+            after("INCREMENTAL", 3_599),
+            request(),
+            "wait TooSoon Other 1",
+        ),
+        (after("SERVICE_DEFAULT", 3_600), request(), "start []"),
+        (
+            after("BATCH", 600),
+            of_type("AUTO"),
+            "wait TooSoon Other 3000",
+        ),
+        // Deletions and other jobs do not hold each other back.
+        (after("DELETE_ONLY", 600), request(), "start []"),
+        (after("BATCH", 600), of_type("DELETE_ONLY"), "start []"),
+        (
+            after("DELETE_ONLY", 600),
+            of_type("DELETE_ONLY"),
+            "wait TooSoon Other 3000",
+        ),
+        (after("BATCH", 600), urgent.clone(), "start []"),
+        // It is covered at once.
+        (after("BATCH", 3), request(), "covered by other"),
+        // What an earlier call did comes first.
+        (with_unknown, request(), "reconcile old"),
+    ] {
+        assert_eq!(next(&record, &request, None), expected, "{request:?}");
+    }
+    // It waits for the longer of both.
+    for (seconds_ago, expected) in [
+        (600, "wait TooSoon Other 3000"),
+        (3_400, "wait Settling Other 300"),
+    ] {
+        let next = next(&after("BATCH", seconds_ago), &request(), Some(&settle_time));
+        assert_eq!(next, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_urgent_request_lets_no_other_pass_and_a_retry_that_was_done_is_dropped() {
+    let waiting = Request {
+        waiting_since: Some(ago(600)),
+        ..Request::sample(2, "BATCH", "older", ago(700))
+    };
+    let learned = read(std::slice::from_ref(&waiting)).await;
+    let urgent = Request {
+        urgent: true,
+        ..request()
+    };
+    let empty = Record::default();
+    assert_eq!(step(&empty, &request(), &learned), "wait SlotBusy Slot 0");
+    assert_eq!(step(&empty, &urgent, &learned), "start []");
+    // An urgent one that waits goes before an older one that does not hurry.
+    let hurries = Request {
+        urgent: true,
+        waiting_since: Some(ago(60)),
+        ..Request::sample(3, "BATCH", "urgent", ago(60))
+    };
+    let learned = read(&[hurries]).await;
+    assert_eq!(step(&empty, &waiting, &learned), "wait SlotBusy Slot 0");
+
+    let retry = Request {
+        retry_of: Some("one".to_owned()),
+        ..request()
+    };
+    let job = Job {
+        id: JobId::IdMappingJobId("one".into()),
+        job_type: None,
+        started_at: ago(100),
+        answered_at: ago(100),
+    };
+    let failed = |max_attempts| empty.attempt_failed(&retry, &job, "one", max_attempts);
+    let learned = read(&[]).await;
+    assert_eq!(step(&failed(2), &retry, &learned), "start []");
+    assert_eq!(step(&failed(1), &retry, &learned), "superseded");
 }

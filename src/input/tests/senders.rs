@@ -804,3 +804,73 @@ fn of_many_refused_items_the_first_say_why() {
     assert!(message.ends_with("; 2 more are refused"), "{message}");
     assert_eq!(Refused::default().error(), None);
 }
+
+#[test]
+fn only_a_bare_request_of_a_direct_invocation_and_the_waiting_queue_are_urgent() {
+    let urgent = bare(json!({ "urgent": true }));
+    let waiting = json!({
+        "version": 1, "request": urgent, "trigger": null, "waitingSince": "2026-11-23T01:00:00Z", "watch": null,
+    });
+    let failed = json!({
+        "version": "1.0", "timestamp": "2026-11-23T02:00:00Z", "requestPayload": urgent,
+        "requestContext": { "requestId": "r", "functionArn": OWN, "condition": "RetriesExhausted" },
+    });
+    assert!(request(&urgent).urgent);
+    assert!(!request(&bare(json!({}))).urgent);
+    assert!(!request(&bare(json!({ "urgent": false }))).urgent);
+    let of_queue = |body: &Value| match of_message(&messages(&sqs(&[body.to_string()]))[0]) {
+        Ok(Content::Requests(requests)) => requests[0].urgent,
+        other => panic!("{other:?}"),
+    };
+    assert!(of_queue(&waiting));
+    // Elsewhere it is not believed.
+    assert!(!of_queue(&urgent));
+    assert!(!request(&failed).urgent);
+    assert!(!request(&notification(&urgent.to_string())).urgent);
+    for part in parts(&json!([urgent, urgent])) {
+        match part.content.unwrap() {
+            Content::Requests(requests) => assert!(!requests[0].urgent),
+            other => panic!("{other:?}"),
+        }
+    }
+    // In an event it is the sender's own word, and need not be a boolean.
+    for value in [json!(true), json!("very"), json!(null), json!({})] {
+        let detail = bare(json!({ "urgent": value, "Urgent": value }));
+        assert!(!request(&event("com.example", detail)).urgent, "{value}");
+    }
+    let error = read(&bare(json!({ "urgent": "yes" }))).unwrap_err();
+    assert!(
+        error.message.contains("$.urgent must be a boolean"),
+        "{}",
+        error.message
+    );
+    let twice = urgent
+        .to_string()
+        .replace("\"urgent\":true", "\"urgent\":true,\"urgent\":false");
+    let error = read_with(&[], &twice).unwrap_err();
+    assert!(error.message.contains("appears twice"), "{}", error.message);
+}
+
+#[test]
+fn a_message_names_the_failed_job_that_it_is_for() {
+    let retry = |of: Value| {
+        let body = json!({
+            "version": 1, "request": bare(json!({})), "trigger": null, "waitingSince": "2026-11-23T01:00:00Z",
+            "watch": null, "retryOf": of,
+        });
+        match of_message(&messages(&sqs(&[body.to_string()]))[0]) {
+            Ok(Content::Requests(requests)) => requests[0].retry_of.clone(),
+            Err(_) => Some("refused".to_owned()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (of, expected) in [
+        (json!("job-1"), Some("job-1")),
+        (json!(null), None),
+        (json!(""), Some("refused")),
+        (json!(1), Some("refused")),
+        (json!("x".repeat(129)), Some("refused")),
+    ] {
+        assert_eq!(retry(of.clone()).as_deref(), expected, "{of}");
+    }
+}

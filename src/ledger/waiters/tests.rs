@@ -194,3 +194,59 @@ fn a_request_that_is_tried_in_its_place_waits_as_long_as_its_message_does() {
     let tried = Waiter::new(&sent, seconds(60)).request().unwrap();
     assert_eq!(tried.waiting_since, Some(seconds(10)));
 }
+
+#[test]
+fn what_is_urgent_goes_before_what_is_older() {
+    let urgent = |table, since| Request {
+        urgent: true,
+        ..request(table, "BATCH", since)
+    };
+    let waiters = waiting(
+        &[
+            request(1, "BATCH", 10),
+            urgent(2, 20),
+            request(2, "BATCH", 5),
+        ],
+        seconds(60),
+    );
+    let ahead_of = |request: &Request| {
+        let found = waiters.ahead_of(request, seconds(60), NO_TABLE);
+        found.map(Waiter::target).cloned()
+    };
+    assert_eq!(ahead_of(&request(1, "BATCH", 10)), Some(target(2)));
+    assert_eq!(ahead_of(&urgent(3, 30)), Some(target(2)));
+    assert_eq!(ahead_of(&urgent(3, 4)), None);
+    // Its job serves the urgent request of its table.
+    assert_eq!(ahead_of(&request(2, "BATCH", 40)), None);
+    // The urgent one is tried for the waiter, whichever came first.
+    let tried = waiters.live(seconds(60)).next().and_then(Waiter::request);
+    assert!(tried.unwrap().urgent);
+}
+
+#[test]
+fn a_job_holds_back_the_waiters_of_its_table_that_it_does_not_cover() {
+    let urgent = Request {
+        urgent: true,
+        ..request(1, "AUTO", 30)
+    };
+    let all = [
+        request(1, "SERVICE_DEFAULT", 10),
+        request(1, "DELETE_ONLY", 20),
+        urgent,
+        request(2, "BATCH", 40),
+    ];
+    let waiters = waiting(&all, seconds(60));
+    let remaining = |sent| {
+        let held_back = waiters.held_back(&target(1), Some(sent));
+        let types = held_back.waiting.iter().map(|waiter| waiter.requested_type);
+        types.map(RequestedType::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        remaining(JobType::Incremental),
+        ["AUTO", "DELETE_ONLY", "BATCH"]
+    );
+    assert_eq!(
+        remaining(JobType::DeleteOnly),
+        ["AUTO", "SERVICE_DEFAULT", "BATCH"]
+    );
+}
