@@ -70,7 +70,7 @@ const MAX_WAIT: Bounds = Bounds {
 
 /// It is shorter than `MAX_WAIT`.
 const MIN_INTERVAL: Bounds = Bounds {
-    longest: MAX_WAIT.longest,
+    longest: "13d",
     example: "6h",
 };
 

@@ -7,14 +7,16 @@
 //! writes one only if nothing changed since it was read.
 
 mod attempts;
+mod key;
 mod waiters;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use self::attempts::Attempts;
 pub use self::attempts::FailedAttempt;
-use self::attempts::Failures;
+use self::key::{digest, may_be_own};
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
 use crate::clock::CLOCK_DIFFERENCE;
@@ -67,9 +69,6 @@ struct Claim {
     until: OffsetDateTime,
     call: Call,
 }
-
-/// How much later than its job's start the time of a request may be: the clock of a sender may be ahead.
-const LATEST_OF_NAME: Duration = Duration::minutes(5);
 
 /// A job whose start is not fully reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +146,7 @@ pub struct Record {
     /// The jobs that a message in the waiting queue tracks, oldest first.
     tracked: Vec<StartedJob>,
     /// The requests whose jobs failed, the last one that failed last.
-    failures: Vec<Failures>,
+    failures: Attempts,
 }
 
 /// A call whose outcome is unknown.
@@ -279,6 +278,18 @@ impl Record {
         let previous = previous.map(|job| job.started_at).max()?;
         let not_before = previous + min_interval;
         (now < not_before).then_some(not_before)
+    }
+
+    /// Returns whether a message with which a request is tried again after a failed job is superfluous: another job of
+    /// the request has failed since then, or it has had its last one.
+    pub fn is_superseded(&self, request: &Request) -> bool {
+        self.failures.is_superseded(request)
+    }
+
+    /// A failed job among those of its request, by its id at Entity Resolution. Returns `None` if its failure is not
+    /// recorded.
+    pub fn failed_attempt(&self, request: &Request, id: &str) -> Option<FailedAttempt> {
+        self.failures.get(request, id)
     }
 
     /// When the last `BATCH` started.
@@ -523,6 +534,28 @@ impl Record {
         record
     }
 
+    /// Transition: a failed job is counted among those of its request. It is counted once, however often its end is seen.
+    pub fn attempt_failed(
+        &self,
+        request: &Request,
+        job: &Job,
+        entity_resolution_job_id: &str,
+        max_attempts: u32,
+    ) -> Self {
+        let mut record = self.clone();
+        record
+            .failures
+            .add(request, job, entity_resolution_job_id, max_attempts);
+        record
+    }
+
+    /// Transition: the message with which a request is tried again is in the waiting queue.
+    pub fn retry_queued(&self, request: &Request) -> Self {
+        let mut record = self.clone();
+        record.failures.set_queued(request);
+        record
+    }
+
     /// Transition: a job's end is announced, under its two ids.
     pub fn job_ended(
         &self,
@@ -544,7 +577,7 @@ impl Record {
                 let is_it = |known: &&mut KnownKey| ids.contains(&known.job.id.as_str());
                 for known in record.keys.iter_mut().filter(is_it) {
                     known.succeeded = true;
-                    record.failures.retain(|failures| failures.key != known.key);
+                    record.failures.remove(known.key);
                 }
                 record
             }
@@ -591,20 +624,6 @@ fn keep_newest_within<T: Serialize>(items: &mut Vec<T>, Limit { count, bytes }: 
     while items.len() > 1 && items.iter().map(size).sum::<usize>() > bytes {
         items.remove(0);
     }
-}
-
-/// Returns whether a request may have started a job of its name. A repeat has the time of the first delivery, or none. So
-/// a request with a later time is another one, whose sender took a name that is in use.
-fn may_be_own(started_at: OffsetDateTime, request: &Request) -> bool {
-    !request.time_is_given || request.time <= started_at.saturating_add(LATEST_OF_NAME)
-}
-
-fn digest(request: &Request) -> Uuid {
-    /// The namespace of these digests: a random UUID, never to be changed.
-    const KEYS: Uuid = Uuid::from_u128(0x5c1b_2f0e_93d7_4a41_8be6_7f0d_44a9_c210);
-    // A record is of one target.
-    let key = [request.named_type(), &request.idempotency_key].join(" ");
-    Uuid::new_v5(&KEYS, key.as_bytes())
 }
 
 #[cfg(test)]

@@ -58,6 +58,8 @@ pub fn message(
     since: Option<OffsetDateTime>,
     tracked: Option<&StartedJob>,
 ) -> String {
+    // A dead letter that is redriven is a request like any other.
+    let retry_of = request.retry_of.as_deref();
     let message = Message {
         version: 1,
         request: RequestObject {
@@ -74,7 +76,7 @@ pub fn message(
         waiting_since: since.map(timestamp),
         request_id_given: request.key_is_given,
         time_given: request.time_is_given,
-        retry_of: request.retry_of.as_deref(),
+        retry_of: retry_of.filter(|_| since.is_some() && tracked.is_none()),
         rejections: request.rejections,
         watch: tracked.map(TrackedId::from),
     };

@@ -2,6 +2,7 @@
 
 mod facts;
 
+pub use self::facts::PlanFacts;
 use crate::clock::timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::choice::{Choice, Decision, Fact, Facts, Workflow};
+use crate::choice::{Choice, Decision};
 use crate::error::{Error, ErrorType};
 use crate::job::{EndedJob, IdentifiedBy, Job, JobEnd, JobId, JobStatus, StartedJob};
 use crate::job_type::JobType;
@@ -110,17 +111,6 @@ pub struct Planned {
     pub not_before: Option<OffsetDateTime>,
     /// What was read.
     pub facts: PlanFacts,
-}
-
-/// What a dry run read.
-#[derive(Clone, Debug)]
-pub struct PlanFacts {
-    /// The table's workflow.
-    pub workflow: Fact<Workflow>,
-    /// Whether a job of the workflow runs or is queued.
-    pub job_running: Fact<bool>,
-    /// What `AUTO` chose by. `None` if the request does not ask for `AUTO`.
-    pub of_auto: Option<Facts>,
 }
 
 /// Which of a request's jobs failed.
@@ -255,7 +245,7 @@ impl Outcome {
                 Some(Attempt {
                     will_retry: true, ..
                 }) => "the request is tried again",
-                _ => "look at the job at Entity Resolution, and request the table again",
+                _ => "look at it at Entity Resolution",
             };
             let message = format!(
                 "ID mapping job {} of {} failed: {}; {next}",

@@ -73,6 +73,8 @@ populator = lambda_.Function(
         "MAX_WAIT": "72h",
         "SETTLE_TIME": "",
         "TRACK_COMPLETION": "false",
+        "MIN_INTERVAL": "",
+        "MAX_JOB_ATTEMPTS": "1",
     },
     role=role("PopulatorRole", "lambda.amazonaws.com", [
         (["cleanrooms:GetIdMappingTable", "cleanrooms:PopulateIdMappingTable"], tables + memberships),

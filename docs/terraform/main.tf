@@ -92,6 +92,8 @@ resource "aws_lambda_function" "populator" {
       MAX_WAIT              = "72h"
       SETTLE_TIME           = ""
       TRACK_COMPLETION      = "false"
+      MIN_INTERVAL          = ""
+      MAX_JOB_ATTEMPTS      = "1"
     }
   }
 

@@ -37,7 +37,7 @@ use self::arguments::{Arguments, USAGE, arguments};
 use self::timeline::{Detail, short};
 
 /// The settings of the README with their defaults in this example, beside those of the environment.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 12] = [
     (
         "ID_MAPPING_TABLE_ARNS",
         "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555/idmappingtable/\
@@ -52,7 +52,9 @@ const SETTINGS: [(&str, &str); 10] = [
     ("EVENT_SOURCE", "id-mapping-populator"),
     ("MAX_WAIT", "72h"),
     ("SETTLE_TIME", ""),
+    ("MIN_INTERVAL", ""),
     ("TRACK_COMPLETION", ""),
+    ("MAX_JOB_ATTEMPTS", ""),
 ];
 
 /// The time between two tries of a waiting request. It is the template's default, and longer than any `SETTLE_TIME`.

@@ -224,10 +224,17 @@ fn call_if_free(
             SlotWaiters::Read { current, .. } => {
                 let was_refused = |table: &_| learned.slot.has_refused(table);
                 if let Some(ahead) = current.ahead_of(request, now, was_refused) {
-                    let ahead = ahead.target();
-                    return for_slot(&format!(
-                        "a request for {ahead} is before it in the order of those that wait for the account's job slot"
-                    ));
+                    let table = ahead.target();
+                    return for_slot(&match ahead.is_urgent() {
+                        true => format!(
+                            "an urgent request for {table} waits for the account's job slot"
+                        ),
+                        false => {
+                            format!(
+                                "a request for {table} has waited longer for the account's job slot"
+                            )
+                        }
+                    });
                 }
             }
         }

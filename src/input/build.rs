@@ -147,35 +147,25 @@ pub(super) fn requests(
     let urgent = parsed.urgent && (form == Form::Queued || around.is_direct());
     let given_time = parsed.time.or(envelope.time).or(around.time);
     let time = given_time.or(sent_at).unwrap_or(*at).min(*at);
-    let mut requests: Vec<Request> = Vec::with_capacity(targets.len());
-    let mut seen = HashSet::new();
-    for (target, named_type) in targets {
-        let (requested_type, type_source) =
-            requested_type(named_type, envelope.deletes, settings.default_job_type);
-        // The same target twice with the same requested type is one request.
-        if !seen.insert((target.clone(), requested_type)) {
-            continue;
-        }
-        requests.push(Request {
-            target,
-            requested_type,
-            type_source,
-            idempotency_key: idempotency_key.clone(),
-            key_is_given,
-            time,
-            // A time after the arrival says nothing.
-            time_is_given: given_time.is_some_and(|given| given <= *at),
-            dry_run: parsed.dry_run,
-            urgent,
-            trigger: trigger.clone(),
-            waiting_since: None,
-            sent_at,
-            rejections: 0,
-            retry_of: None,
-            retry_interval,
-        });
-    }
-    requests
+    let request = |(target, (requested_type, type_source))| Request {
+        target,
+        requested_type,
+        type_source,
+        idempotency_key: idempotency_key.clone(),
+        key_is_given,
+        time,
+        // A time after the arrival says nothing.
+        time_is_given: given_time.is_some_and(|given| given <= *at),
+        dry_run: parsed.dry_run,
+        urgent,
+        trigger: trigger.clone(),
+        waiting_since: None,
+        sent_at,
+        rejections: 0,
+        retry_of: None,
+        retry_interval,
+    };
+    targets.into_iter().map(request).collect()
 }
 
 /// The idempotency key of a request that has no id of its own: it is the same when the request is delivered again.
@@ -184,24 +174,33 @@ fn key_of_delivery(around: &Surroundings<'_>) -> String {
     key.unwrap_or(around.arrival.request_id).to_owned()
 }
 
-/// The targets, each with the job type that it names: those of the request, otherwise the event's, otherwise the
-/// configured ones.
+/// The targets: those of the request, otherwise the event's, otherwise the configured ones. The same target twice with the
+/// same requested type is one.
 fn targets(
     parsed: &mut RequestObject,
     envelope: &Envelope,
     settings: &Settings,
-) -> Vec<(Target, Option<RequestedType>)> {
-    if !parsed.targets.is_empty() {
-        return std::mem::take(&mut parsed.targets);
+) -> Vec<(Target, (RequestedType, TypeSource))> {
+    let mut named = std::mem::take(&mut parsed.targets);
+    if named.is_empty() {
+        let configured = settings.id_mapping_table_arns.iter();
+        let configured = configured.map(|arn| &arn.target);
+        let others: Vec<&Target> = match envelope.resources.is_empty() {
+            false => envelope.resources.iter().collect(),
+            true => configured.collect(),
+        };
+        let with_type = |target: &Target| (target.clone(), parsed.requested_type);
+        named = others.into_iter().map(with_type).collect();
     }
-    let configured = settings.id_mapping_table_arns.iter();
-    let configured = configured.map(|arn| &arn.target);
-    let others: Vec<&Target> = match envelope.resources.is_empty() {
-        false => envelope.resources.iter().collect(),
-        true => configured.collect(),
+    let with_type = |(target, named)| {
+        let requested_type = requested_type(named, envelope.deletes, settings.default_job_type);
+        (target, requested_type)
     };
-    let with_type = |target: &Target| (target.clone(), parsed.requested_type);
-    others.into_iter().map(with_type).collect()
+    let mut seen = HashSet::new();
+    let is_new = |(target, (requested_type, _)): &(Target, (RequestedType, _))| {
+        seen.insert((target.clone(), *requested_type))
+    };
+    named.into_iter().map(with_type).filter(is_new).collect()
 }
 
 fn requested_type(

@@ -6,19 +6,24 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Record, digest, keep_newest, may_be_own};
+use super::key::{digest, may_be_own};
 use crate::job::Job;
 use crate::request::Request;
 
 /// The most requests of a table whose failed jobs are known.
-const MAX_FAILURES: usize = 64;
+const MAX_REQUESTS: usize = 64;
+
+/// The requests of a table whose jobs failed. The one whose job failed last is the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Attempts(Vec<Failures>);
 
 /// The jobs that failed for one request, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Failures {
+struct Failures {
     /// The digest of the request's key.
-    pub(super) key: Uuid,
+    key: Uuid,
     /// Their ids at Entity Resolution, oldest first.
     jobs: Vec<String>,
     /// When the last one started.
@@ -42,21 +47,20 @@ pub struct FailedAttempt {
     pub is_queued: bool,
 }
 
-impl Record {
-    /// Returns whether a message with which a request is tried again after a failed job is superfluous: another job of
-    /// the request has failed since then, or it has had its last one.
-    pub fn is_superseded(&self, request: &Request) -> bool {
-        let (Some(failed), Some(failures)) = (&request.retry_of, self.failures_of(request)) else {
+impl Attempts {
+    /// Returns whether the message of a retry is superfluous: another job of the request has failed since then, or it
+    /// has had its last one.
+    pub(super) fn is_superseded(&self, request: &Request) -> bool {
+        let (Some(failed), Some(failures)) = (&request.retry_of, self.of(request)) else {
             return false;
         };
         failures.is_final || failures.jobs.last() != Some(failed)
     }
 
-    /// A failed job among those of its request, by its id at Entity Resolution. Returns `None` if its failure is not
-    /// recorded.
-    pub fn failed_attempt(&self, request: &Request, id: &str) -> Option<FailedAttempt> {
-        let failures = self.failures_of(request)?;
-        let place = failures.jobs.iter().position(|job| job == id)?;
+    /// A failed job among those of its request.
+    pub(super) fn get(&self, request: &Request, job: &str) -> Option<FailedAttempt> {
+        let failures = self.of(request)?;
+        let place = failures.jobs.iter().position(|other| other == job)?;
         let is_last = place + 1 == failures.jobs.len();
         Some(FailedAttempt {
             number: u32::try_from(place + 1).unwrap_or(u32::MAX),
@@ -65,50 +69,44 @@ impl Record {
         })
     }
 
-    fn failures_of(&self, request: &Request) -> Option<&Failures> {
+    fn of(&self, request: &Request) -> Option<&Failures> {
         let key = digest(request);
         let is_it = |other: &&Failures| other.key == key && may_be_own(other.started_at, request);
-        self.failures.iter().find(is_it)
+        self.0.iter().find(is_it)
     }
 
-    /// Transition: a job of a request failed. It is counted once, however often its end is seen.
-    pub fn attempt_failed(
-        &self,
-        request: &Request,
-        job: &Job,
-        id: &str,
-        max_attempts: u32,
-    ) -> Self {
-        if self.failed_attempt(request, id).is_some() {
-            return self.clone();
+    /// Counts a failed job, unless it is counted already.
+    pub(super) fn add(&mut self, request: &Request, job: &Job, id: &str, max_attempts: u32) {
+        if self.get(request, id).is_some() {
+            return;
         }
         // After its last job the request is a new one.
-        let before = self.failures_of(request);
-        let before = before.filter(|failures| !failures.is_final);
+        let before = self.of(request).filter(|failures| !failures.is_final);
         let mut jobs = before.map_or(Vec::new(), |failures| failures.jobs.clone());
         jobs.push(id.to_owned());
-        let mut record = self.clone();
         let key = digest(request);
-        record.failures.retain(|failures| failures.key != key);
-        record.failures.push(Failures {
+        self.remove(key);
+        self.0.push(Failures {
             key,
             is_final: jobs.len() >= max_attempts as usize,
             jobs,
             started_at: job.started_at,
             is_queued: false,
         });
-        keep_newest(&mut record.failures, MAX_FAILURES);
-        record
+        self.0.drain(..self.0.len().saturating_sub(MAX_REQUESTS));
     }
 
-    /// Transition: the message with which a request is tried again is in the waiting queue.
-    pub fn retry_queued(&self, request: &Request) -> Self {
-        let mut record = self.clone();
+    /// Records that the message with which a request is tried again is in the waiting queue.
+    pub(super) fn set_queued(&mut self, request: &Request) {
         let key = digest(request);
-        for failures in &mut record.failures {
+        for failures in &mut self.0 {
             failures.is_queued |= failures.key == key;
         }
-        record
+    }
+
+    /// Removes what is known of a request.
+    pub(super) fn remove(&mut self, key: Uuid) {
+        self.0.retain(|failures| failures.key != key);
     }
 }
 

@@ -745,3 +745,26 @@ fn a_job_that_covers_is_known_to_have_succeeded_once_its_end_is_announced() {
     let ended = record.job_ended(&job, "entity-resolution", JobEnd::Succeeded, seconds(60));
     assert_eq!(ended.status(&other.id), JobStatus::Succeeded);
 }
+
+#[test]
+fn the_attempts_of_a_request_end_with_its_success() {
+    let request = request("name", "BATCH", seconds(0));
+    let (first, second) = (
+        call(request.clone(), seconds(10)),
+        call(request.clone(), seconds(600)),
+    );
+    let failed = job("first", &first);
+    let record = with_job(&Record::default(), &first, &failed)
+        .job_failed(&failed, "er-1", seconds(60))
+        .attempt_failed(&request, &failed, "er-1", 3);
+    let retry = Request {
+        retry_of: Some("other".to_owned()),
+        ..request.clone()
+    };
+    assert!(record.is_superseded(&retry));
+    assert_eq!(record.failed_attempt(&request, "er-1").unwrap().number, 1);
+    let succeeded = job("second", &second);
+    let record = with_job(&record, &second, &succeeded);
+    let record = record.job_ended(&succeeded, "er-2", JobEnd::Succeeded, seconds(900));
+    assert_eq!(record.failed_attempt(&request, "er-1"), None);
+}

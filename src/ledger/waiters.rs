@@ -91,6 +91,11 @@ impl Waiter {
         &self.target
     }
 
+    /// Whether one of its requests is urgent.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
     /// The request that is tried for this waiter.
     pub fn request(&self) -> Option<Request> {
         let request = self.request.clone()?;

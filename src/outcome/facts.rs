@@ -2,9 +2,19 @@
 
 use serde::Serialize;
 
-use super::PlanFacts;
-use crate::choice::{Fact, Mapping, Read, Workflow};
+use crate::choice::{Fact, Facts, Mapping, Read, Workflow};
 use crate::clock::timestamp;
+
+/// What a dry run read.
+#[derive(Clone, Debug)]
+pub struct PlanFacts {
+    /// The table's workflow.
+    pub workflow: Fact<Workflow>,
+    /// Whether a job of the workflow runs or is queued.
+    pub job_running: Fact<bool>,
+    /// What `AUTO` chose by. `None` if the request does not ask for `AUTO`.
+    pub of_auto: Option<Facts>,
+}
 
 /// Each fact with the moment it was read; a fact that could not be read is missing, and what was said
 /// of it stands under `unavailable`.

@@ -424,10 +424,22 @@ def test_the_environment_is_what_the_code_reads(resources):
         "MAX_WAIT": {"Ref": "MaxWait"},
         "SETTLE_TIME": {"Fn::If": ["HasLedger", {"Ref": "SettleTime"}, ""]},
         "TRACK_COMPLETION": {"Fn::If": ["HasLedger", {"Ref": "TrackCompletion"}, ""]},
+        "MIN_INTERVAL": {"Fn::If": ["HasLedger", {"Ref": "MinInterval"}, ""]},
+        "MAX_JOB_ATTEMPTS": {"Ref": "MaxJobAttempts"},
     }
     assert PARAMETERS["OutcomeEventBusName"]["Default"] == "default"
     source = re.search(r'"EVENT_SOURCE"\).*?None => "([^"]+)"', config, re.S)
     assert PARAMETERS["OutcomeEventSource"]["Default"] == source[1]
+
+
+def test_failed_jobs_are_not_started_again_unless_that_is_chosen():
+    parameter = PARAMETERS["MaxJobAttempts"]
+    most = int(re.search(r"const MAX_ATTEMPTS: u32 = (\d+)", (ROOT / "src/config.rs").read_text())[1])
+    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (1, 1, most)
+    rule = TEMPLATE["Rules"]["MaxJobAttemptsNeedsTracking"]
+    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "MaxJobAttempts"}, 1]}]}
+    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "TrackCompletion"}, "true"]}]
+    assert PARAMETERS["MinInterval"]["Default"] == ""
 
 
 def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
@@ -759,7 +771,7 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
 def test_durations_are_those_that_the_code_takes():
     config = (ROOT / "src/config.rs").read_text()
     units = {"s": 1, "m": 60, "h": 3600, "d": DAYS}
-    for parameter, setting in [("MaxWait", "MAX_WAIT"), ("SettleTime", "SETTLE_TIME"), ("FullRefreshEvery", "FULL_REFRESH_EVERY")]:
+    for parameter, setting in [("MaxWait", "MAX_WAIT"), ("SettleTime", "SETTLE_TIME"), ("MinInterval", "MIN_INTERVAL"), ("FullRefreshEvery", "FULL_REFRESH_EVERY")]:
         longest = re.search(rf'const {setting}: Bounds = Bounds {{\s*longest: "(\d+)([smhd])"', config)
         longest = int(longest[1]) * units[longest[2]]
         taken = [f"{count}{unit}" for unit in units for count in range(12_000) if accepts(parameter, f"{count}{unit}")]
@@ -767,7 +779,7 @@ def test_durations_are_those_that_the_code_takes():
         assert len(taken) > 100 and 0 not in spans and max(spans) == longest, parameter
         for wrong in ["h", "72", "1.5h", " 1h", "1h ", "1w", "+1h", "01h", "é"]:
             assert not accepts(parameter, wrong), wrong
-    assert accepts("SettleTime", "") and accepts("FullRefreshEvery", "") and not accepts("MaxWait", "")
+    assert accepts("SettleTime", "") and accepts("MinInterval", "") and accepts("FullRefreshEvery", "") and not accepts("MaxWait", "")
     assert PARAMETERS["FullRefreshEvery"]["Default"] == "" == PARAMETERS["SettleTime"]["Default"]
     assert PARAMETERS["MaxWait"]["Default"] == "72h" == re.search('DEFAULT_MAX_WAIT: &str = "([^"]+)"', config)[1]
 

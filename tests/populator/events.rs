@@ -35,6 +35,10 @@ const STARTED: &[StartedCase] = &[
         "bare-request.json",
         &[(T1, Some("INCREMENTAL"), "REQUESTED")],
     ),
+    (
+        "bare-urgent.json",
+        &[(T1, Some("INCREMENTAL"), "REQUESTED")],
+    ),
     ("bare-arn.json", &[(T1, Some("BATCH"), "REQUESTED")]),
     (
         "bare-auto.json",
@@ -293,15 +297,37 @@ async fn a_dry_run_calls_nothing_and_says_what_it_would_do() {
     let outcomes = harness.outcomes(&event_file("bare-dry-run.json")).await;
     let mut outcome = outcomes[0].clone();
     assert!(outcome.as_object_mut().unwrap().remove("eventId").is_some());
+    for fact in ["workflow", "jobRunning"] {
+        let fact = outcome["facts"][fact].as_object_mut().unwrap();
+        assert!(fact.remove("readAt").is_some());
+    }
     assert_eq!(
         outcome,
         json!({
             "version": "1", "outcome": "PLANNED", "membershipIdentifier": M, "idMappingTableIdentifier": T1,
             "jobType": "DELETE_ONLY", "plan": "START",
             "decision": { "rule": "REQUESTED", "reason": "the request asks for DELETE_ONLY" },
+            "facts": {
+                "workflow": {
+                    "workflowName": format!("workflow-{T1}"), "idMappingType": "RULE_BASED",
+                    "incrementalRunConfig": true,
+                },
+                "jobRunning": { "value": false },
+            },
         })
     );
-    assert_eq!(harness.aws.call_count(), 0);
+    // Only reads.
+    let operations = harness
+        .aws
+        .calls()
+        .into_iter()
+        .map(|call| call.operation.unwrap());
+    let reads = [
+        fake_aws::Operation::GetIdMappingTable,
+        fake_aws::Operation::GetIdMappingWorkflow,
+        fake_aws::Operation::ListIdMappingJobs,
+    ];
+    assert_eq!(operations.collect::<Vec<_>>(), reads);
 }
 
 #[tokio::test]

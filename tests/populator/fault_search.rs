@@ -96,6 +96,7 @@ struct Search {
     sim: Simulator,
     /// Whether jobs are tracked to their end.
     track: bool,
+    allowed: Allowed,
     changes: [Change; 2],
     /// How often each change is delivered.
     deliveries: [u8; 2],
@@ -229,7 +230,7 @@ impl Search {
             .zip(after.deliveries.iter().zip(self.deliveries));
         let accepted = changes.filter(|(_, (left, all))| *left < all);
         let accepted: Vec<Change> = accepted.map(|(change, _)| change.clone()).collect();
-        let broken = Seen::of_simulator(&self.sim).broken(&accepted, Allowed::default());
+        let broken = Seen::of_simulator(&self.sim).broken(&accepted, self.allowed);
         let story = || invariants::story(&self.sim.aws.state());
         assert!(broken.is_empty(), "{broken:#?}\nafter{path}\n{}", story());
     }
@@ -253,10 +254,11 @@ impl Search {
         }
         self.ends += 1;
         let seen = Seen::of_simulator(&self.sim);
-        let mut broken = seen.broken(&self.changes, Allowed::default());
+        let mut broken = seen.broken(&self.changes, self.allowed);
         broken.extend(seen.broken_at_the_end());
         if self.track {
             broken.extend(seen.broken_ends());
+            broken.extend(seen.stale(&self.changes));
         }
         assert!(
             broken.is_empty(),
@@ -394,6 +396,10 @@ struct Start {
     shown_after: time::Duration,
     /// Whether jobs are tracked to their end.
     track: bool,
+    /// `MAX_JOB_ATTEMPTS`, with jobs that are tracked.
+    attempts: u8,
+    /// `MIN_INTERVAL` in minutes, or zero.
+    interval: u8,
     /// How many faults a path may have.
     faults: u8,
     /// Which change is delivered first; none: either.
@@ -406,29 +412,44 @@ async fn search(start: Start) {
         slot,
         shown_after,
         track,
+        attempts,
+        interval,
         faults,
         first,
     } = start;
-    let settings = [("TRACK_COMPLETION", if track { "true" } else { "" })];
+    let (most, minutes) = (attempts.to_string(), format!("{interval}m"));
+    let settings = [
+        ("TRACK_COMPLETION", if track { "true" } else { "" }),
+        ("MAX_JOB_ATTEMPTS", if track { &most } else { "" }),
+        ("MIN_INTERVAL", if interval > 0 { &minutes } else { "" }),
+    ];
+    let allowed = Allowed {
+        max_attempts: track.then_some(attempts.into()),
+        min_interval: time::Duration::minutes(interval.into()),
+        ..Allowed::NOTHING
+    };
     let sim = Simulator::with(FakeAws::in_process(), slot, &settings).await;
     sim.aws.state().shown_after = shown_after;
-    let deliveries = match track && !is_whole() {
-        true => [1, 2],
-        false => [2, 2],
+    let deliveries = match (attempts, track && !is_whole()) {
+        (2.., _) => [1, 1],
+        (_, true) => [1, 2],
+        (_, false) => [2, 2],
     };
     let begin = Node {
         state: sim.aws.state().clone(),
         repeats: Vec::new(),
         now: BEGIN,
         deliveries,
-        ends: 1,
-        rounds: 1,
+        // A retry begins in the round after that in which its job's failure is seen.
+        ends: attempts,
+        rounds: 2 * attempts - 1,
         faults,
         path: String::new(),
     };
     let mut search = Search {
         sim,
         track,
+        allowed,
         changes: changes(second_table),
         deliveries,
         seen: HashSet::new(),
@@ -496,6 +517,8 @@ async fn one_table_with_the_earlier_change_first() {
         slot: Slot::Conflict,
         shown_after: time::Duration::ZERO,
         track: false,
+        attempts: 1,
+        interval: 0,
         faults: budget(),
         first: Some(0),
     })
@@ -510,6 +533,8 @@ async fn one_table_with_the_later_change_first() {
         slot: Slot::Queue,
         shown_after: time::Duration::MINUTE,
         track: false,
+        attempts: 1,
+        interval: 0,
         faults: budget(),
         first: Some(1),
     })
@@ -523,6 +548,8 @@ async fn two_changes_of_two_tables() {
         slot: Slot::QuotaExceeded,
         shown_after: time::Duration::ZERO,
         track: false,
+        attempts: 1,
+        interval: 0,
         faults: budget(),
         first: None,
     })
@@ -536,9 +563,43 @@ async fn two_changes_whose_jobs_are_tracked() {
         slot: Slot::Conflict,
         shown_after: time::Duration::MINUTE,
         track: true,
+        attempts: 1,
+        interval: 0,
         // Two take hours.
         faults: number("FAULT_SEARCH_FAULTS", 1, 1) as u8,
         first: None,
+    })
+    .await;
+}
+
+/// Jobs fail, and their requests are tried again.
+#[tokio::test(start_paused = true)]
+async fn two_changes_whose_jobs_are_started_again() {
+    search(Start {
+        second_table: T1,
+        slot: Slot::Conflict,
+        shown_after: time::Duration::ZERO,
+        track: true,
+        attempts: 2,
+        interval: 0,
+        faults: number("FAULT_SEARCH_FAULTS", 1, 1) as u8,
+        first: Some(0),
+    })
+    .await;
+}
+
+/// The second change comes too soon.
+#[tokio::test(start_paused = true)]
+async fn two_changes_of_one_table_within_an_interval() {
+    search(Start {
+        second_table: T1,
+        slot: Slot::Unlimited,
+        shown_after: time::Duration::ZERO,
+        track: false,
+        attempts: 1,
+        interval: 40,
+        faults: budget(),
+        first: Some(0),
     })
     .await;
 }

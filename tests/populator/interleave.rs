@@ -160,6 +160,17 @@ async fn a_tracked_job_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tracked_job_that_failed_and_is_started_again() {
+    search(Way::FailedOnce, &[2]).await;
+    search(Way::RetryQueued, &[2]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_an_interval_holds_back() {
+    search(Way::HeldBack, &[3]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn forged_messages_that_track_jobs() {
     search(Way::Forged, &[2]).await;
 }

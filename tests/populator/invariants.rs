@@ -26,6 +26,8 @@ pub struct Change {
     pub event: Value,
     /// Whether the payload has an id of its own; otherwise it is the only change of its table.
     pub named: bool,
+    /// Whether `MIN_INTERVAL` does not hold it back.
+    pub urgent: bool,
 }
 
 impl Change {
@@ -48,6 +50,26 @@ impl Change {
             time,
             event: event(id, time, detail),
             named: true,
+            urgent: false,
+        }
+    }
+
+    /// A bare request that is urgent.
+    pub fn urgent(
+        id: &str,
+        table: &str,
+        requested_type: &'static str,
+        time: OffsetDateTime,
+    ) -> Self {
+        let mut request = request_for(table);
+        request["jobType"] = json!(requested_type);
+        request["requestId"] = json!(id);
+        request["time"] = json!(rfc_3339(time));
+        request["urgent"] = json!(true);
+        Self {
+            event: request,
+            urgent: true,
+            ..Self::of_type(id, table, requested_type, time)
         }
     }
 
@@ -159,9 +181,13 @@ fn rfc_3339(time: OffsetDateTime) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
-/// What the environment may do that no function can make up for.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the environment may do that no function can make up for, and the settings that bound what the function may do.
+#[derive(Clone, Copy, Debug)]
 pub struct Allowed {
+    /// `MAX_JOB_ATTEMPTS`, where each job is tracked.
+    pub max_attempts: Option<usize>,
+    /// `MIN_INTERVAL`, or zero.
+    pub min_interval: Duration,
     /// How far a clock may differ from the time at which services note a job's start.
     pub clocks: Duration,
     /// Whether jobs may be started through Clean Rooms by hand that cannot be told from ours.
@@ -169,6 +195,17 @@ pub struct Allowed {
     /// Jobs whose start was never answered may stay unseen: a permission is missing, or they show only after
     /// the call was abandoned. Such a job may run once more, unannounced.
     pub unseen_jobs: bool,
+}
+
+impl Allowed {
+    /// Clocks agree, each job is seen, and no setting bounds the jobs.
+    pub const NOTHING: Self = Self {
+        max_attempts: None,
+        min_interval: Duration::ZERO,
+        clocks: Duration::ZERO,
+        jobs_by_hand: false,
+        unseen_jobs: false,
+    };
 }
 
 /// The state of the services between two invocations.
@@ -253,7 +290,9 @@ impl Seen {
         for change in changes {
             broken.extend(self.lost(change));
             broken.extend(self.started_twice(change));
+            broken.extend(self.too_many_attempts(change, allowed));
         }
+        broken.extend(self.too_soon(changes, allowed));
         if !allowed.unseen_jobs {
             broken.extend(self.superfluous(changes, allowed));
         }
@@ -278,19 +317,101 @@ impl Seen {
 
     /// This holds for any time between the change and its first job, because the ledger knows its key.
     fn started_twice(&self, change: &Change) -> Option<String> {
+        let own = self.jobs_of(change).into_iter();
+        let started: Vec<String> = own
+            .filter(|job| job.status != Status::Failed)
+            .map(Job::to_string)
+            .collect();
+        (started.len() > 1).then(|| format!("{} started {started:?}: one too many", change.id))
+    }
+
+    /// The jobs that started for a change, oldest first.
+    fn jobs_of(&self, change: &Change) -> Vec<&Job> {
         let own: Vec<&Value> = self
             .details
             .iter()
             .filter(|detail| detail["outcome"] == "STARTED" && change.has(detail))
             .collect();
-        let started: Vec<String> = self
-            .jobs
+        let is_own = |job: &&Job| own.iter().any(|detail| is_of(job, detail));
+        self.jobs.iter().filter(is_own).collect()
+    }
+
+    /// The event that a job failed.
+    fn failed(&self, job: &Job) -> Option<&Value> {
+        let of_job = |detail: &&Value| detail["outcome"] == "FAILED" && is_of(job, detail);
+        self.details.iter().find(of_job)
+    }
+
+    /// At most so many jobs start for a change, one after the other. After the last one, the change is a new request.
+    fn too_many_attempts(&self, change: &Change, allowed: Allowed) -> Option<String> {
+        let most = allowed.max_attempts?;
+        let mut attempts = 0;
+        for job in self.jobs_of(change) {
+            attempts += 1;
+            if attempts > most {
+                return Some(format!(
+                    "job {job} of {} is attempt {attempts} of {most}",
+                    change.id
+                ));
+            }
+            let is_last = || {
+                self.failed(job)
+                    .is_none_or(|failed| failed["willRetry"] == false)
+            };
+            if job.status == Status::Failed && is_last() {
+                attempts = 0;
+            }
+        }
+        None
+    }
+
+    /// A table's job starts no sooner than `MIN_INTERVAL` after its previous one, unless that failed or was never answered,
+    /// or the request is urgent. Deletions do not count.
+    fn too_soon(&self, changes: &[Change], allowed: Allowed) -> Vec<String> {
+        let interval = allowed.min_interval - allowed.clocks;
+        if !interval.is_positive() {
+            return Vec::new();
+        }
+        let counts =
+            |job: &&Job| job.job_type.as_deref() != Some("DELETE_ONLY") && self.is_announced(job);
+        let jobs: Vec<&Job> = self.jobs.iter().filter(counts).collect();
+        let mut broken = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let urgent = changes.iter().filter(|change| change.urgent);
+            let is_urgent = urgent
+                .clone()
+                .any(|change| self.jobs_of(change).contains(job));
+            let mut before = jobs[..index].iter();
+            let too_soon = before.find(|before| {
+                before.table == job.table
+                    && before.status != Status::Failed
+                    && job.started_at - before.started_at < interval
+            });
+            if let (Some(before), false) = (too_soon, is_urgent) {
+                broken.push(format!("job {job} started too soon after {before}"));
+            }
+        }
+        broken
+    }
+
+    /// At the end each change is contained in a job that succeeded, or the failure of its last job is announced, or it is
+    /// in the dead-letter queue.
+    pub fn stale(&self, changes: &[Change]) -> Vec<String> {
+        let is_fresh = |change: &&Change| {
+            self.jobs.iter().any(|job| {
+                let is_after = job.started_at >= change.time;
+                let is_known = || {
+                    let failed = self.failed(job);
+                    failed.is_some_and(|failed| failed["willRetry"] == false)
+                };
+                change.is_served_by(job) && is_after && (job.status != Status::Failed || is_known())
+            })
+        };
+        changes
             .iter()
-            .filter(|job| job.status != Status::Failed)
-            .filter(|job| own.iter().any(|detail| is_of(job, detail)))
-            .map(Job::to_string)
-            .collect();
-        (started.len() > 1).then(|| format!("{} started {started:?}: one too many", change.id))
+            .filter(|change| !is_fresh(change) && !self.is_dead(change))
+            .map(|change| format!("{} of {} is in no job", change.id, change.table))
+            .collect()
     }
 
     /// A job that serves no change which an earlier one did not serve was one too many.

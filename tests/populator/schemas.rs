@@ -39,6 +39,7 @@ fn detail(kind: OutcomeKind) -> Value {
             Waiting => matches!(
                 error_type,
                 ErrorType::SlotBusy
+                    | ErrorType::TooSoon
                     | ErrorType::ServiceUnavailable
                     | ErrorType::OutcomeUnknown
                     | ErrorType::Settling
@@ -101,6 +102,19 @@ fn detail(kind: OutcomeKind) -> Value {
     if with_job {
         members.push(("idMappingJobId", text(), false));
         members.push(("entityResolutionJobId", text(), false));
+    }
+    if kind == Covered {
+        let ways = json!({ "enum": ["STARTED", "SUCCEEDED"] });
+        members.push(("jobStatus", ways, true));
+    }
+    if kind == Waiting {
+        members.push(("notBefore", pattern(TIME), false));
+    }
+    if kind == Failed {
+        let number = json!({ "type": "integer", "minimum": 1 });
+        members.push(("attempt", number.clone(), true));
+        members.push(("maxAttempts", number, true));
+        members.push(("willRetry", json!({ "type": "boolean" }), true));
     }
     if kind == Started || ended {
         members.push(("startedAt", pattern(TIME), true));
@@ -232,6 +246,7 @@ fn request() -> Value {
             false,
         ),
         ("dryRun", json!({ "type": ["boolean", "null"] }), false),
+        ("urgent", json!({ "type": ["boolean", "null"] }), false),
     ]);
     let mut schema = with_platforms(object(members));
     schema["$schema"] = json!(DRAFT);

@@ -56,7 +56,7 @@ fn shorter_ones(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
 }
 
 fn simpler(conditions: &Conditions) -> Vec<Conditions> {
-    let changes: [fn(&mut Conditions); 12] = [
+    let changes: [fn(&mut Conditions); 14] = [
         |conditions| conditions.blind = false,
         |conditions| conditions.shown_after = 0,
         |conditions| conditions.entity_resolution_ahead = 0,
@@ -68,6 +68,8 @@ fn simpler(conditions: &Conditions) -> Vec<Conditions> {
         |conditions| conditions.shared_workflow = false,
         |conditions| conditions.track = [false, false],
         |conditions| conditions.timeout = 0,
+        |conditions| conditions.attempts = 0,
+        |conditions| conditions.interval = 0,
         |conditions| conditions.backoff = false,
     ];
     let changed = changes.iter().map(|change| {

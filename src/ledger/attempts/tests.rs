@@ -2,8 +2,7 @@ use time::Duration;
 use time::macros::datetime;
 
 use super::*;
-use crate::choice::by_request;
-use crate::job::{Call, JobEnd, JobId};
+use crate::job::JobId;
 
 const T0: OffsetDateTime = datetime!(2026-11-23 02:00 UTC);
 
@@ -22,16 +21,18 @@ fn job(id: &str, minutes: i64) -> Job {
     }
 }
 
-/// A record in which jobs of this request failed one after the other.
-fn failed(name: &str, ids: &[&str], max_attempts: u32) -> Record {
-    ids.iter().fold(Record::default(), |record, id| {
-        record.attempt_failed(&request(name), &job(id, 0), id, max_attempts)
-    })
+/// A attempts in which jobs of this request failed one after the other.
+fn failed(name: &str, ids: &[&str], max_attempts: u32) -> Attempts {
+    let mut attempts = Attempts::default();
+    for id in ids {
+        attempts.add(&request(name), &job(id, 0), id, max_attempts);
+    }
+    attempts
 }
 
 /// The number of a failed job, and whether its request is tried again.
-fn attempt(record: &Record, name: &str, id: &str) -> Option<(u32, bool)> {
-    let attempt = record.failed_attempt(&request(name), id)?;
+fn attempt(attempts: &Attempts, name: &str, id: &str) -> Option<(u32, bool)> {
+    let attempt = attempts.get(&request(name), id)?;
     Some((attempt.number, attempt.will_retry))
 }
 
@@ -53,11 +54,11 @@ fn a_request_is_tried_again_until_it_has_had_its_attempts() {
         (&["one", "two", "one"], 3, &[(1, true), (2, true)]),
         (&["one", "one"], 2, &[(1, true)]),
     ] {
-        let record = failed("name", ids, max_attempts);
-        let of = |id: &&str| attempt(&record, "name", id);
+        let attempts = failed("name", ids, max_attempts);
+        let of = |id: &&str| attempt(&attempts, "name", id);
         let found: Vec<_> = ["one", "two"].iter().filter_map(of).collect();
         assert_eq!(found, expected, "{ids:?} of {max_attempts}");
-        assert_eq!(attempt(&record, "other", "one"), None);
+        assert_eq!(attempt(&attempts, "other", "one"), None);
     }
 }
 
@@ -72,72 +73,58 @@ fn a_retry_is_superfluous_once_a_later_job_failed_or_the_last_one() {
         (&["one", "two"], 2, "two", true),
         (&["one"], 3, "forged", true),
     ] {
-        let record = failed("name", ids, max_attempts);
+        let attempts = failed("name", ids, max_attempts);
         let retry = retry("name", of);
-        assert_eq!(record.is_superseded(&retry), superfluous, "{ids:?} {of}");
+        assert_eq!(attempts.is_superseded(&retry), superfluous, "{ids:?} {of}");
         // It is not a retry, or it is another request.
-        assert!(!record.is_superseded(&request("name")));
-        assert!(!record.is_superseded(&self::retry("other", of)));
+        assert!(!attempts.is_superseded(&request("name")));
+        assert!(!attempts.is_superseded(&self::retry("other", of)));
     }
 }
 
 #[test]
-fn after_its_last_job_or_a_success_a_request_is_new() {
-    let given_up = failed("name", &["one", "two"], 2);
-    let again = given_up.attempt_failed(&request("name"), &job("three", 60), "three", 2);
-    assert_eq!(attempt(&again, "name", "three"), Some((1, true)));
-    assert!(again.is_superseded(&retry("name", "two")));
-
-    let started = job("two", 10);
-    let call = Call {
-        attempt: Uuid::from_u128(1),
-        called_at: started.started_at,
-        choice: by_request(request("name").requested_type, request("name").type_source).unwrap(),
-        request: request("name"),
-    };
-    let now = T0 + Duration::hours(1);
-    let succeeded = failed("name", &["one"], 3)
-        .job_started(&call, &started, None, now)
-        .job_ended(&started, "two-at-entity-resolution", JobEnd::Succeeded, now);
-    assert_eq!(attempt(&succeeded, "name", "one"), None);
+fn after_its_last_job_a_request_is_new() {
+    let mut attempts = failed("name", &["one", "two"], 2);
+    attempts.add(&request("name"), &job("three", 60), "three", 2);
+    assert_eq!(attempt(&attempts, "name", "three"), Some((1, true)));
+    assert!(attempts.is_superseded(&retry("name", "two")));
 }
 
 #[test]
 fn another_request_with_the_same_name_has_attempts_of_its_own() {
-    let record = failed("nightly", &["one"], 2);
+    let mut attempts = failed("nightly", &["one"], 2);
     let tomorrow = Request {
         time: T0 + Duration::days(1),
         ..request("nightly")
     };
-    let job = job("two", 24 * 60 + 1);
-    let record = record.attempt_failed(&tomorrow, &job, "two", 2);
-    let attempt = record.failed_attempt(&tomorrow, "two").unwrap();
+    attempts.add(&tomorrow, &job("two", 24 * 60 + 1), "two", 2);
+    let attempt = attempts.get(&tomorrow, "two").unwrap();
     assert_eq!((attempt.number, attempt.will_retry), (1, true));
 }
 
 #[test]
 fn a_retry_is_enqueued_once() {
-    let is_queued = |record: &Record, id: &str| {
-        let attempt = record.failed_attempt(&request("name"), id);
+    let is_queued = |attempts: &Attempts, id: &str| {
+        let attempt = attempts.get(&request("name"), id);
         attempt.unwrap().is_queued
     };
-    let record = failed("name", &["one"], 3);
-    assert!(!is_queued(&record, "one"));
-    let record = record.retry_queued(&request("other"));
-    assert!(!is_queued(&record, "one"));
-    let record = record.retry_queued(&request("name"));
-    assert!(is_queued(&record, "one"));
-    let record = record.attempt_failed(&request("name"), &job("two", 0), "two", 3);
-    assert!(is_queued(&record, "one") && !is_queued(&record, "two"));
+    let mut attempts = failed("name", &["one"], 3);
+    attempts.set_queued(&request("other"));
+    assert!(!is_queued(&attempts, "one"));
+    attempts.set_queued(&request("name"));
+    assert!(is_queued(&attempts, "one"));
+    attempts.add(&request("name"), &job("two", 0), "two", 3);
+    assert!(is_queued(&attempts, "one") && !is_queued(&attempts, "two"));
 }
 
 #[test]
-fn the_newest_failures_are_kept() {
+fn the_newest_requests_are_kept() {
     let name = |number: usize| format!("name-{number}");
-    let record = (0..=MAX_FAILURES).fold(Record::default(), |record, number| {
-        record.attempt_failed(&request(&name(number)), &job("one", 0), "one", 2)
-    });
-    assert_eq!(record.failures.len(), MAX_FAILURES);
-    assert_eq!(attempt(&record, &name(0), "one"), None);
-    assert!(attempt(&record, &name(MAX_FAILURES), "one").is_some());
+    let mut attempts = Attempts::default();
+    for number in 0..=MAX_REQUESTS {
+        attempts.add(&request(&name(number)), &job("one", 0), "one", 2);
+    }
+    assert_eq!(attempts.0.len(), MAX_REQUESTS);
+    assert_eq!(attempt(&attempts, &name(0), "one"), None);
+    assert!(attempt(&attempts, &name(MAX_REQUESTS), "one").is_some());
 }

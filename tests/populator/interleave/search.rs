@@ -40,6 +40,7 @@ pub struct Setup {
     pub changes: Vec<Change>,
     /// Whether jobs are tracked.
     pub track: bool,
+    pub allowed: Allowed,
     /// The faults of a schedule.
     pub faults: usize,
 }
@@ -380,6 +381,7 @@ impl<'a> Search<'a> {
         let mut broken = seen.broken_at_the_end();
         if self.setup.track {
             broken.extend(seen.broken_ends());
+            broken.extend(seen.stale(&self.setup.changes));
         }
         broken
     }
@@ -416,7 +418,7 @@ impl<'a> Search<'a> {
 impl After {
     fn broken(&mut self, setup: &Setup, faults: usize) -> Vec<String> {
         let seen = Seen::of(&self.state, &self.retries);
-        let mut broken = seen.broken(&setup.changes, Allowed::default());
+        let mut broken = seen.broken(&setup.changes, setup.allowed);
         broken.extend(self.history.broken(&seen, &setup.changes));
         self.history.pause(&seen, &setup.changes);
         // The second environment may have done the same at the same time. Each change was delivered once

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::newer::write_as_newer_version;
 use super::search::{Act, Setup};
 use crate::harness::{T1, T2, table_arn};
-use crate::invariants::Change;
+use crate::invariants::{Allowed, Change};
 use crate::simulator::{BEGIN, Simulator, TIMEOUT, VISIBILITY};
 
 /// What happened before.
@@ -38,6 +38,12 @@ pub enum Way {
     Unannounced,
     /// A tracked job has failed.
     Failed,
+    /// The same, and its request may have a second job.
+    FailedOnce,
+    /// The same, and the failure was seen.
+    RetryQueued,
+    /// A job started a few minutes ago, and `MIN_INTERVAL` is not over. A change waits for it.
+    HeldBack,
     /// A tracked job has succeeded.
     Succeeded,
     /// The same, and somebody has sent messages that track jobs: one that this function did not start and that failed,
@@ -65,9 +71,15 @@ impl Way {
                 [Deliver(0), Deliver(2)],
             ],
             Self::SharedWorkflow => vec![[Deliver(0), Deliver(2)]],
-            Self::Waiting | Self::Failed | Self::Succeeded | Self::Forged => {
+            Self::Waiting
+            | Self::Failed
+            | Self::FailedOnce
+            | Self::RetryQueued
+            | Self::Succeeded
+            | Self::Forged => {
                 vec![[Poll, Poll], [Poll, Deliver(0)], [Poll, Deliver(1)]]
             }
+            Self::HeldBack => vec![[Deliver(1), Deliver(3)], [Poll, Poll], [Poll, Deliver(1)]],
             Self::WaitingOtherDefault => vec![[Poll, Deliver(0)], [Deliver(0), Poll]],
             Self::WaitingOtherVersion => vec![[Poll, Deliver(0)]],
             Self::SucceededOtherVersion => vec![[Poll, Poll]],
@@ -88,6 +100,7 @@ impl Way {
 pub struct Begun {
     pub sim: Simulator,
     track: bool,
+    allowed: Allowed,
     /// The environment that runs a newer version.
     pub newer: Option<usize>,
     changes: Vec<Change>,
@@ -98,6 +111,7 @@ impl Begun {
     pub async fn new(way: Way, slot: Slot, track: bool) -> Self {
         let tables = [T1, T2].map(table_arn).join(",");
         let shared = way == Way::SharedWorkflow;
+        let retries = matches!(way, Way::FailedOnce | Way::RetryQueued);
         let other_default = way == Way::WaitingOtherDefault;
         let defaults = match other_default {
             true => ["INCREMENTAL", "BATCH"],
@@ -108,6 +122,11 @@ impl Begun {
                 ("TRACK_COMPLETION", if track { "true" } else { "" }),
                 ("ID_MAPPING_TABLE_ARNS", if shared { &tables } else { "" }),
                 ("DEFAULT_JOB_TYPE", default),
+                ("MAX_JOB_ATTEMPTS", if retries { "2" } else { "" }),
+                (
+                    "MIN_INTERVAL",
+                    if way == Way::HeldBack { "40m" } else { "" },
+                ),
             ]
         });
         let mut sim = Simulator::of(FakeAws::in_process(), slot, [&one, &other]).await;
@@ -171,12 +190,26 @@ impl Begun {
                 sim.pass(VISIBILITY);
             }
             Way::Unannounced => sim.pass(Duration::from_secs(60)),
-            Way::Failed | Way::Succeeded | Way::SucceededOtherVersion | Way::Forged => {
+            Way::HeldBack => {
+                sim.pass(Duration::from_secs(60));
+                sim.deliver(0, &changes[1].event).await;
+                accepted.push(1);
+                sim.pass(VISIBILITY);
+            }
+            Way::Failed
+            | Way::FailedOnce
+            | Way::RetryQueued
+            | Way::Succeeded
+            | Way::SucceededOtherVersion
+            | Way::Forged => {
                 sim.pass(Duration::from_secs(60 * 60));
                 sim.aws.end_job(match way {
-                    Way::Failed => Status::Failed,
+                    Way::Failed | Way::FailedOnce | Way::RetryQueued => Status::Failed,
                     _ => Status::Succeeded,
                 });
+                if way == Way::RetryQueued {
+                    sim.poll(0).await;
+                }
             }
         }
         if way == Way::Forged {
@@ -195,6 +228,11 @@ impl Begun {
         Self {
             sim,
             track,
+            allowed: Allowed {
+                max_attempts: track.then_some(if retries { 2 } else { 1 }),
+                min_interval: time::Duration::minutes(if way == Way::HeldBack { 40 } else { 0 }),
+                ..Allowed::NOTHING
+            },
             newer,
             changes,
             accepted,
@@ -238,6 +276,7 @@ impl Begun {
                 .map(|which| self.changes[which].clone())
                 .collect(),
             track: self.track,
+            allowed: self.allowed,
             faults,
         }
     }

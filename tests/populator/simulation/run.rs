@@ -77,16 +77,20 @@ impl<'a> Run<'a> {
         tables.sort();
         tables.dedup();
         let tables = tables.join(",");
+        let attempts = match conditions.attempts {
+            0 => String::new(),
+            most => most.to_string(),
+        };
+        let interval = match conditions.interval {
+            0 => String::new(),
+            minutes => format!("{minutes}m"),
+        };
         let settings = |environment: usize| {
+            let track = conditions.track[environment];
             [
-                (
-                    "TRACK_COMPLETION",
-                    if conditions.track[environment] {
-                        "true"
-                    } else {
-                        ""
-                    },
-                ),
+                ("MAX_JOB_ATTEMPTS", if track { &*attempts } else { "" }),
+                ("MIN_INTERVAL", &*interval),
+                ("TRACK_COMPLETION", if track { "true" } else { "" }),
                 ("DEFAULT_JOB_TYPE", conditions.defaults[environment]),
                 ("MAX_WAIT", conditions.max_wait),
                 (
@@ -164,7 +168,10 @@ impl<'a> Run<'a> {
             Some(0) | None => time::Duration::ZERO,
             Some(ahead) => time::Duration::milliseconds(ahead + 200),
         };
+        let most = conditions.attempts.max(1);
         Allowed {
+            max_attempts: self.scenario.tracks().then_some(most),
+            min_interval: time::Duration::minutes(conditions.interval as i64),
             clocks,
             unseen_jobs: conditions.blind || self.are_jobs_alike(),
             jobs_by_hand: self.scenario.has_jobs_by_hand(),
@@ -284,6 +291,9 @@ impl<'a> Run<'a> {
             .fail_by(|_, _| Some(Fault::Slow(Duration::from_millis(1))));
         self.sim.timeout = crate::simulator::TIMEOUT;
         let most = 4 * self.scenario.changes.len() + 12 + self.sim.aws.jobs().len().min(40);
+        // Each job may have to wait for the interval.
+        let interval = Duration::from_secs(60 * self.scenario.conditions.interval);
+        let most = most * (1 + interval.as_secs().div_ceil(VISIBILITY.as_secs()) as usize);
         let mut rounds = 0;
         while !(self.sim.repeats.is_empty() && self.sim.aws.messages("waiting").is_empty()) {
             self.sim.aws.end_job(Status::Succeeded);
@@ -309,6 +319,7 @@ impl<'a> Run<'a> {
             broken.extend(seen.broken_at_the_end());
             if self.scenario.tracks() {
                 broken.extend(seen.broken_ends());
+                broken.extend(seen.stale(&self.accepted_changes()));
             }
         }
         broken

@@ -89,6 +89,10 @@ pub struct Conditions {
     pub track: [bool; 2],
     /// `DEFAULT_JOB_TYPE` of each environment.
     pub defaults: [&'static str; 2],
+    /// `MAX_JOB_ATTEMPTS` of the environments that track jobs; zero: unset.
+    pub attempts: usize,
+    /// `MIN_INTERVAL` in minutes; zero: none.
+    pub interval: u64,
     /// `MAX_WAIT`.
     pub max_wait: &'static str,
     /// The function's timeout in seconds; zero: two minutes.
@@ -170,6 +174,7 @@ pub fn scenario(seed: u64) -> Scenario {
                 let table = format!("bbbbbbbb-{number:04}-4000-8000-000000000001");
                 changes.push(Change::bare(&id, &table, requested_type, time));
             }
+            3 => changes.push(Change::urgent(&id, table, requested_type, time)),
             _ => changes.push(Change::of_type(&id, table, requested_type, time)),
         }
     }
@@ -211,6 +216,8 @@ fn conditions(random: &mut Random) -> Conditions {
         shared_workflow: random.once_in(4),
         track: [track, track != random.once_in(12)],
         defaults: [default, if changed { other } else { default }],
+        attempts: random.of(&[0, 1, 2, 3]),
+        interval: random.of(&[0, 0, 0, 5, 30, 90]),
         max_wait: random.of(&["72h", "72h", "72h", "2h", "13d"]),
         timeout: random.of(&[0, 0, 0, 10, 30]),
         backoff: random.once_in(3),
@@ -230,7 +237,7 @@ fn steps(random: &mut Random, count: usize) -> Vec<Step> {
             steps.push(step);
         }
         if random.once_in(2) {
-            let ends = [Status::Succeeded, Status::Succeeded, Status::Failed];
+            let ends = [Status::Succeeded, Status::Failed];
             steps.push(Step::EndJob(random.of(&ends)));
         }
         if random.once_in(3) {
