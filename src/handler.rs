@@ -114,7 +114,11 @@ impl Populator {
             (Some(_), Source::Queue) => (Reserve::NotQueued, Learned::default()),
         };
         let learned = Learned {
-            holds_back: self.settings.min_interval.is_some(),
+            min_interval: self
+                .settings
+                .min_interval
+                .as_ref()
+                .map(|period| period.duration),
             ..learned
         };
         let mut run = Run {

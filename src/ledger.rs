@@ -185,7 +185,8 @@ impl Record {
                 && !is_in_the_future(job, now)
                 && request.requested_type.is_covered_by(job.job_type)
         };
-        if let Some(job) = self.jobs.iter().find(covers) {
+        // One that is known to have succeeded says more.
+        if let Some(job) = self.succeeded.iter().chain(&self.jobs).find(covers) {
             return Verdict::Covered(job.id.clone());
         }
         if let Some(claim) = &self.claim
@@ -280,8 +281,8 @@ impl Record {
         (now < not_before).then_some(not_before)
     }
 
-    /// Returns whether a message with which a request is tried again after a failed job is superfluous: another job of
-    /// the request has failed since then, or it has had its last one.
+    /// Returns whether a message of the waiting queue is superfluous, because a job of its request failed. Then the
+    /// request is tried again by another message, or has had its last job.
     pub fn is_superseded(&self, request: &Request) -> bool {
         self.failures.is_superseded(request)
     }

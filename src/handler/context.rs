@@ -1,6 +1,9 @@
 //! What an invocation learns while it processes its requests. Decisions are made from it and from the
 //! ledger's record.
 
+use std::time::Duration;
+
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::aws::clean_rooms::BusyScope;
@@ -20,14 +23,14 @@ pub(super) struct Learned {
     pub(super) unavailable_calls: u32,
     /// The calls whose jobs were looked for, and not found.
     pub(super) lookups: Vec<Lookup>,
-    /// Whether `MIN_INTERVAL` holds back requests for a table after a job of it started.
-    pub(super) holds_back: bool,
+    /// `MIN_INTERVAL`.
+    pub(super) min_interval: Option<Duration>,
     /// The jobs that were started or found.
     pub(super) started: Vec<(Target, Job)>,
     /// The requests that will not be tried again.
     pub(super) left: Vec<Request>,
-    /// The requests that wait for the slot, from now on or still.
-    pub(super) joined: Vec<Request>,
+    /// The requests that wait for the slot, from now on or still. Each with when `MIN_INTERVAL` is over for it.
+    pub(super) joined: Vec<(Request, Option<OffsetDateTime>)>,
     /// The table that the service refused, before it took a job of another one.
     pub(super) refused_alone: Option<Target>,
     /// The jobs whose start was reported, or tried to.
@@ -42,9 +45,9 @@ impl Learned {
     /// Records that a job was started, or found.
     pub(super) fn note_started(&mut self, started: &StartedJob) {
         let (target, job) = (&started.request.target, &started.job);
-        let holds_back = self.holds_back;
+        let min_interval = self.min_interval;
         self.waiters
-            .remove(|waiters| after_start(waiters, target, job, holds_back));
+            .change(|waiters| after_start(waiters, target, job, min_interval));
         self.started.push((target.clone(), job.clone()));
     }
 
@@ -64,14 +67,14 @@ impl Learned {
             waiters = waiters.left(request);
         }
         for (target, job) in &self.started {
-            waiters = after_start(&waiters, target, job, self.holds_back);
+            waiters = after_start(&waiters, target, job, self.min_interval);
         }
         waiters
     }
 
     /// Records that a request will not be tried again.
     pub(super) fn note_left(&mut self, request: &Request) {
-        self.waiters.remove(|waiters| waiters.left(request));
+        self.waiters.change(|waiters| waiters.left(request));
         self.left.push(request.clone());
     }
 
@@ -96,12 +99,17 @@ impl Learned {
     }
 }
 
-/// Waiters without those that need the slot no more after a job started, or not until `MIN_INTERVAL` is over.
-fn after_start(waiters: &Waiters, target: &Target, job: &Job, holds_back: bool) -> Waiters {
+/// Waiters after a job started: those that it covers are gone, and the others of its table wait for `MIN_INTERVAL`.
+fn after_start(
+    waiters: &Waiters,
+    target: &Target,
+    job: &Job,
+    min_interval: Option<Duration>,
+) -> Waiters {
     let waiters = waiters.served(target, job.job_type);
-    match holds_back {
-        true => waiters.held_back(target, job.job_type),
-        false => waiters,
+    match min_interval {
+        Some(interval) => waiters.held_back(target, job.job_type, job.started_at + interval),
+        None => waiters,
     }
 }
 
@@ -117,14 +125,14 @@ pub(super) enum SlotWaiters {
     Read {
         /// As they were read.
         item: Item<Waiters>,
-        /// Without those that this invocation has served, or that will not be tried again.
+        /// As this invocation has left them.
         current: Waiters,
     },
 }
 
 impl SlotWaiters {
-    /// Removes waiters from those that are current.
-    fn remove(&mut self, change: impl Fn(&Waiters) -> Waiters) {
+    /// Changes those that are current.
+    fn change(&mut self, change: impl Fn(&Waiters) -> Waiters) {
         if let Self::Read { current, .. } = self {
             *current = change(current);
         }

@@ -54,7 +54,7 @@ pub(super) struct Wait {
 /// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitFor {
-    /// The account's job slot: the requests that wait for it are served in their order.
+    /// The account's job slot, now or when `MIN_INTERVAL` is over: the requests that wait for it are served in their order.
     Slot,
     /// Something else.
     Other,
@@ -256,10 +256,10 @@ fn too_soon(
          the next job with all that come until then",
         timestamp(not_before)
     );
-    Some(Wait::until(
-        not_before,
-        not_called(ErrorType::TooSoon, request, &why),
-    ))
+    Some(Wait {
+        wait_for: WaitFor::Slot,
+        ..Wait::until(not_before, not_called(ErrorType::TooSoon, request, &why))
+    })
 }
 
 fn settling(request: &Request, settle_time: &Period, now: OffsetDateTime) -> Wait {

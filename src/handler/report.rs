@@ -8,6 +8,7 @@ use super::log::log_request;
 use super::processed::{Disposition, Processed, Resolution};
 use super::publish::publish;
 use super::run::{MAX_TIME_IN_QUEUE, Run, Source, warn};
+use super::waiters;
 use crate::aws::queue::Queue;
 use crate::choice::Choice;
 use crate::clock::timestamp;
@@ -127,7 +128,7 @@ async fn requeue(
     Disposition::Requeued(wait.error)
 }
 
-/// Enqueues a request, and announces that it waits.
+/// Enqueues a request, and announces that it waits. A repeat of one that waits already only gets its answer.
 async fn enqueue(
     run: &mut Run<'_>,
     queue: &Queue,
@@ -135,6 +136,10 @@ async fn enqueue(
     choice: Option<&Choice>,
     wait: Wait,
 ) -> Disposition {
+    if wait.wait_for == WaitFor::Slot && waiters::has(run, request).await {
+        let outcome = Outcome::waiting(request, choice, wait.error, wait.not_before);
+        return Disposition::with(outcome, Ok(()));
+    }
     match send(run, queue, request, &wait).await {
         Ok(()) => announce_wait(run, request, choice, wait).await,
         Err(error) => Disposition::Failed(error, None),
@@ -182,7 +187,7 @@ async fn announce_wait(
 
 fn note_waiter(run: &mut Run<'_>, request: &Request, wait: &Wait) {
     if wait.wait_for == WaitFor::Slot {
-        run.learned.joined.push(request.clone());
+        run.learned.joined.push((request.clone(), wait.not_before));
     }
 }
 

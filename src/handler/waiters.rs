@@ -26,6 +26,17 @@ pub(super) async fn read(run: &mut Run<'_>) {
     }
 }
 
+/// Returns whether a message for a request is in the waiting queue already, as far as is known.
+pub(super) async fn has(run: &mut Run<'_>, request: &Request) -> bool {
+    if matches!(run.learned.waiters, SlotWaiters::NotRead) {
+        read(run).await;
+    }
+    match &run.learned.waiters {
+        SlotWaiters::Read { current, .. } => current.has(request, run.deadline.now()),
+        SlotWaiters::NotRead | SlotWaiters::Unknown => false,
+    }
+}
+
 /// The requests in other messages that wait for the slot too, where a table of this batch was refused alone, and not
 /// for the first time.
 pub(super) fn elsewhere(run: &Run<'_>) -> Vec<Request> {
@@ -61,8 +72,8 @@ pub(super) async fn record(run: &Run<'_>) {
     let now = run.deadline.now();
     let transition = |waiters: &Waiters| {
         let mut waiters = run.learned.remaining_waiters(&waiters.expired(now));
-        for request in joined {
-            waiters = waiters.joined(&Waiter::new(request, now));
+        for (request, not_before) in joined {
+            waiters = waiters.joined(&Waiter::new(request, now).held_back(*not_before));
         }
         if let Some(target) = refused_alone {
             waiters = waiters.refused_alone(target, now);

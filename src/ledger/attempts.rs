@@ -48,13 +48,18 @@ pub struct FailedAttempt {
 }
 
 impl Attempts {
-    /// Returns whether the message of a retry is superfluous: another job of the request has failed since then, or it
-    /// has had its last one.
+    /// Returns whether a message of the waiting queue is superfluous: another job of the request has failed since then,
+    /// or it has had its last one.
     pub(super) fn is_superseded(&self, request: &Request) -> bool {
-        let (Some(failed), Some(failures)) = (&request.retry_of, self.of(request)) else {
+        let Some(failures) = self.of(request) else {
             return false;
         };
-        failures.is_final || failures.jobs.last() != Some(failed)
+        match (&request.retry_of, request.waiting_since) {
+            (Some(failed), _) => failures.is_final || failures.jobs.last() != Some(failed),
+            // A copy of the message that started the job.
+            (None, Some(since)) => since <= failures.started_at,
+            (None, None) => false,
+        }
     }
 
     /// A failed job among those of its request.

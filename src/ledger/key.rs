@@ -17,6 +17,15 @@ pub(super) fn digest(request: &Request) -> Uuid {
     Uuid::new_v5(&KEYS, key.as_bytes())
 }
 
+/// A digest of a request that waits. Another one with the same key has another time.
+pub(super) fn digest_of_waiting(request: &Request) -> Uuid {
+    let time = request.time.unix_timestamp_nanos().to_le_bytes();
+    match request.time_is_given {
+        true => Uuid::new_v5(&digest(request), &time),
+        false => digest(request),
+    }
+}
+
 /// Returns whether a request may have started a job of its name. A repeat has the time of the first delivery, or none. So
 /// a request with a later time is another one, whose sender took a name that is in use.
 pub(super) fn may_be_own(started_at: OffsetDateTime, request: &Request) -> bool {

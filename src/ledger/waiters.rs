@@ -8,7 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
 
+use super::key::digest_of_waiting;
 use crate::clock::CLOCK_DIFFERENCE;
 use crate::job_type::{JobType, RequestedType};
 use crate::request::Request;
@@ -22,7 +24,10 @@ const MAX_WAITERS: usize = 200;
 const DEFAULT_RETRY_INTERVAL: Duration = Duration::minutes(20);
 
 /// The largest request that is kept here, in bytes of JSON.
-const MAX_REQUEST: usize = 1_500;
+const MAX_REQUEST: usize = 1_300;
+
+/// The most requests of a waiter that are known by their keys.
+const MAX_KEYS: usize = 8;
 
 /// The requests of one table for one requested type that wait for the slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +55,16 @@ pub struct Waiter {
         with = "time::serde::timestamp::milliseconds::option"
     )]
     refused_alone_at: Option<OffsetDateTime>,
+    /// When `MIN_INTERVAL` is over for the table, if it holds these requests back. Until then they hold up no other.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "time::serde::timestamp::milliseconds::option"
+    )]
+    not_before: Option<OffsetDateTime>,
+    /// The newest of these requests, by digests of their keys. A repeat of one of them needs no second message.
+    #[serde(default)]
+    keys: Vec<Uuid>,
     /// One of these requests, to be tried in an invocation of another one. `None` if it is too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
@@ -82,8 +97,15 @@ impl Waiter {
             seen_at: now,
             retry_interval: request.retry_interval.map(Duration::whole_seconds),
             refused_alone_at: None,
+            not_before: None,
+            keys: vec![digest_of_waiting(request)],
             request: (size <= MAX_REQUEST).then(|| request.clone()),
         }
+    }
+
+    /// The same, held back until a time, if there is one.
+    pub fn held_back(self, not_before: Option<OffsetDateTime>) -> Self {
+        Self { not_before, ..self }
     }
 
     /// The table.
@@ -117,6 +139,11 @@ impl Waiter {
     /// Returns whether one of its requests was tried within two retry intervals.
     fn is_live(&self, now: OffsetDateTime) -> bool {
         self.is_recent(self.seen_at, now)
+    }
+
+    /// Returns whether it may start now.
+    fn may_start(&self, now: OffsetDateTime) -> bool {
+        self.not_before.is_none_or(|not_before| not_before <= now)
     }
 
     /// Returns whether its table was refused alone within two retry intervals.
@@ -159,9 +186,18 @@ impl Waiters {
             .map(Waiter::rank)
             .fold(rank(request.urgent, request.waits_since(now)), Rank::min);
         live()
-            .filter(|waiter| !served(waiter) && !waiter.is_refused_alone(now))
+            .filter(|waiter| {
+                !served(waiter) && !waiter.is_refused_alone(now) && waiter.may_start(now)
+            })
             .filter(|waiter| !was_refused(&waiter.target))
             .find(|waiter| waiter.rank() < own)
+    }
+
+    /// Returns whether a message for this request is in the waiting queue, as far as is known.
+    pub fn has(&self, request: &Request, now: OffsetDateTime) -> bool {
+        let key = digest_of_waiting(request);
+        self.live(now)
+            .any(|waiter| waiter.target == request.target && waiter.keys.contains(&key))
     }
 
     /// The waiters whose requests still wait, the oldest first.
@@ -180,15 +216,21 @@ impl Waiters {
         waiters
     }
 
-    /// Transition: a job started, and `MIN_INTERVAL` holds back those that it does not cover.
-    pub fn held_back(&self, target: &Target, sent: Option<JobType>) -> Self {
+    /// Transition: a job started, and holds back the requests of its table that it does not cover until a time.
+    pub fn held_back(
+        &self,
+        target: &Target,
+        sent: Option<JobType>,
+        not_before: OffsetDateTime,
+    ) -> Self {
         let is_deletion = sent == Some(JobType::DeleteOnly);
         let mut waiters = self.clone();
-        waiters.waiting.retain(|waiter| {
-            let is_held_back = (waiter.requested_type == RequestedType::DELETE_ONLY) == is_deletion
-                && !waiter.urgent;
-            waiter.target != *target || !is_held_back
-        });
+        for waiter in &mut waiters.waiting {
+            let deletes = waiter.requested_type == RequestedType::DELETE_ONLY;
+            if waiter.target == *target && deletes == is_deletion && !waiter.urgent {
+                waiter.not_before = Some(not_before);
+            }
+        }
         waiters
     }
 
@@ -220,7 +262,15 @@ impl Waiters {
                 if new.rank() <= waiter.rank() {
                     waiter.request.clone_from(&new.request);
                 }
+                for key in &new.keys {
+                    waiter.keys.retain(|known| known != key);
+                    waiter.keys.push(*key);
+                }
+                waiter
+                    .keys
+                    .drain(..waiter.keys.len().saturating_sub(MAX_KEYS));
                 waiter.urgent |= new.urgent;
+                waiter.not_before = new.not_before;
                 waiter.since = new.since.min(waiter.since);
                 waiter.seen_at = new.seen_at.max(waiter.seen_at);
                 waiter.retry_interval = new.retry_interval.or(waiter.retry_interval);

@@ -226,3 +226,23 @@ async fn what_settles_and_is_held_back_waits_for_the_longer_of_both() {
         .collect();
     assert_eq!(delays, [json!(300), json!(900)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wider_request_that_was_held_back_has_its_turn_although_changes_keep_coming() {
+    let mut sim = hourly(Slot::Conflict).await;
+    sim.outcomes(&change(&sim, "first", "INCREMENTAL")).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.pass(Duration::from_secs(60));
+    let waiting = sim.outcomes(&change(&sim, "nightly", "BATCH")).await;
+    assert_eq!(waiting, ["WAITING TooSoon"]);
+    // Every two minutes there is an event, and the queue is tried as it becomes visible.
+    for minute in (2..3 * 60).step_by(2) {
+        sim.pass(Duration::from_secs(120));
+        sim.outcomes(&change(&sim, &format!("change-{minute}"), "INCREMENTAL"))
+            .await;
+        sim.aws.end_job(Status::Succeeded);
+        while sim.poll(0).await {}
+    }
+    let types = jobs(&sim);
+    assert_eq!(types[1].as_deref(), Some("BATCH"), "{types:?}");
+}

@@ -454,6 +454,10 @@ impl Seen {
         let Some(job) = self.job_of(detail).or_else(taken) else {
             return Some(format!("{outcome} of {} names no job of ours", change.id));
         };
+        // It cannot be told from a job of ours, not even from one of another table with the same workflow.
+        if job.by_hand {
+            return None;
+        }
         let fault = if job.table != change.table {
             "another table's job"
         } else if !change.is_served_by(job) {
@@ -604,7 +608,11 @@ impl History {
         self.pauses.push(seen.details.len());
         for change in changes {
             let key = (change.id.clone(), change.table.clone());
-            let dead_lettered = seen.has("REJECTED", change)
+            let mut of_change = seen.details.iter().filter(|detail| change.has(detail));
+            let is_rejected = of_change
+                .next_back()
+                .is_some_and(|detail| detail["outcome"] == "REJECTED");
+            let dead_lettered = is_rejected
                 && seen.is_dead(change)
                 && !seen.waits(change)
                 && !seen.is_retried(change);

@@ -47,11 +47,14 @@ fn definition(changed: &[(&str, &str)]) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// What happens after a wait.
+type AfterWait<'a> = Box<dyn FnMut(&Simulator, usize) + 'a>;
+
 /// The services around an execution.
 struct Services<'a> {
     sim: Simulator,
     /// Called after each wait, with its number from 1, before the waiting queue is polled.
-    after_wait: Box<dyn FnMut(&Simulator, usize) + 'a>,
+    after_wait: AfterWait<'a>,
     waits: usize,
     /// The seconds before each retry.
     pauses: Vec<u64>,
@@ -402,7 +405,9 @@ async fn an_error_that_may_pass_is_retried_with_growing_pauses() {
     let mut services = Services::new(sim, |_, _| {});
     let (error, cause) = failed(&mut services, &[]).await;
     assert_eq!(error, "LedgerUnavailable");
-    assert!(cause.contains("errorMessage"), "{cause}");
+    let cause: Value = serde_json::from_str(&cause).unwrap();
+    assert_eq!(cause["Error"], "LedgerUnavailable");
+    assert!(cause["Cause"].as_str().unwrap().contains("errorMessage"));
     assert_eq!(services.pauses, [60, 120, 240, 480, 900]);
     assert_eq!((services.waits, services.asked.len()), (0, 6));
 

@@ -270,7 +270,7 @@ impl<'a, W: World> Execution<'a, W> {
             Some(path) => (&self.context, path),
             None => (input, path.strip_prefix('$').unwrap()),
         };
-        let pointer = path.replace('.', "/").replace('[', "/").replace(']', "");
+        let pointer = path.replace(['.', '['], "/").replace(']', "");
         let is_plain = |character: char| character.is_ascii_alphanumeric() || character == '/';
         assert!(pointer.chars().all(is_plain), "{path} is too much here");
         root.pointer(&pointer).cloned()

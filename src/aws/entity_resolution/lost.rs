@@ -211,7 +211,9 @@ impl Workflows {
             let mut others = others().await.map_err(ReadError::unclear)?;
             let has_ended = |job: &Listed| others.iter().any(|other| other.ended.contains(&job.id));
             found.retain(|job| !has_ended(job));
-            others.retain(|other| other.target != *target && other.are_near(call));
+            // A queued job without a start time may be any known one, however long after the call that one was started.
+            let is_queued = found.iter().any(|job| job.began.is_none());
+            others.retain(|other| other.target != *target && (is_queued || other.are_near(call)));
             for other in &others {
                 if self.has_workflow(&other.target, workflow, now).await? {
                     found = candidates(found, call.called_at, other.jobs.iter());

@@ -322,17 +322,17 @@ async fn a_job_starts_no_sooner_than_min_interval_after_the_previous_one() {
         .outcome_unknown(&unknown_call);
     for (record, request, expected) in [
         (Record::default(), request(), "start []"),
-        (after("BATCH", 600), request(), "wait TooSoon Other 3000"),
+        (after("BATCH", 600), request(), "wait TooSoon Slot 3000"),
         (
             after("INCREMENTAL", 3_599),
             request(),
-            "wait TooSoon Other 1",
+            "wait TooSoon Slot 1",
         ),
         (after("SERVICE_DEFAULT", 3_600), request(), "start []"),
         (
             after("BATCH", 600),
             of_type("AUTO"),
-            "wait TooSoon Other 3000",
+            "wait TooSoon Slot 3000",
         ),
         // Deletions and other jobs do not hold each other back.
         (after("DELETE_ONLY", 600), request(), "start []"),
@@ -340,7 +340,7 @@ async fn a_job_starts_no_sooner_than_min_interval_after_the_previous_one() {
         (
             after("DELETE_ONLY", 600),
             of_type("DELETE_ONLY"),
-            "wait TooSoon Other 3000",
+            "wait TooSoon Slot 3000",
         ),
         (after("BATCH", 600), urgent.clone(), "start []"),
         // It is covered at once.
@@ -352,7 +352,7 @@ async fn a_job_starts_no_sooner_than_min_interval_after_the_previous_one() {
     }
     // It waits for the longer of both.
     for (seconds_ago, expected) in [
-        (600, "wait TooSoon Other 3000"),
+        (600, "wait TooSoon Slot 3000"),
         (3_400, "wait Settling Other 300"),
     ] {
         let next = next(&after("BATCH", seconds_ago), &request(), Some(&settle_time));

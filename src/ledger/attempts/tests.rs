@@ -76,7 +76,7 @@ fn a_retry_is_superfluous_once_a_later_job_failed_or_the_last_one() {
         let attempts = failed("name", ids, max_attempts);
         let retry = retry("name", of);
         assert_eq!(attempts.is_superseded(&retry), superfluous, "{ids:?} {of}");
-        // It is not a retry, or it is another request.
+        // It is not in the queue, or it is another request.
         assert!(!attempts.is_superseded(&request("name")));
         assert!(!attempts.is_superseded(&self::retry("other", of)));
     }
@@ -127,4 +127,17 @@ fn the_newest_requests_are_kept() {
     assert_eq!(attempts.0.len(), MAX_REQUESTS);
     assert_eq!(attempt(&attempts, &name(0), "one"), None);
     assert!(attempt(&attempts, &name(MAX_REQUESTS), "one").is_some());
+}
+
+#[test]
+fn a_copy_that_waited_before_the_failed_job_started_is_superfluous() {
+    let mut attempts = Attempts::default();
+    attempts.add(&request("name"), &job("one", 10), "one", 3);
+    for (minutes, superfluous) in [(9, true), (10, true), (11, false)] {
+        let copy = Request {
+            waiting_since: Some(T0 + Duration::minutes(minutes)),
+            ..request("name")
+        };
+        assert_eq!(attempts.is_superseded(&copy), superfluous, "{minutes}");
+    }
 }

@@ -236,17 +236,30 @@ fn a_job_holds_back_the_waiters_of_its_table_that_it_does_not_cover() {
         request(2, "BATCH", 40),
     ];
     let waiters = waiting(&all, seconds(60));
-    let remaining = |sent| {
-        let held_back = waiters.held_back(&target(1), Some(sent));
-        let types = held_back.waiting.iter().map(|waiter| waiter.requested_type);
-        types.map(RequestedType::as_str).collect::<Vec<_>>()
+    let held_back = |sent, now| {
+        let waiters = waiters.held_back(&target(1), Some(sent), seconds(100));
+        let all = waiters.waiting.iter();
+        let held_back = all.filter(|waiter| !waiter.may_start(seconds(now)));
+        let types = held_back.map(|waiter| waiter.requested_type.as_str());
+        types.collect::<Vec<_>>()
     };
-    assert_eq!(
-        remaining(JobType::Incremental),
-        ["AUTO", "DELETE_ONLY", "BATCH"]
-    );
-    assert_eq!(
-        remaining(JobType::DeleteOnly),
-        ["AUTO", "SERVICE_DEFAULT", "BATCH"]
-    );
+    assert_eq!(held_back(JobType::Incremental, 99), ["SERVICE_DEFAULT"]);
+    assert_eq!(held_back(JobType::DeleteOnly, 99), ["DELETE_ONLY"]);
+    assert!(held_back(JobType::Incremental, 100).is_empty());
+}
+
+#[test]
+fn what_is_held_back_holds_up_no_other_until_it_may_start() {
+    let batch = request(1, "BATCH", 10);
+    let held_back = Waiter::new(&batch, seconds(60)).held_back(Some(seconds(100)));
+    let waiters = Waiters::default().joined(&held_back);
+    let ahead_of = |now| {
+        let newer = request(1, "INCREMENTAL", 50);
+        let ahead = waiters.ahead_of(&newer, seconds(now), NO_TABLE);
+        ahead.is_some()
+    };
+    assert_eq!((ahead_of(99), ahead_of(100)), (false, true));
+    // It is tried then, and finds the slot busy.
+    let waiters = waiters.joined(&Waiter::new(&batch, seconds(90)));
+    assert!(waiters.waiting[0].may_start(seconds(91)));
 }

@@ -317,7 +317,7 @@ impl<'a> Run<'a> {
         let mut broken = Vec::new();
         if !self.allowed().unseen_jobs {
             broken.extend(seen.broken_at_the_end());
-            if self.scenario.tracks() {
+            if self.scenario.tracks() && !self.scenario.outlasts_tracking() {
                 broken.extend(seen.broken_ends());
                 broken.extend(seen.stale(&self.accepted_changes()));
             }

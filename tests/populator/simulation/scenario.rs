@@ -126,6 +126,13 @@ impl Scenario {
         self.conditions.track == [true; 2]
     }
 
+    /// Whether so much time passes that a job is not tracked any more: SQS keeps no message for longer.
+    pub fn outlasts_tracking(&self) -> bool {
+        let days =
+            |step: &Step| matches!(step, Step::Pass(seconds) if *seconds > 13 * 24 * 60 * 60);
+        self.steps.iter().any(days)
+    }
+
     /// Whether jobs are started by hand that cannot be told from the function's.
     pub fn has_jobs_by_hand(&self) -> bool {
         let by_hand = |step: &Step| matches!(step, Step::JobByHand(_));
