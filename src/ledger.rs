@@ -351,15 +351,9 @@ impl Record {
         })
     }
 
-    /// The call that started a job, if its start could not be recorded.
-    fn open_call_of(&self, job: &Job) -> Option<&Call> {
-        self.open_calls()
-            .find(|call| call.called_at == job.started_at)
-    }
-
-    /// Returns whether the outcome of this call is still unknown.
-    fn is_open(&self, attempt: Uuid) -> bool {
-        self.open_calls().any(|call| call.attempt == attempt)
+    /// The call with this id, if its outcome is unknown, or not known yet.
+    pub fn open_call(&self, attempt: Uuid) -> Option<&Call> {
+        self.open_calls().find(|call| call.attempt == attempt)
     }
 
     /// Transition: a call is about to be made, by an invocation with this deadline. A call that is given up is
@@ -425,7 +419,7 @@ impl Record {
         report_until: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Self {
-        if !self.is_open(call.attempt) {
+        if self.open_call(call.attempt).is_none() {
             return self.clone();
         }
         self.job_started(call, job, report_until, now)
@@ -434,7 +428,7 @@ impl Record {
     /// Transition: a call's outcome is unknown and no job was found for it. Changes nothing if the call is
     /// reconciled already.
     pub fn outcome_unknown(&self, call: &Call) -> Self {
-        if !self.is_open(call.attempt) {
+        if self.open_call(call.attempt).is_none() {
             return self.clone();
         }
         let mut record = self.claim_released(call.attempt);
@@ -482,7 +476,7 @@ impl Record {
         if let Some(started) = all().find(|started| started.attempt == *attempt) {
             return Some(started.clone());
         }
-        let call = self.open_calls().find(|call| call.attempt == *attempt)?;
+        let call = self.open_call(*attempt)?;
         Some(StartedJob::new(call, call.job(id.clone())))
     }
 
@@ -512,10 +506,7 @@ impl Record {
         entity_resolution_job_id: &str,
         now: OffsetDateTime,
     ) -> Self {
-        let mut record = match self.open_call_of(job) {
-            Some(call) => self.claim_released(call.attempt),
-            None => self.clone(),
-        };
+        let mut record = self.clone();
         // It may be recorded under either id.
         let failed =
             |other: &Job| [job.id.as_str(), entity_resolution_job_id].contains(&other.id.as_str());
@@ -568,10 +559,7 @@ impl Record {
         let mut record = match end {
             JobEnd::Failed => self.job_failed(job, entity_resolution_job_id, now),
             JobEnd::Succeeded => {
-                let mut record = match self.open_call_of(job) {
-                    Some(call) => self.job_started(call, job, None, now),
-                    None => self.clone(),
-                };
+                let mut record = self.clone();
                 keep_later(&mut record.succeeded, job, now);
                 keep_later(&mut record.jobs, job, now);
                 let ids = [job.id.as_str(), entity_resolution_job_id];

@@ -91,8 +91,11 @@ async fn look(run: &Run<'_>, item: &Item, call: &Call) -> Result<Found, NotFound
 }
 
 /// The jobs of other tables that the ledger or this invocation knows. With the same workflow, one of them may
-/// look like the job of this call.
-async fn known_of_others(run: &Run<'_>, target: &Target) -> Result<Vec<KnownJobs>, String> {
+/// look like the job of a call for this one.
+pub(super) async fn known_of_others(
+    run: &Run<'_>,
+    target: &Target,
+) -> Result<Vec<KnownJobs>, String> {
     let started = run.learned.started.iter();
     let mut known: Vec<KnownJobs> = started
         .map(|(target, job)| KnownJobs {

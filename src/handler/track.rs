@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::publish;
+use super::reconcile::known_of_others;
 use super::run::{MAX_TIME_IN_QUEUE, Run, warn};
 use crate::aws::entity_resolution::NotFound;
 use crate::aws::ledger_table::Item;
@@ -97,8 +98,12 @@ async fn look_at(
     timeout: Duration,
 ) -> Tracked {
     let StartedJob { request, job, .. } = started;
-    let workflows = &run.services.workflows;
-    let end = workflows.end_of(&request.target, job, &item.record, timeout);
+    if let Err(error) = record_start_first(run, &mut item, started).await {
+        return Tracked::Failed(error);
+    }
+    let others = async || known_of_others(run, &request.target).await;
+    let (workflows, now) = (&run.services.workflows, run.deadline.now());
+    let end = workflows.end_of(&request.target, job, &item.record, others, now, timeout);
     let ended = match end.await {
         Ok(Some(ended)) => ended,
         Ok(None) if age(run, started) <= MAX_TIME_IN_QUEUE => {
@@ -115,6 +120,24 @@ async fn look_at(
         return Tracked::Failed(error);
     }
     report_end(run, &mut item, started, ended).await
+}
+
+/// Records a job's start, if the invocation that started it could not: its message names the call.
+async fn record_start_first(
+    run: &Run<'_>,
+    item: &mut Item,
+    started: &StartedJob,
+) -> Result<(), Error> {
+    let Some(call) = item.record.open_call(started.attempt).cloned() else {
+        return Ok(());
+    };
+    let (report_until, now) = (run.report_until(), run.deadline.now());
+    let transition = |record: &Record| {
+        let record = record.job_found(&call, &started.job, report_until, now);
+        record.tracking_queued(started)
+    };
+    let timeout = run.deadline.io_timeout();
+    run.services.ledger.update(item, timeout, transition).await
 }
 
 fn age(run: &Run<'_>, started: &StartedJob) -> time::Duration {

@@ -563,25 +563,6 @@ proptest! {
 }
 
 #[test]
-fn the_end_of_a_job_whose_start_was_not_recorded_reconciles_its_call() {
-    let lost = call(request("lost", "BATCH", T0), seconds(10));
-    let job = job("1", &lost);
-    let verdict = |record: &Record| record.verdict(&lost.request, seconds(400));
-    for record in [
-        claimed(&Record::default(), &lost),
-        with_unknown(&Record::default(), &lost),
-    ] {
-        let succeeded = record.job_ended(&job, "er-1", JobEnd::Succeeded, seconds(400));
-        assert_eq!(verdict(&succeeded), Verdict::Known(job.id.clone()));
-        assert!(succeeded.open_calls().next().is_none());
-        let failed = record.job_failed(&job, "er-1", seconds(400));
-        assert_eq!(verdict(&failed), Verdict::Free);
-        let failed = record.job_ended(&job, "er-1", JobEnd::Failed, seconds(400));
-        assert_eq!(verdict(&failed), Verdict::Free);
-    }
-}
-
-#[test]
 fn what_is_reported_of_a_start_is_known_after_its_key_is_forgotten() {
     let first = call(request("first", "BATCH", T0), T0);
     let id = JobId::IdMappingJobId("1".into());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
-use crate::harness::{T1, T2, event_file, request_for, request_for_all};
+use crate::harness::{T1, T2, event_file, request_for, request_for_all, table_arn};
 use crate::invariants::Change;
 use crate::simulator::{BEGIN, Simulator, VISIBILITY};
 
@@ -407,6 +407,15 @@ async fn a_job_that_cannot_be_read_now_is_not_looked_up_under_another_id() {
 
 /// A job that started, could not be recorded, and was found later under its other id.
 async fn under_two_names() -> Simulator {
+    let mut sim = unrecorded().await;
+    sim.pass(VISIBILITY);
+    sim.outcomes(&change("a", -10)).await;
+    assert_eq!(tracking_messages(&sim).len(), 2);
+    sim
+}
+
+/// A job that started, and could not be recorded.
+async fn unrecorded() -> Simulator {
     let mut sim = tracking(Slot::Conflict).await;
     sim.aws
         .fail_next(Operation::PutItem, Fault::Slow(Duration::ZERO));
@@ -415,10 +424,49 @@ async fn under_two_names() -> Simulator {
         Fault::Refuse(Exception::access_denied()),
     );
     sim.outcomes(&change("a", -10)).await;
-    round(&mut sim).await;
-    sim.outcomes(&change("a", -10)).await;
-    assert_eq!(tracking_messages(&sim).len(), 2);
     sim
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_could_not_be_recorded_is_recorded_by_its_tracking_message() {
+    let mut sim = unrecorded().await;
+    // Its job cannot be looked for.
+    let refused = Fault::Refuse(Exception::access_denied());
+    sim.aws.fail_always(Operation::GetIdMappingTable, refused);
+    round(&mut sim).await;
+    // The repeat announces the same start again, because that it is announced is not recorded.
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["COVERED"]);
+    let details = sim.details();
+    assert_eq!(details[0], details[1]);
+    let names_it = |detail: &Value| detail["idMappingJobId"] == sim.aws.jobs()[0].id.as_str();
+    assert!(details.iter().all(names_it), "{details:?}");
+    assert_eq!(tracking_messages(&sim).len(), 1);
+    assert_eq!(sim.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_failure_of_another_table_with_the_same_workflow_is_not_this_one_s() {
+    let arns = [T1, T2].map(table_arn).join(",");
+    let attempts = ("MAX_JOB_ATTEMPTS", "2");
+    let settings = [TRACK, attempts, ("ID_MAPPING_TABLE_ARNS", &*arns)];
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Unlimited, &settings).await;
+    {
+        let state = &mut *sim.aws.state();
+        (state.shared_workflow, state.queued_have_no_start) = (true, true);
+    }
+    let outcomes = sim.outcomes(&request_for_all(&[T1, T2])).await;
+    assert_eq!(outcomes, ["STARTED", "STARTED"]);
+    sim.aws.end_job(Status::Failed);
+    round(&mut sim).await;
+    let failed = |sim: &Simulator| {
+        let details = sim.details().into_iter();
+        let failed = details.filter(|detail| detail["outcome"] == "FAILED");
+        let tables = failed.map(|detail| detail["idMappingTableIdentifier"].to_string());
+        tables.collect::<Vec<_>>()
+    };
+    assert_eq!(failed(&sim), [json!(T1).to_string()]);
+    assert_eq!(sim.aws.jobs().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

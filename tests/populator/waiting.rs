@@ -76,6 +76,63 @@ async fn a_request_for_a_busy_slot_waits_and_is_announced_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeat_of_a_waiting_request_adds_no_message() {
+    for settings in [&[][..], &[("MIN_INTERVAL", "3h")]] {
+        let slot = Slot::Conflict;
+        let mut sim = Simulator::with(FakeAws::in_process(), slot, settings).await;
+        let blocker = if settings.is_empty() { 99 } else { 1 };
+        sim.outcomes(&request_for(&table(blocker))).await;
+        if !settings.is_empty() {
+            sim.aws.end_job(Status::Succeeded);
+        }
+        sim.pass(Duration::from_secs(10));
+        let mut event = request_for(&table(1));
+        event["requestId"] = json!("a");
+        let first = sim.response(&event).await;
+        assert_eq!(first["outcomes"][0]["outcome"], "WAITING");
+        for _ in 0..3 {
+            let again = sim.response(&event).await;
+            assert_eq!(again, first);
+        }
+        assert_eq!(sim.aws.messages("waiting").len(), 1);
+        assert_eq!(sim.details().len(), 2);
+        // Another request, and the same name with another type, are not repeats.
+        for (field, value) in [("requestId", "b"), ("jobType", "INCREMENTAL")] {
+            let mut other = event.clone();
+            other[field] = json!(value);
+            let outcomes = sim.outcomes(&other).await;
+            assert!(outcomes[0].starts_with("WAITING"), "{outcomes:?}");
+        }
+        assert_eq!(sim.aws.messages("waiting").len(), 3);
+        // If its message is lost, it is forgotten after two of the template's retry intervals, and the request is
+        // enqueued again.
+        {
+            let queues = &mut sim.aws.state().queues;
+            queues.get_mut("waiting").unwrap().messages.clear();
+        }
+        sim.pass(Duration::from_secs(41 * 60));
+        sim.outcomes(&event).await;
+        assert_eq!(sim.aws.messages("waiting").len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_enqueued_if_it_is_not_known_who_waits() {
+    let mut sim = busy(Slot::Conflict).await;
+    let mut event = request_for(&table(1));
+    event["requestId"] = json!("a");
+    sim.outcomes(&event).await;
+    // The item of those that wait is the last one that is read.
+    let refused = Fault::Refuse(Exception::access_denied());
+    sim.aws
+        .fail_next(Operation::GetItem, Fault::Slow(Duration::ZERO));
+    sim.aws.fail_next(Operation::GetItem, refused);
+    let outcomes = sim.outcomes(&event).await;
+    assert_eq!(outcomes, ["WAITING SlotBusy"]);
+    assert_eq!(sim.aws.messages("waiting").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_queues_jobs_itself_may_do_so() {
     let mut sim = busy(Slot::Queue).await;
     assert_eq!(

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
+use time::OffsetDateTime;
 
-use super::lost::{NotFound, candidates, only_one, start_range};
+use super::lost::{KnownJobs, NotFound, candidates, only_one, start_range};
 use super::reads::{Listed, ReadError, Workflows, to_offset_date_time};
 use crate::aws::call::within;
 use crate::job::{EndedJob, IdentifiedBy, Job, JobId};
@@ -18,14 +19,18 @@ use crate::target::Target;
 
 impl Workflows {
     /// Looks up how a job ended. Returns `None` if it has not ended yet.
+    ///
+    /// `others` reads what is known of other tables. It is called only if the job may be one of several.
     pub async fn end_of(
         &self,
         target: &Target,
         job: &Job,
         record: &Record,
+        others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
+        now: OffsetDateTime,
         timeout: std::time::Duration,
     ) -> Result<Option<EndedJob>, NotFound> {
-        within(timeout, self.find_end(target, job, record)).await
+        within(timeout, self.find_end(target, job, record, others, now)).await
     }
 
     async fn find_end(
@@ -33,40 +38,71 @@ impl Workflows {
         target: &Target,
         job: &Job,
         record: &Record,
+        others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
+        now: OffsetDateTime,
     ) -> Result<Option<EndedJob>, NotFound> {
-        let table = self.get_table(target).await?;
+        let workflow = &self.get_table(target).await?.workflow;
         let id = match &job.id {
             JobId::IdMappingJobId(id) => id.replace('-', ""),
             JobId::EntityResolutionJobId(id) => id.to_string(),
         };
-        match self.get_job(&table.workflow, &id).await {
+        match self.get_job(workflow, &id).await {
             Ok(found) => return end(&found, IdentifiedBy::JobId),
             Err(error) if error.is_absent => {}
             Err(error) => return Err(error.into()),
         }
-        // A known job with the same start is this job, perhaps under its other id.
-        let known = record
-            .recent()
-            .filter(|known| known.started_at != job.started_at);
-        let listed = self.list_jobs(&table.workflow).await?;
-        let mut candidates = candidates(listed, job.started_at, known);
-        // A job that began during the call is more likely than one that was queued. A job whose end is announced can
-        // be this job, under its other id, but only if there is no other candidate.
-        let (earliest, latest) = start_range(job);
-        let range = earliest..=latest;
-        let is_during = |listed: &Listed| listed.began.is_some_and(|began| range.contains(&began));
-        if candidates.iter().any(is_during) {
-            candidates.retain(is_during);
-        } else {
-            candidates.retain(|listed| !record.is_ended(&listed.id));
-        }
-        if candidates.iter().any(|listed| !record.is_ended(&listed.id)) {
-            candidates.retain(|listed| !record.is_ended(&listed.id));
-        }
+        let candidates = self
+            .candidates(target, workflow, job, record, others, now)
+            .await?;
         let matching = self
-            .matching_jobs(&table.workflow, candidates, job.job_type)
+            .matching_jobs(workflow, candidates, job.job_type)
             .await?;
         end(&only_one(matching)?, IdentifiedBy::StartTime)
+    }
+
+    /// The listed jobs that a job may be, by its start.
+    async fn candidates(
+        &self,
+        target: &Target,
+        workflow: &str,
+        job: &Job,
+        record: &Record,
+        others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Listed>, ReadError> {
+        // A known job with the same start is this job, perhaps under its other id.
+        let known = || {
+            let recent = record.recent();
+            recent.filter(|known| known.started_at != job.started_at)
+        };
+        let range = start_range(job);
+        let mut listed = self.list_jobs(workflow).await?;
+        let mut found = candidates(listed.clone(), job.started_at, known());
+        let mut others_may_have_one = false;
+        // If there is only one candidate, and it has not ended, it does not matter whose it is.
+        let is_clear = matches!(&found[..], [only] if !only.has_ended());
+        if !found.is_empty() && !is_clear {
+            let others = others().await.map_err(ReadError::unclear)?;
+            listed.retain(|job| !others.iter().any(|other| other.ended.contains(&job.id)));
+            let others = self
+                .sharing(target, workflow, others, &found, &range, now)
+                .await?;
+            let known = known().chain(others.iter().flat_map(|other| &other.jobs));
+            found = candidates(listed, job.started_at, known);
+            others_may_have_one = others.iter().any(|other| other.has_call_near(&range));
+        }
+        // A job that began during the call is more likely than one that was queued. A job whose end is announced can
+        // be this job, under its other id, but only if there is no other candidate.
+        let is_during = |listed: &Listed| listed.began.is_some_and(|began| range.contains(&began));
+        if found.iter().any(is_during) && !others_may_have_one {
+            found.retain(is_during);
+        } else {
+            found.retain(|listed| !record.is_ended(&listed.id));
+        }
+        if found.iter().any(|listed| !record.is_ended(&listed.id)) {
+            found.retain(|listed| !record.is_ended(&listed.id));
+        }
+        Ok(found)
     }
 }
 

@@ -3,6 +3,8 @@
 //! AWS does not document that a job has the same id at Entity Resolution as in the answer of `PopulateIdMappingTable`. So
 //! a job is recognised by its start time.
 
+use std::ops::RangeInclusive;
+
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
@@ -54,40 +56,35 @@ pub struct KnownJobs {
 }
 
 impl KnownJobs {
-    /// Returns whether a job that began when a call was made may belong to this table.
-    fn are_near(&self, call: &Call) -> bool {
-        let (earliest, latest) = call_range(call.called_at);
-        let near = |job: &Job| {
-            let (job_earliest, job_latest) = start_range(job);
-            job_earliest <= latest && earliest <= job_latest
-        };
-        self.jobs.iter().any(near) || self.has_call_near(call)
+    /// Returns whether a job that began in this range may belong to this table.
+    fn are_near(&self, range: &StartRange) -> bool {
+        let mut jobs = self.jobs.iter().map(start_range);
+        jobs.any(|job| overlap(&job, range)) || self.has_call_near(range)
     }
 
-    fn has_call_near(&self, call: &Call) -> bool {
-        let (earliest, latest) = call_range(call.called_at);
-        let near = |other: &Call| {
-            let (other_earliest, other_latest) = call_range(other.called_at);
-            other_earliest <= latest && earliest <= other_latest
-        };
-        self.calls.iter().any(near)
+    /// Returns whether a job that began in this range may be that of a call for this table.
+    pub(super) fn has_call_near(&self, range: &StartRange) -> bool {
+        let mut calls = self.calls.iter().map(|call| call_range(call.called_at));
+        calls.any(|call| overlap(&call, range))
     }
 }
 
-/// Returns the earliest and the latest start time that Entity Resolution may show for a known job.
-pub(super) fn start_range(job: &Job) -> (OffsetDateTime, OffsetDateTime) {
-    (
-        job.started_at.saturating_sub(CLOCK_DIFFERENCE),
-        job.answered_at.saturating_add(CLOCK_DIFFERENCE),
-    )
+/// The start times that Entity Resolution may show for a job.
+pub(super) type StartRange = RangeInclusive<OffsetDateTime>;
+
+/// The start times of a known job.
+pub(super) fn start_range(job: &Job) -> StartRange {
+    job.started_at.saturating_sub(CLOCK_DIFFERENCE)
+        ..=job.answered_at.saturating_add(CLOCK_DIFFERENCE)
 }
 
-/// Returns the earliest and the latest start time of the job of a call.
-fn call_range(called_at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
-    (
-        called_at.saturating_sub(CLOCK_DIFFERENCE),
-        called_at.saturating_add(LATEST_START),
-    )
+/// The start times of the job of a call.
+fn call_range(called_at: OffsetDateTime) -> StartRange {
+    called_at.saturating_sub(CLOCK_DIFFERENCE)..=called_at.saturating_add(LATEST_START)
+}
+
+fn overlap(one: &StartRange, other: &StartRange) -> bool {
+    one.start() <= other.end() && other.start() <= one.end()
 }
 
 /// The reason why no job was found for a call.
@@ -205,21 +202,20 @@ impl Workflows {
         let mut listed = self.list_jobs(workflow).await?;
         // A job whose end is announced is known, even if it failed and is not one of the recent jobs any more.
         listed.retain(|job| !record.is_ended(&job.id));
-        let mut found = candidates(listed, call.called_at, record.running());
+        let mut found = candidates(listed.clone(), call.called_at, record.running());
         let mut shared = None;
         if !found.is_empty() {
-            let mut others = others().await.map_err(ReadError::unclear)?;
-            let has_ended = |job: &Listed| others.iter().any(|other| other.ended.contains(&job.id));
-            found.retain(|job| !has_ended(job));
-            // A queued job without a start time may be any known one, however long after the call that one was started.
-            let is_queued = found.iter().any(|job| job.began.is_none());
-            others.retain(|other| other.target != *target && (is_queued || other.are_near(call)));
-            for other in &others {
-                if self.has_workflow(&other.target, workflow, now).await? {
-                    found = candidates(found, call.called_at, other.jobs.iter());
-                    shared = shared.or(other.has_call_near(call).then_some(&other.target).cloned());
-                }
-            }
+            let others = others().await.map_err(ReadError::unclear)?;
+            listed.retain(|job| !others.iter().any(|other| other.ended.contains(&job.id)));
+            let range = call_range(call.called_at);
+            let others = self
+                .sharing(target, workflow, others, &found, &range, now)
+                .await?;
+            // The known jobs of all tables together: which of the queued jobs is whose is not known.
+            let known = others.iter().flat_map(|other| &other.jobs);
+            found = candidates(listed, call.called_at, record.running().chain(known));
+            let mut with_call = others.iter().filter(|other| other.has_call_near(&range));
+            shared = with_call.next().map(|other| other.target.clone());
         }
         let mut matching = self
             .matching_jobs(workflow, found, call.choice.job_type)
@@ -242,6 +238,28 @@ impl Workflows {
         Ok(Found::Started(JobId::EntityResolutionJobId(
             job.job_id.into(),
         )))
+    }
+
+    /// The other tables that have the same workflow, and whose jobs may be among these candidates.
+    pub(super) async fn sharing(
+        &self,
+        target: &Target,
+        workflow: &str,
+        others: Vec<KnownJobs>,
+        candidates: &[Listed],
+        range: &StartRange,
+        now: OffsetDateTime,
+    ) -> Result<Vec<KnownJobs>, ReadError> {
+        // A queued job without a start time may be any known one.
+        let is_queued = candidates.iter().any(|job| job.began.is_none());
+        let mut sharing = Vec::new();
+        for other in others {
+            let may_be_one = other.target != *target && (is_queued || other.are_near(range));
+            if may_be_one && self.has_workflow(&other.target, workflow, now).await? {
+                sharing.push(other);
+            }
+        }
+        Ok(sharing)
     }
 
     /// Returns whether another table has this workflow. A table that does not exist has none.
@@ -325,14 +343,12 @@ pub(super) fn candidates<'a>(
             None => {}
         }
     }
-    let is_queued = |job: &Listed| {
-        job.began.is_none() && matches!(job.status, JobStatus::Queued | JobStatus::Running)
-    };
+    let is_queued = |job: &Listed| job.began.is_none() && !job.has_ended();
     // The list does not tell which of the queued jobs are the known ones.
     let has_unknown = listed.iter().filter(|job| is_queued(job)).count() > queued;
-    let (earliest, latest) = call_range(called_at);
+    let range = call_range(called_at);
     listed.retain(|job| match job.began {
-        Some(began) => earliest <= began && began <= latest,
+        Some(began) => range.contains(&began),
         None => has_unknown && is_queued(job),
     });
     listed
@@ -340,17 +356,17 @@ pub(super) fn candidates<'a>(
 
 /// The listed job that is most likely a known one, by its start. Returns `None` if the known job may still be queued.
 fn likeliest(listed: &[Listed], known: &Job, called_at: OffsetDateTime) -> Option<usize> {
-    let (earliest, latest) = start_range(known);
+    let range = start_range(known);
     let longest_queued = known.started_at.saturating_add(LONGEST_QUEUED);
-    let (_, latest_of_call) = call_range(called_at);
-    let may_be_of_call = |began: OffsetDateTime| (called_at..=latest_of_call).contains(&began);
+    let of_call = call_range(called_at);
+    let may_be_of_call = |began: OffsetDateTime| called_at <= began && began <= *of_call.end();
     let is_before = known.started_at <= called_at;
     let ranked = listed.iter().enumerate().filter_map(|(index, job)| {
-        let began = job.began.filter(|began| earliest <= *began)?;
+        let began = job.began.filter(|began| range.start() <= began)?;
         let rank = if known.started_at <= began && began <= known.answered_at {
             // A job begins between its call and the answer,
             0
-        } else if began <= latest {
+        } else if began <= *range.end() {
             // unless the clock of Entity Resolution differs,
             1
         } else if began <= longest_queued && !may_be_of_call(began) {

@@ -113,6 +113,13 @@ pub(super) struct Listed {
     pub(super) status: JobStatus,
 }
 
+impl Listed {
+    /// Returns whether it has ended. A status that is not known here tells nothing.
+    pub(super) fn has_ended(&self) -> bool {
+        !matches!(self.status, JobStatus::Queued | JobStatus::Running)
+    }
+}
+
 impl Workflows {
     /// Creates the clients from a configuration of [`crate::aws::clients`].
     pub fn new(config: &aws_config::SdkConfig) -> Self {

@@ -173,19 +173,21 @@ impl<'a> Run<'a> {
             max_attempts: self.scenario.tracks().then_some(most),
             min_interval: time::Duration::minutes(conditions.interval as i64),
             clocks,
-            unseen_jobs: conditions.blind || self.are_jobs_alike(),
+            unseen_jobs: conditions.blind || self.are_jobs_alike(time::Duration::seconds(10)),
+            swapped_jobs: clocks.is_positive()
+                && self.are_jobs_alike(clocks + time::Duration::seconds(1)),
             jobs_by_hand: self.scenario.has_jobs_by_hand(),
         }
     }
 
-    /// Whether two jobs cannot be told apart by their starts: two of one workflow were accepted within
-    /// seconds, or one was started by hand.
-    fn are_jobs_alike(&self) -> bool {
+    /// Whether two jobs cannot be told apart by their starts: two of one workflow were accepted in so short a time, or one
+    /// was started by hand.
+    fn are_jobs_alike(&self, within: time::Duration) -> bool {
         let jobs = self.sim.aws.jobs();
         let shared = self.scenario.conditions.shared_workflow;
         let alike = jobs.iter().enumerate().any(|(index, job)| {
             jobs.iter().skip(index + 1).any(|other| {
-                let near = (job.started_at - other.started_at).abs() < time::Duration::seconds(10);
+                let near = (job.started_at - other.started_at).abs() < within;
                 near && (shared || job.table == other.table) && !job.foreign && !other.foreign
             })
         });
