@@ -105,6 +105,9 @@ def cloudformation(template, values):
                 return value(text).split(separator)
             case {"Fn::Not": [condition]}:
                 return not value(condition)
+            case {"Variables": {**variables}}:
+                # An environment variable is a text, whatever the parameter's type is.
+                return {"Variables": {name: str(item) for name, item in value(variables).items()}}
             case dict():
                 return {key: item for key, item in zip(node, map(value, node.values())) if item is not None}
             case list():
