@@ -287,6 +287,11 @@ impl Record {
         self.failures.is_superseded(request)
     }
 
+    /// Returns whether a job of a request failed.
+    pub fn has_failed(&self, request: &Request) -> bool {
+        self.failures.has(request)
+    }
+
     /// A failed job among those of its request, by its id at Entity Resolution. Returns `None` if its failure is not
     /// recorded.
     pub fn failed_attempt(&self, request: &Request, id: &str) -> Option<FailedAttempt> {

@@ -2,9 +2,9 @@
 
 use super::attempt::{self, Attempt};
 use super::deadline::MIN_REMAINING;
-use super::decide::{Context, GivenUp, Step, Wait, next_step, not_called};
+use super::decide::{Context, GivenUp, Step, Wait, WaitFor, next_step, not_called};
 use super::processed::{Processed, Resolution};
-use super::run::{Run, warn};
+use super::run::{Run, Source, warn};
 use super::{choose, dry_run, publish, reconcile, report, waiters};
 use crate::aws::ledger_table::Item;
 use crate::choice::{self, Choice};
@@ -46,7 +46,7 @@ pub(super) async fn resolve(
                 return Ok(Resolution::Covered(job, status));
             }
             Step::Superseded => return Ok(Resolution::Superseded),
-            Step::Wait(wait) => return Ok(Resolution::Wait(wait)),
+            Step::Wait(wait) => return Ok(wait_for(run, &item, request, wait).await),
             Step::ReportStart(started) => {
                 let reported = publish::start(run, &mut item, &started).await;
                 if started.request.scoped_key() == request.scoped_key() {
@@ -105,7 +105,7 @@ async fn start(
             let reported = publish::unrecorded_start(run, &started).await;
             Resolution::Started(started, reported)
         }
-        Attempt::Wait(wait) => Resolution::Wait(wait),
+        Attempt::Wait(wait) => wait_for(run, item, request, wait).await,
         Attempt::Refused(error) if is_by_cached_facts => {
             match choose::after_refusal(run, request, item, &chosen, &error).await {
                 Some(other) => {
@@ -123,6 +123,19 @@ async fn start(
         }
     };
     Ok(Some(resolution))
+}
+
+/// A request has to wait. What was sent again by its sender, and waits for the slot in a message, needs no second one.
+async fn wait_for(run: &mut Run<'_>, item: &Item, request: &Request, wait: Wait) -> Resolution {
+    let may_be_repeat = run.source == Source::Direct
+        && run.services.waiting_queue.is_some()
+        && wait.wait_for == WaitFor::Slot
+        // If its job failed, that it waited may be remembered from before.
+        && !item.record.has_failed(request);
+    match may_be_repeat && waiters::has(run, request).await {
+        true => Resolution::StillWaiting(wait),
+        false => Resolution::Wait(wait),
+    }
 }
 
 /// A job may be started although these calls may have started one: a fresh table is worth more than a job.

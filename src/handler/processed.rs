@@ -19,6 +19,8 @@ pub(super) enum Resolution {
     Rejected(Error),
     /// It has to wait.
     Wait(Wait),
+    /// It is a repeat of a request that waits already, in a message of its own.
+    StillWaiting(Wait),
     /// A dry run.
     Planned(Box<Planned>),
 }

@@ -8,7 +8,6 @@ use super::log::log_request;
 use super::processed::{Disposition, Processed, Resolution};
 use super::publish::publish;
 use super::run::{MAX_TIME_IN_QUEUE, Run, Source, warn};
-use super::waiters;
 use crate::aws::queue::Queue;
 use crate::choice::Choice;
 use crate::clock::timestamp;
@@ -38,7 +37,10 @@ pub(super) async fn request(
             } = &*started;
             Disposition::with(Outcome::started(request, choice, job), reported)
         }
-        Ok(Resolution::Superseded) => Disposition::Dropped,
+        Ok(Resolution::Superseded) => {
+            run.learned.note_left(&request);
+            Disposition::Dropped
+        }
         Ok(Resolution::Covered(job, status)) => {
             let outcome = Outcome::covered(&request, chosen, &job, status);
             let published = publish(run, &outcome, &request).await;
@@ -50,6 +52,10 @@ pub(super) async fn request(
         }
         Ok(Resolution::Rejected(error)) => reject(run, &request, chosen, error).await,
         Ok(Resolution::Wait(reason)) => wait(run, &mut request, chosen, reason).await,
+        Ok(Resolution::StillWaiting(wait)) => {
+            let outcome = Outcome::waiting(&request, chosen, wait.error, wait.not_before);
+            Disposition::with(outcome, Ok(()))
+        }
         Err(error) if is_overdue(run, &request) && !request.dry_run => {
             let error = waited_too_long(run, &request, &error);
             reject(run, &request, chosen, error).await
@@ -128,7 +134,7 @@ async fn requeue(
     Disposition::Requeued(wait.error)
 }
 
-/// Enqueues a request, and announces that it waits. A repeat of one that waits already only gets its answer.
+/// Enqueues a request, and announces that it waits.
 async fn enqueue(
     run: &mut Run<'_>,
     queue: &Queue,
@@ -136,10 +142,6 @@ async fn enqueue(
     choice: Option<&Choice>,
     wait: Wait,
 ) -> Disposition {
-    if wait.wait_for == WaitFor::Slot && waiters::has(run, request).await {
-        let outcome = Outcome::waiting(request, choice, wait.error, wait.not_before);
-        return Disposition::with(outcome, Ok(()));
-    }
     match send(run, queue, request, &wait).await {
         Ok(()) => announce_wait(run, request, choice, wait).await,
         Err(error) => Disposition::Failed(error, None),

@@ -62,6 +62,11 @@ impl Attempts {
         }
     }
 
+    /// Returns whether a job of a request failed.
+    pub(super) fn has(&self, request: &Request) -> bool {
+        self.of(request).is_some()
+    }
+
     /// A failed job among those of its request.
     pub(super) fn get(&self, request: &Request, job: &str) -> Option<FailedAttempt> {
         let failures = self.of(request)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Status, Table};
 use serde_json::{Value, json};
 
-use crate::harness::{T1, event_file, request_for};
+use crate::harness::{T1, T2, event_file, request_for};
 use crate::invariants::Change;
 use crate::simulator::{BEGIN, Simulator, VISIBILITY};
 
@@ -54,6 +54,33 @@ fn retries(sim: &Simulator) -> Vec<Value> {
     bodies
         .filter(|body: &Value| !body["retryOf"].is_null())
         .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_last_job_failed_is_enqueued_when_it_is_sent_again() {
+    let mut sim = attempts("1").await;
+    sim.outcomes(&request_for(T2)).await;
+    let mut request = request_for(T1);
+    (request["requestId"], request["jobType"]) = (json!("a"), json!("BATCH"));
+    assert_eq!(sim.outcomes(&request).await, ["WAITING SlotBusy"]);
+    sim.aws.end_job(Status::Succeeded);
+    let waits = sim.aws.state().items["slot"].clone();
+    sim.pass(VISIBILITY);
+    while sim.poll(0).await {}
+    assert_eq!(sim.jobs_of(T1), 1);
+    // That it does not wait any more could not be recorded.
+    sim.aws.state().items.insert("slot".to_owned(), waits);
+    end(&mut sim, Status::Failed).await;
+    assert_eq!(failed(&sim), [(json!(1), json!(1), json!(false))]);
+    let mut urgent = request_for(T2);
+    urgent["urgent"] = json!(true);
+    assert_eq!(sim.outcomes(&urgent).await, ["STARTED"]);
+    assert_eq!(sim.outcomes(&request).await, ["WAITING SlotBusy"]);
+    assert_eq!(
+        sim.aws.messages("waiting").len(),
+        2,
+        "one tracks the other table's job"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -660,6 +660,25 @@ async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn queued_jobs_of_other_tables_are_not_taken_however_much_later_they_started() {
+    let arns = [T1, T2, T3].map(table_arn).join(",");
+    let mut sim = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;
+    sim.aws.state().queued_have_no_start = true;
+    sim.aws.start_foreign_job(T1);
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    sim.deliver(0, &change("a", -10)).await;
+    // The claim of the crashed invocation has expired.
+    sim.pass(Duration::from_secs(8 * 60));
+    let outcomes = sim.outcomes(&request_for_all(&[T2, T3])).await;
+    assert_eq!(outcomes, ["STARTED", "STARTED"]);
+    sim.repeat(0).await;
+    assert_eq!(sim.announced()[2..], ["WAITING OutcomeUnknown"]);
+    let said = sim.details()[2]["error"]["message"].to_string();
+    assert!(said.contains("no job that began at that time"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn tables_with_workflows_of_their_own_do_not_share_jobs() {
     let arns = [table_arn(T1), table_arn(T2)].join(",");
     let settings = [("ID_MAPPING_TABLE_ARNS", arns.as_str())];

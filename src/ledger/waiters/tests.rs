@@ -147,6 +147,46 @@ fn a_job_serves_the_waiters_that_it_covers_and_a_rejection_removes_its_own() {
 }
 
 #[test]
+fn a_waiting_request_is_known_by_its_key_and_its_time() {
+    let named = |name: &str, time| Request {
+        retry_interval: Some(Duration::minutes(10)),
+        ..Request::sample(1, "BATCH", name, time)
+    };
+    let first = named("first", T0);
+    let waiters = waiting(&[first.clone()], seconds(60));
+    let has = |waiters: &Waiters, request: &Request| waiters.has(request, seconds(60));
+    assert!(has(&waiters, &first));
+    let other_table = Request {
+        target: target(2),
+        ..first.clone()
+    };
+    let other_type = Request::sample(1, "INCREMENTAL", "first", T0);
+    for other in [
+        named("other", T0),
+        named("first", seconds(1)),
+        other_table,
+        other_type,
+    ] {
+        assert!(!has(&waiters, &other), "{other:?}");
+    }
+    // Not after its turn, and not after two retry intervals.
+    assert!(!has(
+        &waiters.served(&first.target, Some(JobType::Batch)),
+        &first
+    ));
+    assert!(!has(&waiters.left(&first), &first));
+    assert!(!waiters.has(&first, seconds(60 + 1_202)));
+    // The newest eight of a table and type are known.
+    let more = |count: usize| {
+        (0..count).fold(waiters.clone(), |all, number| {
+            all.joined(&Waiter::new(&named(&number.to_string(), T0), seconds(60)))
+        })
+    };
+    assert!(has(&more(MAX_KEYS - 1), &first));
+    assert!(!has(&more(MAX_KEYS), &first));
+}
+
+#[test]
 fn the_oldest_200_are_kept_and_no_long_request_is() {
     let all: Vec<Request> = (0..201)
         .map(|number| request(number, "BATCH", 1_000 - number as i64))
