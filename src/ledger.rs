@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::attempts::Attempts;
 pub use self::attempts::FailedAttempt;
+pub use self::key::is_own_job;
 use self::key::{digest, may_be_own};
 pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
@@ -225,17 +226,13 @@ impl Record {
         now: OffsetDateTime,
         is_own: impl Fn(&JobId) -> bool,
     ) -> Vec<StartedJob> {
-        let is_repeat = |other: &StartedJob| {
-            other.request.scoped_key() == request.scoped_key()
-                && may_be_own(other.job.started_at, request)
-        };
         let mut all: Vec<StartedJob> = self
             .unreported_starts
             .iter()
             .filter(|unreported| {
                 now > unreported.report_until.saturating_add(CLOCK_DIFFERENCE)
                     || is_own(&unreported.started.job.id)
-                    || is_repeat(&unreported.started)
+                    || is_own_job(&unreported.started, request)
             })
             .map(|unreported| unreported.started.clone())
             .collect();
@@ -287,9 +284,9 @@ impl Record {
         self.failures.is_superseded(request)
     }
 
-    /// Returns whether a job of a request failed.
-    pub fn has_failed(&self, request: &Request) -> bool {
-        self.failures.has(request)
+    /// When the last job of a request started that failed.
+    pub fn last_failed_start(&self, request: &Request) -> Option<OffsetDateTime> {
+        self.failures.last_start(request)
     }
 
     /// A failed job among those of its request, by its id at Entity Resolution. Returns `None` if its failure is not

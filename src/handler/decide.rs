@@ -8,7 +8,7 @@ use crate::aws::entity_resolution::NotFound;
 use crate::clock::timestamp;
 use crate::error::{Error, ErrorType};
 use crate::job::{Call, JobId, StartedJob};
-use crate::ledger::{Record, UnknownCall, Verdict};
+use crate::ledger::{Record, UnknownCall, Verdict, is_own_job};
 use crate::period::Period;
 use crate::request::Request;
 
@@ -158,10 +158,8 @@ fn unreported(
     }
     let learned = context.learned;
     let all = record.unreported(request, now, |id| learned.has_started(id));
-    all.into_iter().find(|started| {
-        started.request.scoped_key() == request.scoped_key()
-            || !learned.reported.contains(&started.job.id)
-    })
+    all.into_iter()
+        .find(|started| is_own_job(started, request) || !learned.reported.contains(&started.job.id))
 }
 
 /// The step that calls whose outcome is unknown require. Returns the calls if all of them are given up.
@@ -281,7 +279,7 @@ fn outcome_unknown(call: &Call, not_found: &NotFound) -> Wait {
 }
 
 /// Why nothing is called after a call whose outcome is unknown.
-pub(super) fn call_unknown(call: &Call) -> Error {
+fn call_unknown(call: &Call) -> Error {
     let message = format!(
         "PopulateIdMappingTable of {} was called at {} and its outcome is unknown: a job may run",
         call.request.target,

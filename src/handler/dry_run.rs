@@ -1,10 +1,11 @@
 //! A dry run: what would be done now, as far as reads can tell. It changes nothing, and publishes nothing.
 
-use super::choose;
 use super::context::{Learned, SlotWaiters};
-use super::decide::{Context, Step, Wait, call_unknown, next_step, not_called};
+use super::decide::{Context, Step, Wait, next_step, not_called};
 use super::processed::Resolution;
+use super::reconcile::LeftBehind;
 use super::run::Run;
+use super::{choose, reconcile};
 use crate::aws::entity_resolution::{Absent, TableState};
 use crate::aws::ledger_table::Item;
 use crate::choice::{self, Choice};
@@ -53,12 +54,14 @@ pub(super) async fn plan(
     })))
 }
 
-/// The next step. Which requests wait for the slot is read, and nothing is recorded.
+/// The next step, after all that reads tell: which requests wait for the slot, and what became of calls whose outcome is
+/// unknown. Nothing is recorded.
 async fn next(run: &Run<'_>, request: &Request, item: &Item) -> Step {
     let mut learned = match run.services.waiting_queue {
         Some(_) => Learned::default(),
         None => Learned::without_waiters(),
     };
+    let mut record = item.record.clone();
     loop {
         let context = Context {
             settle_time: run.settle_time(request),
@@ -66,16 +69,25 @@ async fn next(run: &Run<'_>, request: &Request, item: &Item) -> Step {
             reports_starts: false,
             learned: &learned,
         };
-        let step = next_step(&item.record, request, &context, run.deadline.now());
-        if step != Step::ReadWaiters {
-            return step;
+        let now = run.deadline.now();
+        match next_step(&record, request, &context, now) {
+            Step::ReadWaiters => {
+                let ledger = &run.services.ledger;
+                let waiters = ledger.read_waiters(run.deadline.io_timeout()).await;
+                learned.waiters = waiters.map_or(SlotWaiters::Unknown, |item| SlotWaiters::Read {
+                    current: item.record.clone(),
+                    item,
+                });
+            }
+            Step::Reconcile(unknown) => {
+                let found = reconcile::look_for(run, &record, &unknown).await;
+                record = found.recorded(&record, &unknown, None, now);
+                if let LeftBehind::NotFound(not_found) = found {
+                    learned.note_not_found(&unknown.call, !unknown.looked_for, not_found);
+                }
+            }
+            step => return step,
         }
-        let ledger = &run.services.ledger;
-        let waiters = ledger.read_waiters(run.deadline.io_timeout()).await;
-        learned.waiters = waiters.map_or(SlotWaiters::Unknown, |item| SlotWaiters::Read {
-            current: item.record.clone(),
-            item,
-        });
     }
 }
 
@@ -110,7 +122,6 @@ fn refusal(request: &Request, choice: Option<&Choice>, state: &TableState) -> Op
 fn would_start(request: &Request, step: Step, state: &TableState) -> (Plan, Option<Wait>) {
     let wait = match step {
         Step::Wait(wait) => wait,
-        Step::Reconcile(unknown) => Wait::until_retry(call_unknown(&unknown.call)),
         // Only the table's own workflow tells whether the slot is busy.
         _ if state
             .job_running

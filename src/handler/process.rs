@@ -10,6 +10,7 @@ use crate::aws::ledger_table::Item;
 use crate::choice::{self, Choice};
 use crate::clock::timestamp;
 use crate::error::{Error, ErrorType};
+use crate::ledger::is_own_job;
 use crate::request::Request;
 
 /// The most steps for one request. More are needed only if other invocations change the table's record all the time.
@@ -49,7 +50,7 @@ pub(super) async fn resolve(
             Step::Wait(wait) => return Ok(wait_for(run, &item, request, wait).await),
             Step::ReportStart(started) => {
                 let reported = publish::start(run, &mut item, &started).await;
-                if started.request.scoped_key() == request.scoped_key() {
+                if is_own_job(&started, request) {
                     return Ok(Resolution::Started(started, reported));
                 }
                 if let Err(error) = reported {
@@ -129,10 +130,9 @@ async fn start(
 async fn wait_for(run: &mut Run<'_>, item: &Item, request: &Request, wait: Wait) -> Resolution {
     let may_be_repeat = run.source == Source::Direct
         && run.services.waiting_queue.is_some()
-        && wait.wait_for == WaitFor::Slot
-        // If its job failed, that it waited may be remembered from before.
-        && !item.record.has_failed(request);
-    match may_be_repeat && waiters::has(run, request).await {
+        && wait.wait_for == WaitFor::Slot;
+    let last_start = item.record.last_failed_start(request);
+    match may_be_repeat && waiters::has(run, request, last_start).await {
         true => Resolution::StillWaiting(wait),
         false => Resolution::Wait(wait),
     }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
+
 use super::deadline::MIN_REMAINING;
 use super::run::Run;
 use crate::aws::entity_resolution::{Found, KnownJobs, NotFound};
 use crate::aws::ledger_table::Item;
 use crate::clock::timestamp;
 use crate::error::Error;
-use crate::job::{Call, JobId, StartedJob};
+use crate::job::{Call, Job, JobId, StartedJob};
 use crate::ledger::{Record, UnknownCall};
 use crate::target::Target;
 
@@ -25,39 +27,68 @@ pub(super) async fn left_behind(
     item: &mut Item,
     unknown: &UnknownCall,
 ) -> Result<(), Error> {
-    let UnknownCall { call, looked_for } = unknown;
-    let found = look(run, item, call).await;
+    let found = look_for(run, &item.record, unknown).await;
     let (timeout, now) = (run.deadline.io_timeout(), run.deadline.now());
-    let ledger = &run.services.ledger;
+    let report_until = run.report_until();
+    let transition = |record: &Record| found.recorded(record, unknown, report_until, now);
+    run.services
+        .ledger
+        .update(item, timeout, transition)
+        .await?;
+    let UnknownCall { call, looked_for } = unknown;
     match found {
-        Ok(Found::Started(id)) => {
-            let job = call.job(id);
-            let report_until = run.report_until();
-            let transition = |record: &Record| record.job_found(call, &job, report_until, now);
-            ledger.update(item, timeout, transition).await?;
-            run.note_started(&StartedJob::new(call, job));
-        }
-        Ok(Found::Failed(id)) => {
-            // A message may track it, if its start was answered and could not be recorded.
-            let job = call.job(JobId::EntityResolutionJobId(id.as_str().into()));
-            let started = StartedJob::new(call, job);
-            let tracks = run.settings.track_completion;
-            let transition = |record: &Record| match record.claim_released(call.attempt) {
-                record if tracks => record.tracking_queued(&started),
-                record => record,
-            };
-            ledger.update(item, timeout, transition).await?;
-            tracing::warn!("{}", failed_job(call, &id));
-        }
-        Err(not_found) => {
-            if !looked_for {
-                let transition = |record: &Record| record.outcome_unknown(call);
-                ledger.update(item, timeout, transition).await?;
-            }
+        LeftBehind::Started(job) => run.note_started(&StartedJob::new(call, job)),
+        LeftBehind::Failed(id) => tracing::warn!("{}", failed_job(call, &id)),
+        LeftBehind::NotFound(not_found) => {
             run.learned.note_not_found(call, !looked_for, not_found);
         }
     }
     Ok(())
+}
+
+/// What a call came to that an earlier invocation left behind.
+pub(super) enum LeftBehind {
+    /// It started this job.
+    Started(Job),
+    /// Its job failed, and its end is not tracked.
+    Failed(String),
+    /// No job was found.
+    NotFound(NotFound),
+}
+
+impl LeftBehind {
+    /// The record with what was found.
+    pub(super) fn recorded(
+        &self,
+        record: &Record,
+        UnknownCall { call, looked_for }: &UnknownCall,
+        report_until: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Record {
+        match self {
+            Self::Started(job) => record.job_found(call, job, report_until, now),
+            Self::Failed(_) => record.claim_released(call.attempt),
+            Self::NotFound(_) if *looked_for => record.clone(),
+            Self::NotFound(_) => record.outcome_unknown(call),
+        }
+    }
+}
+
+/// Looks once for the job of a call that an earlier invocation left behind.
+pub(super) async fn look_for(
+    run: &Run<'_>,
+    record: &Record,
+    UnknownCall { call, .. }: &UnknownCall,
+) -> LeftBehind {
+    match look(run, record, call).await {
+        Ok(Found::Started(id)) => LeftBehind::Started(call.job(id)),
+        // Its end is announced, and counts as an attempt.
+        Ok(Found::Failed(id)) if run.settings.track_completion => {
+            LeftBehind::Started(call.job(JobId::EntityResolutionJobId(id.into())))
+        }
+        Ok(Found::Failed(id)) => LeftBehind::Failed(id),
+        Err(not_found) => LeftBehind::NotFound(not_found),
+    }
 }
 
 /// Looks for the job of a call whose answer was lost just now, for a while.
@@ -65,7 +96,7 @@ pub(super) async fn search(run: &Run<'_>, item: &Item, call: &Call) -> Result<Fo
     let end = run.deadline.now() + MAX_SEARCH;
     let mut pause = SEARCH_PAUSE;
     loop {
-        let found = look(run, item, call).await;
+        let found = look(run, &item.record, call).await;
         let is_over =
             run.deadline.now() + pause >= end || run.deadline.remaining() < MIN_REMAINING + pause;
         if is_over || found.as_ref().err().is_none_or(NotFound::is_final) {
@@ -76,13 +107,13 @@ pub(super) async fn search(run: &Run<'_>, item: &Item, call: &Call) -> Result<Fo
     }
 }
 
-async fn look(run: &Run<'_>, item: &Item, call: &Call) -> Result<Found, NotFound> {
+async fn look(run: &Run<'_>, record: &Record, call: &Call) -> Result<Found, NotFound> {
     let others = async || known_of_others(run, &call.request.target).await;
     run.services
         .workflows
         .find_job(
             call,
-            &item.record,
+            record,
             others,
             run.deadline.now(),
             run.deadline.io_timeout(),

@@ -37,10 +37,7 @@ pub(super) async fn request(
             } = &*started;
             Disposition::with(Outcome::started(request, choice, job), reported)
         }
-        Ok(Resolution::Superseded) => {
-            run.learned.note_left(&request);
-            Disposition::Dropped
-        }
+        Ok(Resolution::Superseded) => Disposition::Dropped,
         Ok(Resolution::Covered(job, status)) => {
             let outcome = Outcome::covered(&request, chosen, &job, status);
             let published = publish(run, &outcome, &request).await;
@@ -182,6 +179,10 @@ async fn announce_wait(
     let outcome = Outcome::waiting(request, choice, wait.error.clone(), wait.not_before);
     if let Err(unpublished) = publish(run, &outcome, request).await {
         warn(&request.target, "it is in the waiting queue", &unpublished);
+    }
+    run.metrics.count(Metric::RequestsWaiting);
+    if wait.error.error_type == ErrorType::TooSoon {
+        run.metrics.count(Metric::RequestsTooSoon);
     }
     note_waiter(run, request, &wait);
     Disposition::with(outcome, Ok(()))
@@ -362,12 +363,6 @@ fn measure(run: &Run<'_>, processed: &Processed) {
         .map(|outcome| outcome.outcome);
     match kind {
         Some(OutcomeKind::Covered) => metrics.count(Metric::RequestsCovered),
-        Some(OutcomeKind::Waiting) => {
-            metrics.count(Metric::RequestsWaiting);
-            if is_too_soon {
-                metrics.count(Metric::RequestsTooSoon);
-            }
-        }
         Some(OutcomeKind::Rejected) => metrics.count(Metric::RequestsRejected),
         _ => {}
     }

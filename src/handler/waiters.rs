@@ -1,6 +1,8 @@
 //! Which request the account's job slot goes to. Requests that find it busy are recorded in the ledger, and a request
 //! that finds an older one there lets it pass.
 
+use time::OffsetDateTime;
+
 use super::context::{Learned, SlotWaiters};
 use super::run::Run;
 use crate::ledger::{Waiter, Waiters};
@@ -27,12 +29,16 @@ pub(super) async fn read(run: &mut Run<'_>) {
 }
 
 /// Returns whether a message for a request is in the waiting queue already, as far as is known.
-pub(super) async fn has(run: &mut Run<'_>, request: &Request) -> bool {
+pub(super) async fn has(
+    run: &mut Run<'_>,
+    request: &Request,
+    last_start: Option<OffsetDateTime>,
+) -> bool {
     if matches!(run.learned.waiters, SlotWaiters::NotRead) {
         read(run).await;
     }
     match &run.learned.waiters {
-        SlotWaiters::Read { current, .. } => current.has(request, run.deadline.now()),
+        SlotWaiters::Read { current, .. } => current.has(request, last_start, run.deadline.now()),
         SlotWaiters::NotRead | SlotWaiters::Unknown => false,
     }
 }

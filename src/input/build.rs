@@ -60,8 +60,9 @@ impl Surroundings<'_> {
         self.spent.set(self.spent.get().saturating_add(weight));
     }
 
-    /// Returns whether the payload is what a caller invoked the function with: nothing is around it.
-    fn is_direct(&self) -> bool {
+    /// Returns whether a request of this form may be urgent. A caller of the function may say so, and the waiting queue
+    /// keeps it. Publishers of events and notifications may not.
+    fn may_be_urgent(&self, form: Form) -> bool {
         let Self {
             key,
             event,
@@ -70,7 +71,11 @@ impl Surroundings<'_> {
             texts,
             ..
         } = self;
-        key.is_none() && event.is_none() && message.is_none() && !is_in_list && *texts == 0
+        let is_bare = event.is_none() && !is_in_list;
+        match message {
+            Some(message) => is_bare && form == Form::Queued && message.is_of_queue,
+            None => is_bare && key.is_none() && *texts == 0,
+        }
     }
 
     /// Returns whether the payload asks for too much. A small one may ask for more than there is memory for, because a
@@ -86,6 +91,8 @@ pub(super) const MOST: usize = 20_000;
 /// What is known of the message around a payload.
 #[derive(Clone, Copy, Default)]
 pub(super) struct EnclosingMessage {
+    /// Whether it is a message of SQS, and no notification of SNS.
+    pub(super) is_of_queue: bool,
     pub(super) sent_at: Option<OffsetDateTime>,
     /// How long the message was invisible after each receive, on average.
     pub(super) retry_interval: Option<Duration>,
@@ -137,6 +144,7 @@ pub(super) fn requests(
     let EnclosingMessage {
         sent_at,
         retry_interval,
+        ..
     } = around.message.unwrap_or_default();
     let trigger = envelope.trigger.as_ref().or(around.event.as_ref());
     let event_id = trigger.and_then(|trigger| trigger.id.clone());
@@ -144,7 +152,7 @@ pub(super) fn requests(
     let given_key = parsed.request_id.or(event_id);
     let key_is_given = given_key.is_some();
     let idempotency_key: Arc<str> = given_key.unwrap_or_else(|| key_of_delivery(around)).into();
-    let urgent = parsed.urgent && (form == Form::Queued || around.is_direct());
+    let urgent = parsed.urgent && around.may_be_urgent(form);
     let given_time = parsed.time.or(envelope.time).or(around.time);
     let time = given_time.or(sent_at).unwrap_or(*at).min(*at);
     let request = |(target, (requested_type, type_source))| Request {

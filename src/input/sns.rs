@@ -77,6 +77,7 @@ pub(super) fn read<'s>(
     let around = Surroundings {
         key: id,
         message: Some(EnclosingMessage {
+            is_of_queue: false,
             sent_at: text("Timestamp").as_deref().and_then(rfc_3339),
             retry_interval,
         }),

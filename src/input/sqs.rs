@@ -96,6 +96,7 @@ fn enclosing(attributes: &Object<'_>, arrival: OffsetDateTime) -> EnclosingMessa
         interval.is_positive().then_some(interval)
     };
     EnclosingMessage {
+        is_of_queue: true,
         sent_at: time("SentTimestamp"),
         retry_interval: retry_interval(),
     }

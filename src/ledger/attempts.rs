@@ -62,9 +62,9 @@ impl Attempts {
         }
     }
 
-    /// Returns whether a job of a request failed.
-    pub(super) fn has(&self, request: &Request) -> bool {
-        self.of(request).is_some()
+    /// When the last failed job of a request started.
+    pub(super) fn last_start(&self, request: &Request) -> Option<OffsetDateTime> {
+        self.of(request).map(|failures| failures.started_at)
     }
 
     /// A failed job among those of its request.

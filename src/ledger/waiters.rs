@@ -27,7 +27,10 @@ const DEFAULT_RETRY_INTERVAL: Duration = Duration::minutes(20);
 const MAX_REQUEST: usize = 1_300;
 
 /// The most requests of a waiter that are known by their keys.
-const MAX_KEYS: usize = 8;
+const MAX_KEYS: usize = 64;
+
+/// The most requests of all waiters that are known by their keys.
+const MAX_ALL_KEYS: usize = 1_600;
 
 /// The requests of one table for one requested type that wait for the slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,11 +196,20 @@ impl Waiters {
             .find(|waiter| waiter.rank() < own)
     }
 
-    /// Returns whether a message for this request is in the waiting queue, as far as is known.
-    pub fn has(&self, request: &Request, now: OffsetDateTime) -> bool {
+    /// Returns whether a message for this request is in the waiting queue, as far as is known. What began to wait before
+    /// a job of the request started is not believed: the job may have been the request's last one, and failed.
+    pub fn has(
+        &self,
+        request: &Request,
+        last_start: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> bool {
         let key = digest_of_waiting(request);
-        self.live(now)
-            .any(|waiter| waiter.target == request.target && waiter.keys.contains(&key))
+        self.live(now).any(|waiter| {
+            waiter.target == request.target
+                && waiter.keys.contains(&key)
+                && last_start.is_none_or(|start| start < waiter.since)
+        })
     }
 
     /// The waiters whose requests still wait, the oldest first.
@@ -266,11 +278,8 @@ impl Waiters {
                     waiter.keys.retain(|known| known != key);
                     waiter.keys.push(*key);
                 }
-                waiter
-                    .keys
-                    .drain(..waiter.keys.len().saturating_sub(MAX_KEYS));
                 waiter.urgent |= new.urgent;
-                waiter.not_before = new.not_before;
+                waiter.not_before = new.not_before.filter(|_| !waiter.urgent);
                 waiter.since = new.since.min(waiter.since);
                 waiter.seen_at = new.seen_at.max(waiter.seen_at);
                 waiter.retry_interval = new.retry_interval.or(waiter.retry_interval);
@@ -279,6 +288,11 @@ impl Waiters {
         }
         waiters.waiting.sort_by_key(Waiter::rank);
         waiters.waiting.truncate(MAX_WAITERS);
+        let most = (MAX_ALL_KEYS / waiters.waiting.len().max(1)).min(MAX_KEYS);
+        for waiter in &mut waiters.waiting {
+            let superfluous = waiter.keys.len().saturating_sub(most);
+            waiter.keys.drain(..superfluous);
+        }
         waiters
     }
 

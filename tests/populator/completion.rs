@@ -864,3 +864,30 @@ async fn a_failed_job_covers_nothing_although_its_end_cannot_be_published() {
         .filter(|outcome| outcome.starts_with("FAILED"));
     assert_eq!(failed.count(), 1, "{announced:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_may_be_that_of_another_tables_lost_call_does_not_end_this_one_s() {
+    let arns = [T1, T2].map(table_arn).join(",");
+    let settings = [TRACK, ("ID_MAPPING_TABLE_ARNS", &*arns)];
+    let mut sim = Simulator::with(FakeAws::in_process(), Slot::Queue, &settings).await;
+    {
+        let state = &mut *sim.aws.state();
+        (state.shared_workflow, state.queued_have_no_start) = (true, true);
+    }
+    // The other table's job runs and fails; this one's is queued behind it.
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+    sim.deliver(
+        0,
+        &Change::new("lost", T2, BEGIN - time::Duration::seconds(10)).event,
+    )
+    .await;
+    assert_eq!(sim.outcomes(&change("a", -10)).await, ["STARTED"]);
+    sim.aws.state().jobs[0].status = Status::Failed;
+    sim.aws.state().jobs[0].ended_at = Some(sim.now());
+    sim.pass(VISIBILITY);
+    sim.repeats.clear();
+    assert!(sim.poll(0).await);
+    let ended = |outcome: &String| outcome.starts_with("FAILED");
+    assert!(!sim.announced().iter().any(ended), "{:?}", sim.announced());
+}

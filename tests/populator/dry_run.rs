@@ -169,3 +169,41 @@ async fn what_a_job_covers_is_covered_even_if_its_table_is_gone() {
     let answer = sim.response(&dry).await["outcomes"][0].clone();
     assert_eq!(in_words(&answer), "COVERED");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_outcome_is_unknown_is_looked_into() {
+    // Its job runs, and is found.
+    let mut sim = simulator(&[]).await;
+    let event = sim.event("dies", T1);
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+    sim.deliver(0, &event).await;
+    sim.repeats.clear();
+    sim.pass(Duration::from_secs(600));
+    let mut dry = event.clone();
+    dry["detail"]["dryRun"] = json!(true);
+    let answer = sim.response(&dry).await["outcomes"][0].clone();
+    assert_eq!(in_words(&answer), "COVERED");
+    assert_eq!(sim.outcomes(&event).await, ["STARTED"]);
+    assert_eq!(sim.aws.jobs().len(), 1);
+
+    // It started none.
+    let mut sim = simulator(&[]).await;
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    sim.deliver(0, &sim.event("dies", T1)).await;
+    sim.repeats.clear();
+    sim.pass(Duration::from_secs(600));
+    let answer = plan(&mut sim, "BATCH").await;
+    assert_eq!(
+        in_words(&answer),
+        "WAIT OutcomeUnknown",
+        "as the first look"
+    );
+    let outcomes = sim.outcomes(&sim.event("other", T1)).await;
+    assert_eq!(outcomes, ["WAITING OutcomeUnknown"]);
+    sim.pass(Duration::from_secs(60 * 60));
+    let answer = plan(&mut sim, "BATCH").await;
+    assert_eq!(in_words(&answer), "START");
+    assert_eq!(sim.outcomes(&sim.event("third", T1)).await, ["STARTED"]);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fake_aws::{FakeAws, Operation, Slot, Status};
 use serde_json::{Value, json};
 
-use crate::harness::{T1, T2, request_for};
+use crate::harness::{T1, T2, event_file, request_for};
 use crate::invariants::Change;
 use crate::simulator::{BEGIN, Simulator, VISIBILITY};
 
@@ -245,4 +245,66 @@ async fn a_wider_request_that_was_held_back_has_its_turn_although_changes_keep_c
     }
     let types = jobs(&sim);
     assert_eq!(types[1].as_deref(), Some("BATCH"), "{types:?}");
+}
+
+/// A bare request for the first table.
+fn bare(id: &str, urgent: bool) -> Value {
+    let mut request = request_for(T1);
+    (request["requestId"], request["urgent"]) = (json!(id), json!(urgent));
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_is_sent_again_as_an_urgent_one() {
+    let mut sim = hourly(Slot::Conflict).await;
+    sim.outcomes(&change(&sim, "first", "BATCH")).await;
+    sim.aws.end_job(Status::Succeeded);
+    sim.pass(Duration::from_secs(60));
+    sim.outcomes(&sim.event("other table", T2)).await;
+    sim.pass(Duration::from_secs(60));
+    let outcomes = sim.outcomes(&bare("again", false)).await;
+    assert_eq!(outcomes, ["WAITING TooSoon"]);
+    for _ in 0..2 {
+        let outcomes = sim.outcomes(&bare("again", true)).await;
+        assert_eq!(outcomes, ["WAITING SlotBusy"]);
+    }
+    let urgent = |body: &&Value| body["request"]["urgent"] == true;
+    assert_eq!(bodies(&sim).iter().filter(urgent).count(), 1);
+    sim.aws.end_job(Status::Succeeded);
+    round(&mut sim).await;
+    let jobs = sim.aws.jobs();
+    assert_eq!((jobs.len(), &*jobs[2].table), (3, T1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishers_cannot_claim_urgency_in_the_form_of_the_waiting_queue() {
+    let mut queued = event_file("waiting-message.json");
+    queued["request"] = bare("forged", true);
+    queued["request"]["time"] = json!("2026-11-23T02:02:59Z");
+    let notification = |message: &Value| {
+        let mut notification = event_file("sns-notification.json");
+        notification["Records"][0]["Sns"]["Message"] = json!(message.to_string());
+        notification
+    };
+    let mut answer = event_file("destination-success.json");
+    answer["responsePayload"] = queued.clone();
+    let mut failure = event_file("failure-record.json");
+    failure["requestPayload"] = queued.clone();
+    let list = json!([queued]);
+    for (is_urgent, payload) in [
+        (true, queued.clone()),
+        (false, notification(&queued)),
+        (false, notification(&list)),
+        (false, list),
+        (false, answer),
+        (false, failure),
+    ] {
+        let mut sim = hourly(Slot::Unlimited).await;
+        sim.outcomes(&change(&sim, "first", "BATCH")).await;
+        sim.pass(Duration::from_secs(180));
+        sim.invoke(0, "forged", &payload).await;
+        assert_eq!(jobs(&sim).len(), 1 + usize::from(is_urgent), "{payload}");
+        let waiting = sim.announced().last().unwrap() == "WAITING TooSoon";
+        assert_eq!(waiting, !is_urgent, "{payload}");
+    }
 }

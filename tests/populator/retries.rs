@@ -298,3 +298,62 @@ async fn the_retry_of_a_request_for_a_table_that_is_gone_is_rejected() {
     assert_eq!(sim.announced().last().unwrap(), "REJECTED TableNotFound");
     assert_eq!(sim.aws.messages("dead").len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_failed_before_it_was_found_is_an_attempt() {
+    for most in 1..=2 {
+        let mut sim = attempts(&most.to_string()).await;
+        // The answer is lost, and the job does not show until it has failed.
+        sim.aws
+            .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+        sim.aws.hide_jobs(1_000);
+        let outcomes = sim.outcomes(&change("a", "BATCH", -10)).await;
+        assert_eq!(outcomes, ["WAITING OutcomeUnknown"]);
+        sim.pass(Duration::from_secs(60));
+        sim.aws.hide_jobs(0);
+        for _ in 0..4 {
+            end(&mut sim, Status::Failed).await;
+        }
+        assert_eq!(sim.aws.jobs().len(), most, "{:?}", sim.announced());
+        let all: Vec<_> = (1..=most)
+            .map(|number| (json!(number), json!(most), json!(number < most)))
+            .collect();
+        assert_eq!(failed(&sim), all);
+        assert!(sim.aws.messages("waiting").is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_job_whose_answer_was_lost_is_found_at_once() {
+    let mut sim = attempts("1").await;
+    let failing = |state: &mut fake_aws::State| state.shown_after = time::Duration::seconds(5);
+    failing(&mut sim.aws.state());
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndDrop);
+    let aws = sim.aws.clone();
+    let event = change("a", "BATCH", -10);
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        aws.end_job(Status::Failed);
+    };
+    let (outcomes, ()) = tokio::join!(sim.outcomes(&event), ends);
+    assert_eq!(outcomes, ["STARTED"]);
+    end(&mut sim, Status::Failed).await;
+    assert_eq!(failed(&sim), [(json!(1), json!(1), json!(false))]);
+    assert_eq!(sim.aws.jobs().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeats_of_a_request_whose_job_failed_add_one_message() {
+    let mut sim = attempts("1").await;
+    let event = change("a", "BATCH", -10);
+    assert_eq!(sim.outcomes(&event).await, ["STARTED"]);
+    end(&mut sim, Status::Failed).await;
+    assert!(sim.aws.start_job_by_hand(T2, Some("BATCH")));
+    for _ in 0..3 {
+        sim.pass(Duration::from_secs(30));
+        assert_eq!(sim.outcomes(&event).await, ["WAITING SlotBusy"]);
+    }
+    assert_eq!(sim.aws.messages("waiting").len(), 1);
+    assert_eq!(sim.announced()[2..], ["WAITING SlotBusy"]);
+}

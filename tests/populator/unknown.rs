@@ -660,6 +660,20 @@ async fn a_job_that_the_ledger_knows_of_another_table_is_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_later_request_with_the_name_of_a_lost_call_is_another_request() {
+    let mut sim = Simulator::new(Slot::Conflict).await;
+    sim.aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
+    sim.deliver(0, &change("a", -10)).await;
+    sim.repeats.clear();
+    sim.pass(Duration::from_secs(10 * 60));
+    // The lost call's job is found and announced. It began before this change.
+    let outcomes = sim.outcomes(&change("a", 500)).await;
+    assert_eq!(outcomes, ["WAITING SlotBusy"]);
+    assert_eq!(sim.announced(), ["STARTED", "WAITING SlotBusy"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn queued_jobs_of_other_tables_are_not_taken_however_much_later_they_started() {
     let arns = [T1, T2, T3].map(table_arn).join(",");
     let mut sim = with_one_workflow(Slot::Queue, &[("ID_MAPPING_TABLE_ARNS", &arns)]).await;

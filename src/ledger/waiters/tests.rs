@@ -154,7 +154,7 @@ fn a_waiting_request_is_known_by_its_key_and_its_time() {
     };
     let first = named("first", T0);
     let waiters = waiting(&[first.clone()], seconds(60));
-    let has = |waiters: &Waiters, request: &Request| waiters.has(request, seconds(60));
+    let has = |waiters: &Waiters, request: &Request| waiters.has(request, None, seconds(60));
     assert!(has(&waiters, &first));
     let other_table = Request {
         target: target(2),
@@ -175,8 +175,19 @@ fn a_waiting_request_is_known_by_its_key_and_its_time() {
         &first
     ));
     assert!(!has(&waiters.left(&first), &first));
-    assert!(!waiters.has(&first, seconds(60 + 1_202)));
-    // The newest eight of a table and type are known.
+    assert!(!waiters.has(&first, None, seconds(60 + 1_202)));
+    // An urgent request needs a message that says so.
+    let urgent = Request {
+        urgent: true,
+        ..first.clone()
+    };
+    assert!(!has(&waiters, &urgent));
+    // If a job of it started since then and failed, it may not wait any more.
+    for (start, expected) in [(59, true), (60, false), (61, false)] {
+        let has = waiters.has(&first, Some(seconds(start)), seconds(100));
+        assert_eq!(has, expected, "{start}");
+    }
+    // The newest 64 of a table and type are known.
     let more = |count: usize| {
         (0..count).fold(waiters.clone(), |all, number| {
             all.joined(&Waiter::new(&named(&number.to_string(), T0), seconds(60)))
@@ -286,6 +297,33 @@ fn a_job_holds_back_the_waiters_of_its_table_that_it_does_not_cover() {
     assert_eq!(held_back(JobType::Incremental, 99), ["SERVICE_DEFAULT"]);
     assert_eq!(held_back(JobType::DeleteOnly, 99), ["DELETE_ONLY"]);
     assert!(held_back(JobType::Incremental, 100).is_empty());
+}
+
+#[test]
+fn an_urgent_request_keeps_its_place_when_another_one_is_held_back() {
+    let urgent = Request {
+        urgent: true,
+        ..request(1, "BATCH", 10)
+    };
+    let held_back =
+        Waiter::new(&request(1, "BATCH", 20), seconds(60)).held_back(Some(seconds(100)));
+    let waiters = waiting(&[urgent], seconds(60)).joined(&held_back);
+    let ahead = waiters.ahead_of(&request(3, "BATCH", 5), seconds(61), NO_TABLE);
+    assert_eq!(ahead.map(Waiter::target), Some(&target(1)));
+}
+
+#[test]
+fn the_keys_of_many_waiters_are_bounded() {
+    let all: Vec<Request> = (0..200)
+        .flat_map(|table| {
+            (0..20).map(move |name| Request::sample(table, "BATCH", &format!("{name}"), T0))
+        })
+        .collect();
+    let waiters = waiting(&all, seconds(60));
+    let keys: usize = waiters.waiting.iter().map(|waiter| waiter.keys.len()).sum();
+    assert!((1_000..=1_600).contains(&keys), "{keys}");
+    let json = serde_json::to_string(&waiters).unwrap();
+    assert!(json.len() < 390_000, "{}", json.len());
 }
 
 #[test]
