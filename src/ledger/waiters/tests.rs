@@ -153,7 +153,7 @@ fn a_waiting_request_is_known_by_its_key_and_its_time() {
         ..Request::sample(1, "BATCH", name, time)
     };
     let first = named("first", T0);
-    let waiters = waiting(&[first.clone()], seconds(60));
+    let waiters = waiting(std::slice::from_ref(&first), seconds(60));
     let has = |waiters: &Waiters, request: &Request| waiters.has(request, None, seconds(60));
     assert!(has(&waiters, &first));
     let other_table = Request {
