@@ -114,7 +114,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Returns whether it has ended. A status that is not known here tells nothing.
+    /// Returns whether it neither runs nor is queued.
     pub(super) fn has_ended(&self) -> bool {
         !matches!(self.status, JobStatus::Queued | JobStatus::Running)
     }
