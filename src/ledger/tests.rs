@@ -728,6 +728,19 @@ fn a_job_that_covers_is_known_to_have_succeeded_once_its_end_is_announced() {
 }
 
 #[test]
+fn of_the_jobs_that_cover_a_request_one_that_succeeded_comes_first() {
+    let older = call(request("older", "BATCH", seconds(0)), seconds(10));
+    let newer = call(request("newer", "BATCH", seconds(0)), seconds(600));
+    let (done, runs) = (job("done", &older), job("runs", &newer));
+    let record = with_job(&Record::default(), &older, &done);
+    let record = record.job_ended(&done, "entity-resolution", JobEnd::Succeeded, seconds(60));
+    let record = with_job(&record, &newer, &runs);
+    let covered = |time| record.verdict(&request("other", "BATCH", seconds(time)), seconds(700));
+    assert_eq!(covered(0), Verdict::Covered(done.id.clone()));
+    assert_eq!(covered(60), Verdict::Covered(runs.id.clone()));
+}
+
+#[test]
 fn the_attempts_of_a_request_end_with_its_success() {
     let request = request("name", "BATCH", seconds(0));
     let (first, second) = (
