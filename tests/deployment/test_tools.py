@@ -109,8 +109,9 @@ def emulated(environment, event, seconds):
     command = [EMULATOR, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
     command += ["--runtime-api-address", f"127.0.0.1:{api}", BOOTSTRAP, "handler"]
     environment = {**os.environ, **environment, "AWS_LAMBDA_FUNCTION_TIMEOUT": str(seconds)}
-    # The emulator invokes with an ARN of its own, in us-east-1: these tables would be foreign to it.
-    del environment["ID_MAPPING_TABLE_ARNS"]
+    # The emulator invokes with an ARN of its own, of another account in us-east-1: these tables would be foreign to it.
+    del environment["ID_MAPPING_TABLE_ARNS"], environment["ALLOW_OTHER_TABLES"]
+    environment["ALLOWED_ACCOUNTS"] = json.loads((ROOT / event).read_text())["account"]
     with process(command, env=environment) as emulator:
         wait_for(port, emulator, 10)
         began = time.monotonic()
