@@ -330,7 +330,7 @@ fn is_for(handler: &Value, failure: &Failure) -> bool {
     errors.any(|error| error == "States.ALL" || error == &json!(failure.error))
 }
 
-/// The seconds before the next retry, after so many. Returns `None` if there is no other.
+/// How many seconds pass before the next retry, after this many retries. Returns `None` if there is no further one.
 fn delay(retrier: &Value, retries: u32) -> Option<u64> {
     let mut retrier: Map<String, Value> = retrier.as_object().unwrap().clone();
     let mut number = |name: &str| retrier.remove(name).unwrap().as_f64().unwrap();
