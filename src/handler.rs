@@ -113,14 +113,6 @@ impl Populator {
             (Some(_), Source::Direct) => (Reserve::Pending, Learned::default()),
             (Some(_), Source::Queue) => (Reserve::NotQueued, Learned::default()),
         };
-        let learned = Learned {
-            min_interval: self
-                .settings
-                .min_interval
-                .as_ref()
-                .map(|period| period.duration),
-            ..learned
-        };
         let mut run = Run {
             services: &self.services,
             settings: &self.settings,

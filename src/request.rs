@@ -58,6 +58,14 @@ pub struct Request {
     pub retry_interval: Option<Duration>,
 }
 
+/// What is urgent goes first, then what has waited longest.
+pub type Rank = (bool, OffsetDateTime);
+
+/// The rank of what is urgent or not, and waits since this time.
+pub fn rank(urgent: bool, since: OffsetDateTime) -> Rank {
+    (!urgent, since)
+}
+
 impl Request {
     /// The caller's `requestId` or the event's `id`.
     pub fn request_id(&self) -> Option<&str> {
@@ -67,6 +75,11 @@ impl Request {
     /// Since when the request waits: since it was put in the waiting queue, or its message was sent, or now.
     pub fn waits_since(&self, now: OffsetDateTime) -> OffsetDateTime {
         self.waiting_since.or(self.sent_at).unwrap_or(now)
+    }
+
+    /// Its place in the order in which the job slot goes to requests.
+    pub fn rank(&self, now: OffsetDateTime) -> Rank {
+        rank(self.urgent, self.waits_since(now))
     }
 
     /// Returns whether it asks for deletions only. Deletions and other jobs do not hold each other back.

@@ -114,11 +114,6 @@ async fn reconcile_lost_answer(
 ) -> Attempt {
     let detail = match search(run, item, call).await {
         Ok(Found::Started(id)) => return record_start(run, item, call, id).await,
-        // Its end is announced, and counts as an attempt.
-        Ok(Found::Failed(id)) if run.settings.track_completion => {
-            let id = JobId::EntityResolutionJobId(id.into());
-            return record_start(run, item, call, id).await;
-        }
         Ok(Found::Failed(id)) => {
             let detail = failed_job(call, &id);
             tracing::warn!("{detail}");

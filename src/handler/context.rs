@@ -1,8 +1,6 @@
 //! What an invocation learns while it processes its requests. Decisions are made from it and from the
 //! ledger's record.
 
-use std::time::Duration;
-
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -11,6 +9,7 @@ use crate::aws::entity_resolution::NotFound;
 use crate::aws::ledger_table::Item;
 use crate::job::{Call, Job, JobId, StartedJob};
 use crate::ledger::Waiters;
+use crate::period::Period;
 use crate::request::Request;
 use crate::target::Target;
 
@@ -23,8 +22,6 @@ pub(super) struct Learned {
     pub(super) unavailable_calls: u32,
     /// The calls whose jobs were looked for, and not found.
     pub(super) lookups: Vec<Lookup>,
-    /// `MIN_INTERVAL`.
-    pub(super) min_interval: Option<Duration>,
     /// The jobs that were started or found.
     pub(super) started: Vec<(Target, Job)>,
     /// The requests that will not be tried again.
@@ -43,9 +40,8 @@ pub(super) struct Learned {
 
 impl Learned {
     /// Records that a job was started, or found.
-    pub(super) fn note_started(&mut self, started: &StartedJob) {
+    pub(super) fn note_started(&mut self, started: &StartedJob, min_interval: Option<&Period>) {
         let (target, job) = (&started.request.target, &started.job);
-        let min_interval = self.min_interval;
         self.waiters
             .change(|waiters| after_start(waiters, target, job, min_interval));
         self.started.push((target.clone(), job.clone()));
@@ -61,13 +57,17 @@ impl Learned {
     }
 
     /// Waiters without those that this invocation has served, or that will not be tried again.
-    pub(super) fn remaining_waiters(&self, waiters: &Waiters) -> Waiters {
+    pub(super) fn remaining_waiters(
+        &self,
+        waiters: &Waiters,
+        min_interval: Option<&Period>,
+    ) -> Waiters {
         let mut waiters = waiters.clone();
         for request in &self.left {
             waiters = waiters.left(request);
         }
         for (target, job) in &self.started {
-            waiters = after_start(&waiters, target, job, self.min_interval);
+            waiters = after_start(&waiters, target, job, min_interval);
         }
         waiters
     }
@@ -104,11 +104,14 @@ fn after_start(
     waiters: &Waiters,
     target: &Target,
     job: &Job,
-    min_interval: Option<Duration>,
+    min_interval: Option<&Period>,
 ) -> Waiters {
     let waiters = waiters.served(target, job.job_type);
     match min_interval {
-        Some(interval) => waiters.held_back(target, job.job_type, job.started_at + interval),
+        Some(interval) => {
+            let not_before = job.started_at + interval.duration;
+            waiters.held_back(target, job.job_type, not_before)
+        }
         None => waiters,
     }
 }

@@ -54,7 +54,8 @@ pub(super) struct Wait {
 /// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitFor {
-    /// The account's job slot, now or when `MIN_INTERVAL` is over: the requests that wait for it are served in their order.
+    /// The account's job slot, now or when `MIN_INTERVAL` is over: the requests that wait for it are served in their
+    /// order.
     Slot,
     /// Something else.
     Other,
@@ -271,21 +272,12 @@ fn settling(request: &Request, settle_time: &Period, now: OffsetDateTime) -> Wai
 }
 
 fn outcome_unknown(call: &Call, not_found: &NotFound) -> Wait {
-    let Error {
-        error_type,
-        message,
-    } = call_unknown(call);
-    Wait::until_retry(Error::new(error_type, format!("{message}; {not_found}")))
-}
-
-/// Why nothing is called after a call whose outcome is unknown.
-fn call_unknown(call: &Call) -> Error {
     let message = format!(
-        "PopulateIdMappingTable of {} was called at {} and its outcome is unknown: a job may run",
+        "PopulateIdMappingTable of {} was called at {} and its outcome is unknown: a job may run; {not_found}",
         call.request.target,
         timestamp(call.called_at)
     );
-    Error::new(ErrorType::OutcomeUnknown, message)
+    Wait::until_retry(Error::new(ErrorType::OutcomeUnknown, message))
 }
 
 /// Why a request is not called for.

@@ -3,7 +3,6 @@
 use super::context::{Learned, SlotWaiters};
 use super::decide::{Context, Step, Wait, next_step, not_called};
 use super::processed::Resolution;
-use super::reconcile::LeftBehind;
 use super::run::Run;
 use super::{choose, reconcile};
 use crate::aws::entity_resolution::{Absent, TableState};
@@ -80,9 +79,9 @@ async fn next(run: &Run<'_>, request: &Request, item: &Item) -> Step {
                 });
             }
             Step::Reconcile(unknown) => {
-                let found = reconcile::look_for(run, &record, &unknown).await;
-                record = found.recorded(&record, &unknown, None, now);
-                if let LeftBehind::NotFound(not_found) = found {
+                let found = reconcile::look(run, &record, &unknown.call).await;
+                record = reconcile::recorded(&record, &unknown, &found, None, now);
+                if let Err(not_found) = found {
                     learned.note_not_found(&unknown.call, !unknown.looked_for, not_found);
                 }
             }

@@ -6,15 +6,8 @@ use time::OffsetDateTime;
 
 use super::context::Slot;
 use crate::job_type::RequestedType;
-use crate::request::Request;
+use crate::request::{Rank, Request};
 use crate::target::Target;
-
-/// What is urgent goes first, then what has waited longest.
-type Rank = (bool, OffsetDateTime);
-
-fn rank(request: &Request, now: OffsetDateTime) -> Rank {
-    (!request.urgent, request.waits_since(now))
-}
 
 /// A request, with its message and its place in it.
 pub(super) struct Placed {
@@ -31,7 +24,7 @@ pub(super) fn processing_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDequ
     let mut ranks = HashMap::new();
     for Placed { request, .. } in &all {
         let place = ranks.len();
-        let own = rank(request, now);
+        let own = request.rank(now);
         let (first, _) = ranks.entry(request.target.clone()).or_insert((own, place));
         *first = own.min(*first);
     }
@@ -48,7 +41,7 @@ pub(super) fn processing_order(all: Vec<Placed>, now: OffsetDateTime) -> VecDequ
 }
 
 fn of_one_table(mut all: Vec<Placed>, now: OffsetDateTime) -> Vec<Placed> {
-    all.sort_by_key(|placed| rank(&placed.request, now));
+    all.sort_by_key(|placed| placed.request.rank(now));
     // One list for each requested type, the widest first. Each list has the oldest first.
     let mut lists: Vec<(RequestedType, VecDeque<(usize, Placed)>)> = Vec::new();
     for (age, placed) in all.into_iter().enumerate() {

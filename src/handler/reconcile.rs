@@ -10,7 +10,7 @@ use crate::aws::entity_resolution::{Found, KnownJobs, NotFound};
 use crate::aws::ledger_table::Item;
 use crate::clock::timestamp;
 use crate::error::Error;
-use crate::job::{Call, Job, JobId, StartedJob};
+use crate::job::{Call, JobId, StartedJob};
 use crate::ledger::{Record, UnknownCall};
 use crate::target::Target;
 
@@ -27,67 +27,36 @@ pub(super) async fn left_behind(
     item: &mut Item,
     unknown: &UnknownCall,
 ) -> Result<(), Error> {
-    let found = look_for(run, &item.record, unknown).await;
+    let UnknownCall { call, looked_for } = unknown;
+    let found = look(run, &item.record, call).await;
     let (timeout, now) = (run.deadline.io_timeout(), run.deadline.now());
     let report_until = run.report_until();
-    let transition = |record: &Record| found.recorded(record, unknown, report_until, now);
+    let transition = |record: &Record| recorded(record, unknown, &found, report_until, now);
     run.services
         .ledger
         .update(item, timeout, transition)
         .await?;
-    let UnknownCall { call, looked_for } = unknown;
     match found {
-        LeftBehind::Started(job) => run.note_started(&StartedJob::new(call, job)),
-        LeftBehind::Failed(id) => tracing::warn!("{}", failed_job(call, &id)),
-        LeftBehind::NotFound(not_found) => {
-            run.learned.note_not_found(call, !looked_for, not_found);
-        }
+        Ok(Found::Started(id)) => run.note_started(&StartedJob::new(call, call.job(id))),
+        Ok(Found::Failed(id)) => tracing::warn!("{}", failed_job(call, &id)),
+        Err(not_found) => run.learned.note_not_found(call, !looked_for, not_found),
     }
     Ok(())
 }
 
-/// What a call came to that an earlier invocation left behind.
-pub(super) enum LeftBehind {
-    /// It started this job.
-    Started(Job),
-    /// Its job failed, and its end is not tracked.
-    Failed(String),
-    /// No job was found.
-    NotFound(NotFound),
-}
-
-impl LeftBehind {
-    /// The record with what was found.
-    pub(super) fn recorded(
-        &self,
-        record: &Record,
-        UnknownCall { call, looked_for }: &UnknownCall,
-        report_until: Option<OffsetDateTime>,
-        now: OffsetDateTime,
-    ) -> Record {
-        match self {
-            Self::Started(job) => record.job_found(call, job, report_until, now),
-            Self::Failed(_) => record.claim_released(call.attempt),
-            Self::NotFound(_) if *looked_for => record.clone(),
-            Self::NotFound(_) => record.outcome_unknown(call),
-        }
-    }
-}
-
-/// Looks once for the job of a call that an earlier invocation left behind.
-pub(super) async fn look_for(
-    run: &Run<'_>,
+/// The record with what a look for the job of a call found that an earlier invocation left behind.
+pub(super) fn recorded(
     record: &Record,
-    UnknownCall { call, .. }: &UnknownCall,
-) -> LeftBehind {
-    match look(run, record, call).await {
-        Ok(Found::Started(id)) => LeftBehind::Started(call.job(id)),
-        // Its end is announced, and counts as an attempt.
-        Ok(Found::Failed(id)) if run.settings.track_completion => {
-            LeftBehind::Started(call.job(JobId::EntityResolutionJobId(id.into())))
-        }
-        Ok(Found::Failed(id)) => LeftBehind::Failed(id),
-        Err(not_found) => LeftBehind::NotFound(not_found),
+    UnknownCall { call, looked_for }: &UnknownCall,
+    found: &Result<Found, NotFound>,
+    report_until: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> Record {
+    match found {
+        Ok(Found::Started(id)) => record.job_found(call, &call.job(id.clone()), report_until, now),
+        Ok(Found::Failed(_)) => record.claim_released(call.attempt),
+        Err(_) if *looked_for => record.clone(),
+        Err(_) => record.outcome_unknown(call),
     }
 }
 
@@ -107,9 +76,12 @@ pub(super) async fn search(run: &Run<'_>, item: &Item, call: &Call) -> Result<Fo
     }
 }
 
-async fn look(run: &Run<'_>, record: &Record, call: &Call) -> Result<Found, NotFound> {
+/// Looks once for the job of a call. Where jobs are tracked, one that failed is a job like any other: its end is
+/// announced, and counts as an attempt.
+pub(super) async fn look(run: &Run<'_>, record: &Record, call: &Call) -> Result<Found, NotFound> {
     let others = async || known_of_others(run, &call.request.target).await;
-    run.services
+    let found = run
+        .services
         .workflows
         .find_job(
             call,
@@ -118,7 +90,13 @@ async fn look(run: &Run<'_>, record: &Record, call: &Call) -> Result<Found, NotF
             run.deadline.now(),
             run.deadline.io_timeout(),
         )
-        .await
+        .await?;
+    Ok(match found {
+        Found::Failed(id) if run.settings.track_completion => {
+            Found::Started(JobId::EntityResolutionJobId(id.into()))
+        }
+        found => found,
+    })
 }
 
 /// The jobs of other tables that the ledger or this invocation knows. With the same workflow, one of them may
@@ -129,6 +107,7 @@ pub(super) async fn known_of_others(
 ) -> Result<Vec<KnownJobs>, String> {
     let started = run.learned.started.iter();
     let mut known: Vec<KnownJobs> = started
+        .filter(|(other, _)| other != target)
         .map(|(target, job)| KnownJobs {
             target: target.clone(),
             jobs: vec![job.clone()],

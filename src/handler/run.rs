@@ -62,7 +62,8 @@ impl<'a> Run<'a> {
     /// Records that a job was started, or found.
     pub(super) fn note_started(&mut self, started: &StartedJob) {
         self.metrics.job_started(&started.request.target);
-        self.learned.note_started(started);
+        let min_interval = self.settings.min_interval.as_ref();
+        self.learned.note_started(started, min_interval);
     }
 
     /// How one of the last messages or events for a request is sent.

@@ -11,10 +11,11 @@ use crate::request::Request;
 /// Reads which requests wait for the slot. If that fails, no request lets another one pass: order is lost, and no
 /// promise.
 pub(super) async fn read(run: &mut Run<'_>) {
+    let min_interval = run.settings.min_interval.as_ref();
     let timeout = run.deadline.io_timeout();
     match run.services.ledger.read_waiters(timeout).await {
         Ok(item) => {
-            let current = run.learned.remaining_waiters(&item.record);
+            let current = run.learned.remaining_waiters(&item.record, min_interval);
             run.learned.waiters = SlotWaiters::Read { item, current };
         }
         Err(error) => {
@@ -75,9 +76,10 @@ pub(super) async fn record(run: &Run<'_>) {
     if joined.is_empty() && left.is_empty() && read.is_none() {
         return;
     }
-    let now = run.deadline.now();
+    let (now, min_interval) = (run.deadline.now(), run.settings.min_interval.as_ref());
     let transition = |waiters: &Waiters| {
-        let mut waiters = run.learned.remaining_waiters(&waiters.expired(now));
+        let waiters = waiters.expired(now);
+        let mut waiters = run.learned.remaining_waiters(&waiters, min_interval);
         for (request, not_before) in joined {
             waiters = waiters.joined(&Waiter::new(request, now).held_back(*not_before));
         }

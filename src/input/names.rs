@@ -10,20 +10,7 @@ pub(super) const TARGET_MEMBERS: [&str; 4] = [
     "jobType",
 ];
 
-/// The members of a request object in an event (docs/payloads.md#the-request-object).
-pub(super) const REQUEST_MEMBERS: [&str; 8] = [
-    "membershipIdentifier",
-    "idMappingTableIdentifier",
-    "idMappingTableArn",
-    "jobType",
-    "targets",
-    "requestId",
-    "time",
-    "dryRun",
-];
-
-/// The members of a bare request, and of one in a message of the waiting queue. In an event `urgent` is the sender's own
-/// word.
+/// The members of a bare request, and of one in a message of the waiting queue (docs/payloads.md#the-request-object).
 pub(super) const BARE_MEMBERS: [&str; 9] = [
     "membershipIdentifier",
     "idMappingTableIdentifier",
@@ -35,6 +22,9 @@ pub(super) const BARE_MEMBERS: [&str; 9] = [
     "dryRun",
     "urgent",
 ];
+
+/// The members of a request object in an event. There `urgent` is the sender's own word.
+pub(super) const REQUEST_MEMBERS: &[&str] = BARE_MEMBERS.split_at(BARE_MEMBERS.len() - 1).0;
 
 /// The names of members that this function reads anywhere in a payload, sorted. Under another name it keeps no value.
 const KNOWN: [&str; 59] = [
@@ -133,8 +123,8 @@ pub(super) fn near_miss(name: &str) -> Option<&'static str> {
     LETTERS.iter().find(is_near).map(|(member, ..)| *member)
 }
 
-/// The members of a request object in an event: the name, its letters, and these with `id` for `identifier`. A payload may have a
-/// million names, so they are not computed for each.
+/// The members of a request object in an event: the name, its letters, and these with `id` for `identifier`. A payload may
+/// have a million names, so they are not computed for each.
 const LETTERS: [(&str, &str, &str); 8] = [
     (
         "membershipIdentifier",

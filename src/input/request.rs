@@ -28,7 +28,7 @@ impl Form {
     fn members(self) -> &'static [&'static str] {
         match self {
             Self::Bare | Self::Queued => &BARE_MEMBERS,
-            Self::Detail => &REQUEST_MEMBERS,
+            Self::Detail => REQUEST_MEMBERS,
         }
     }
 }

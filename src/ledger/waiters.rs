@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::key::digest_of_waiting;
 use crate::clock::CLOCK_DIFFERENCE;
 use crate::job_type::{JobType, RequestedType};
-use crate::request::Request;
+use crate::request::{Rank, Request, rank};
 use crate::target::Target;
 
 /// The most waiters. Of more, the oldest are kept. It is as many as tables may be configured, with two requested
@@ -71,13 +71,6 @@ pub struct Waiter {
     /// One of these requests, to be tried in an invocation of another one. `None` if it is too large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
-}
-
-/// What is urgent goes first, then what has waited longest.
-type Rank = (bool, OffsetDateTime);
-
-fn rank(urgent: bool, since: OffsetDateTime) -> Rank {
-    (!urgent, since)
 }
 
 /// All waiters.
@@ -187,7 +180,7 @@ impl Waiters {
         let own = live()
             .filter(served)
             .map(Waiter::rank)
-            .fold(rank(request.urgent, request.waits_since(now)), Rank::min);
+            .fold(request.rank(now), Rank::min);
         live()
             .filter(|waiter| {
                 !served(waiter) && !waiter.is_refused_alone(now) && waiter.may_start(now)

@@ -51,9 +51,7 @@ impl Workflows {
             Err(error) if error.is_absent => {}
             Err(error) => return Err(error.into()),
         }
-        let candidates = self
-            .candidates(target, workflow, job, record, others, now)
-            .await?;
+        let candidates = self.candidates(workflow, job, record, others, now).await?;
         let matching = self
             .matching_jobs(workflow, candidates, job.job_type)
             .await?;
@@ -63,7 +61,6 @@ impl Workflows {
     /// The listed jobs that a job may be, by its start.
     async fn candidates(
         &self,
-        target: &Target,
         workflow: &str,
         job: &Job,
         record: &Record,
@@ -82,10 +79,8 @@ impl Workflows {
         // If there is only one candidate, and it has not ended, it does not matter whose it is.
         let is_clear = matches!(&found[..], [only] if !only.has_ended());
         if !found.is_empty() && !is_clear {
-            let others = others().await.map_err(ReadError::unclear)?;
-            listed.retain(|job| !others.iter().any(|other| other.ended.contains(&job.id)));
             let others = self
-                .sharing(target, workflow, others, &found, &range, now)
+                .sharing(workflow, others, &mut listed, &found, &range, now)
                 .await?;
             let known = known().chain(others.iter().flat_map(|other| &other.jobs));
             found = candidates(listed, job.started_at, known);

@@ -153,11 +153,10 @@ impl Workflows {
             budget.limit("ListIdMappingJobs", self.list_jobs(&table.value.workflow)),
         );
         let is_absent = workflow.as_ref().is_err_and(|error| error.is_absent);
-        let runs = |job: &Listed| matches!(job.status, JobStatus::Running | JobStatus::Queued);
         TableState {
             workflow: fact(workflow),
             job_running: fact(jobs.map(|jobs| Read {
-                value: jobs.iter().any(runs),
+                value: jobs.iter().any(|job| !job.has_ended()),
                 at: now,
             })),
             absent: is_absent.then_some(Absent::Workflow),

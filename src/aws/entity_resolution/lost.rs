@@ -205,11 +205,9 @@ impl Workflows {
         let mut found = candidates(listed.clone(), call.called_at, record.running());
         let mut shared = None;
         if !found.is_empty() {
-            let others = others().await.map_err(ReadError::unclear)?;
-            listed.retain(|job| !others.iter().any(|other| other.ended.contains(&job.id)));
             let range = call_range(call.called_at);
             let others = self
-                .sharing(target, workflow, others, &found, &range, now)
+                .sharing(workflow, others, &mut listed, &found, &range, now)
                 .await?;
             // The known jobs of all tables together: which of the queued jobs is whose is not known.
             let known = others.iter().flat_map(|other| &other.jobs);
@@ -240,21 +238,24 @@ impl Workflows {
         )))
     }
 
-    /// The other tables that have the same workflow, and whose jobs may be among these candidates.
+    /// The other tables that have the same workflow, and whose jobs may be among these candidates. Jobs that are known to
+    /// have ended for another table are removed from the list.
     pub(super) async fn sharing(
         &self,
-        target: &Target,
         workflow: &str,
-        others: Vec<KnownJobs>,
+        others: impl AsyncFnOnce() -> Result<Vec<KnownJobs>, String>,
+        listed: &mut Vec<Listed>,
         candidates: &[Listed],
         range: &StartRange,
         now: OffsetDateTime,
     ) -> Result<Vec<KnownJobs>, ReadError> {
+        let others = others().await.map_err(ReadError::unclear)?;
+        listed.retain(|job| !others.iter().any(|other| other.ended.contains(&job.id)));
         // A queued job without a start time may be any known one.
         let is_queued = candidates.iter().any(|job| job.began.is_none());
         let mut sharing = Vec::new();
         for other in others {
-            let may_be_one = other.target != *target && (is_queued || other.are_near(range));
+            let may_be_one = is_queued || other.are_near(range);
             if may_be_one && self.has_workflow(&other.target, workflow, now).await? {
                 sharing.push(other);
             }

@@ -154,7 +154,7 @@ async fn a_start_is_reported_once_in_an_invocation_unless_it_is_the_requests_own
     let record = with_job(&Record::default(), &old, Some(ago(-60)));
     let mut learned = read(&[]).await;
     let found = record.unreported(&old.request, NOW, |_| false).remove(0);
-    learned.note_started(&found);
+    learned.note_started(&found, None);
     assert_eq!(step(&record, &request(), &learned), "report old");
 
     let nobody_is_told = Context {
