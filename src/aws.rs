@@ -9,3 +9,5 @@ pub mod queue;
 pub mod services;
 
 mod call;
+
+pub use self::call::ReadError;

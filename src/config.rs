@@ -53,6 +53,11 @@ pub struct Settings {
     pub track_completion: bool,
     /// `MAX_JOB_ATTEMPTS`: how many jobs are started for a request, if they fail.
     pub max_job_attempts: u32,
+    /// `STATUS_ONLY`: whether the function answers status, and refuses everything else.
+    pub status_only: bool,
+    /// `POPULATOR_FUNCTION_ARN`: the function that the buttons of a status page invoke. `None` if it is this one; with
+    /// `STATUS_ONLY` there are no buttons then.
+    pub populator_function_arn: Option<String>,
 }
 
 /// The longest value that a duration may have, and an example of a valid one.
@@ -150,6 +155,10 @@ impl Settings {
             settle_time,
             track_completion,
             max_job_attempts: max_job_attempts(get("MAX_JOB_ATTEMPTS"), track_completion)?,
+            status_only: boolean("STATUS_ONLY", get("STATUS_ONLY"))?,
+            populator_function_arn: get("POPULATOR_FUNCTION_ARN")
+                .map(function_arn)
+                .transpose()?,
         })
     }
 
@@ -159,12 +168,21 @@ impl Settings {
                               execution environment started, and may start a BATCH too often";
         const DELETIONS: &str = "ALLOWED_JOB_TYPES does not include DELETE_ONLY: an event that records deletion requests, and that has \
                                  to wait, is tried again with DEFAULT_JOB_TYPE";
+        const NO_AUTO: &str = "FULL_REFRESH_EVERY is set, DEFAULT_JOB_TYPE is not AUTO, and ALLOWED_JOB_TYPES does not include AUTO: no \
+                               full refresh is ever due";
+        let is_auto = self.default_job_type == RequestedType::Auto
+            || self.allowed.check_job_type(RequestedType::Auto).is_ok();
+        let no_auto = self.full_refresh_every.is_some() && !is_auto;
         let delete_only = RequestedType::DELETE_ONLY;
         let no_deletions = self.default_job_type == RequestedType::Auto
             && self.waiting_queue_url.is_some()
             && self.allowed.check_job_type(delete_only).is_err();
         let no_ledger = self.full_refresh_every.is_some() && self.ledger_table.is_none();
-        let all = [(no_ledger, LEDGER), (no_deletions, DELETIONS)];
+        let all = [
+            (no_ledger, LEDGER),
+            (no_deletions, DELETIONS),
+            (no_auto, NO_AUTO),
+        ];
         let all = all.into_iter().filter(|(holds, _)| *holds);
         all.map(|(_, warning)| warning).collect()
     }
@@ -319,6 +337,26 @@ fn max_job_attempts(value: Option<String>, track_completion: bool) -> Result<u32
         return Err(invalid(NAME, reason));
     }
     Ok(attempts)
+}
+
+/// Checks the ARN of a Lambda function, which may name a version or an alias.
+fn function_arn(value: String) -> Result<String, Error> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:$".contains(&byte);
+    let name = match arn_parts(&value) {
+        Some([partition, "lambda", region, account, resource])
+            if partition.starts_with("aws") && is_region(region) && is_account(account) =>
+        {
+            resource.strip_prefix("function:")
+        }
+        _ => None,
+    };
+    match name {
+        Some(name) if (1..=200).contains(&name.len()) && name.bytes().all(allowed) => Ok(value),
+        _ => Err(invalid(
+            "POPULATOR_FUNCTION_ARN",
+            "is not the ARN of a Lambda function (arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME)",
+        )),
+    }
 }
 
 /// Checks the `source` of outcome events. EventBridge reserves `aws.` for AWS's own events, and takes at most 256

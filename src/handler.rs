@@ -26,6 +26,7 @@ mod waiters;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 
@@ -37,17 +38,20 @@ use self::run::{Run, Source};
 use crate::aws::services::Services;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::error::Error;
+use crate::error::{Error, ErrorType};
 use crate::input::{self, Arrival, Delivery, Payload};
 use crate::metrics::{Metric, Metrics};
+use crate::status::{self, Status};
 use crate::target::AwsLocation;
 use crate::telemetry;
+use crate::view::View;
 
 /// The function, with its clients, for the life of an execution environment.
 #[derive(Clone, Debug)]
 pub struct Populator {
     settings: Settings,
     services: Services,
+    status: Status,
     clock: Clock,
     /// Whether an invocation came already.
     is_warm: Arc<AtomicBool>,
@@ -59,6 +63,7 @@ impl Populator {
         Self {
             services: Services::new(&settings, config),
             settings,
+            status: Status::default(),
             clock,
             is_warm: Arc::default(),
         }
@@ -104,9 +109,16 @@ impl Populator {
             .inspect_err(|error| {
                 tracing::error!(errorType = error.error_type.as_str(), "{}", error.message)
             })?;
+        if let Delivery::Status(view) = delivery {
+            let report = self.answer_status(view, invocation, &location, metrics);
+            return Ok(report.await);
+        }
+        if self.settings.status_only {
+            return Err(only_status());
+        }
         let source = match delivery {
-            Delivery::Direct(_) => Source::Direct,
             Delivery::Batch(_) => Source::Queue,
+            _ => Source::Direct,
         };
         let (reserve, learned) = match (&self.services.waiting_queue, source) {
             (None, _) => (Reserve::Nothing, Learned::without_waiters()),
@@ -130,6 +142,52 @@ impl Populator {
                 Ok(Response::Batch(response.await))
             }
             Delivery::Direct(parts) => batch::process_direct(&mut run, parts, request_id).await,
+            Delivery::Button(parts, widget) => {
+                let response = batch::process_direct(&mut run, parts, request_id).await?;
+                Ok(response.shown_in(widget))
+            }
+            Delivery::Status(_) => Err(only_status()),
         }
     }
+
+    /// Answers a question for a status report. Nothing is changed, started, published or sent.
+    async fn answer_status(
+        &self,
+        view: View,
+        invocation: &Invocation,
+        location: &AwsLocation,
+        metrics: &Metrics,
+    ) -> Response {
+        let Self {
+            settings,
+            services,
+            status,
+            clock,
+            ..
+        } = self;
+        let remaining = Duration::try_from(invocation.deadline - clock.now()).unwrap_or_default();
+        let report = status
+            .report(services, settings, location, clock, remaining)
+            .await;
+        for (target, age) in report.ages() {
+            metrics.record_age(target, age);
+        }
+        match view {
+            View::Json => Response::Status { status: report },
+            View::Widget(widget) => {
+                let own = Some(&invocation.function_arn).filter(|_| !settings.status_only);
+                let function = settings.populator_function_arn.as_ref().or(own);
+                Response::Html(status::page(&report, widget, function.map(String::as_str)))
+            }
+        }
+    }
+}
+
+/// Why a request is refused by a function that only answers status.
+fn only_status() -> Error {
+    Error::new(
+        ErrorType::InvalidRequest,
+        "this function only answers {\"status\": true} and CloudWatch's widgets, because STATUS_ONLY is true: send requests to \
+         the function that starts jobs",
+    )
 }

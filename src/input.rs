@@ -14,6 +14,7 @@ mod request;
 mod s3;
 mod sns;
 mod sqs;
+mod status;
 mod text;
 mod waiting;
 
@@ -27,6 +28,7 @@ use self::members::{MAX_ITEMS, Placed, check_item_count};
 use self::request::Form;
 use self::sns::Notified;
 use self::sqs::Received;
+pub use self::status::BUTTON;
 use self::text::{Items, Kind, MAX_LISTED, Object, Path, Raw, check_nesting, cleaned, invalid};
 use crate::error::Error;
 
@@ -44,11 +46,24 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
         .map_err(|reason| refused(path, invalid(reason)))?;
     let text = cleaned(text);
     let value = Raw::read(&text).map_err(|fault| refused(path, fault))?;
+    let object = value.object();
+    if let Some(view) = object.as_ref().and_then(status::view) {
+        return Ok(Delivery::Status(view));
+    }
     let around = Surroundings::of(arrival);
     let delivery = delivery(value, path, &around)?;
     if around.is_too_much() {
         return Err(too_much(path));
     }
+    let delivery = judged_whole(delivery)?;
+    match (object.as_ref().and_then(status::widget), delivery) {
+        (Some(widget), Delivery::Direct(parts)) => Ok(Delivery::Button(parts, widget)),
+        (_, delivery) => Ok(delivery),
+    }
+}
+
+/// Refuses a payload that is refused as a whole.
+fn judged_whole(delivery: Delivery) -> Result<Delivery, Error> {
     match delivery {
         // The caller learns of it. An item of a list that is refused does not hold up the others.
         Delivery::Direct(parts) => match <[Part; 1]>::try_from(parts) {
@@ -58,7 +73,7 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
             Ok(one) => Ok(Delivery::Direct(one.into())),
             Err(parts) => Ok(Delivery::Direct(parts)),
         },
-        batch => Ok(batch),
+        other => Ok(other),
     }
 }
 
@@ -171,7 +186,7 @@ fn parts_of_text(text: &str, path: Path<'_>, around: &Surroundings<'_>) -> Vec<P
 fn enclosed(value: Raw<'_>, path: Path<'_>, around: &Surroundings<'_>) -> Result<Vec<Part>, Error> {
     match delivery(value, path, around)? {
         Delivery::Direct(parts) => Ok(parts),
-        Delivery::Batch(_) => Err(refused(
+        _ => Err(refused(
             path,
             "is a batch of SQS messages inside another payload: send each message by itself",
         )),

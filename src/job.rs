@@ -143,6 +143,35 @@ pub enum JobEnd {
     Failed,
 }
 
+/// A job of a workflow, as Entity Resolution lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowJob {
+    /// Its id at Entity Resolution.
+    pub id: String,
+    /// Its status.
+    pub state: JobState,
+    /// When it started. `None` if it is queued and has no start time.
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended. `None` if it has not ended.
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+/// The status of a job in a status report: Entity Resolution's, or what else is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobState {
+    /// It waits for another job.
+    Queued,
+    /// It runs.
+    Running,
+    /// It succeeded.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It started. Whether it has ended is not known.
+    Started,
+}
+
 /// What is known of the end of a job that covers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -22,7 +22,7 @@ pub use self::waiters::{Waiter, Waiters};
 use crate::choice::Choice;
 use crate::clock::CLOCK_DIFFERENCE;
 use crate::job::{Call, Job, JobEnd, JobId, JobStatus, StartedJob, TrackedId};
-use crate::job_type::JobType;
+use crate::job_type::{JobType, RequestedType};
 use crate::request::Request;
 
 /// The most recent keys of a table that are known (docs/reference.md#coverage).
@@ -260,19 +260,20 @@ impl Record {
         }
     }
 
-    /// When the next job for a request may start, if that is later than now. Deletions and other jobs do not hold each
-    /// other back.
+    /// When the next job for a requested type may start, if that is later than now. Deletions and other jobs do not hold
+    /// each other back.
     pub fn not_before(
         &self,
-        request: &Request,
+        requested_type: RequestedType,
         min_interval: std::time::Duration,
         now: OffsetDateTime,
     ) -> Option<OffsetDateTime> {
+        let deletes = requested_type == RequestedType::DELETE_ONLY;
         let is_deletion = |job: &&Job| job.job_type == Some(JobType::DeleteOnly);
         let previous = self
             .jobs
             .iter()
-            .filter(|job| is_deletion(job) == request.is_deletion() && !is_in_the_future(job, now));
+            .filter(|job| is_deletion(job) == deletes && !is_in_the_future(job, now));
         let previous = previous.map(|job| job.started_at).max()?;
         let not_before = previous + min_interval;
         (now < not_before).then_some(not_before)
@@ -299,6 +300,60 @@ impl Record {
     pub fn last_batch(&self) -> Option<OffsetDateTime> {
         let batch = |job: &&Job| job.job_type == Some(JobType::Batch);
         self.jobs.iter().find(batch).map(|job| job.started_at)
+    }
+
+    /// The known jobs, each once, in the order of their starts.
+    pub fn started(&self) -> Vec<&Job> {
+        let tracked = self.tracked.iter().map(|started| &started.job);
+        let mut all: Vec<&Job> = Vec::new();
+        let known = self.recent().chain(&self.jobs).chain(&self.succeeded);
+        for job in known.chain(tracked) {
+            if !all.iter().any(|other| other.id == job.id) {
+                all.push(job);
+            }
+        }
+        all.sort_by_key(|job| job.started_at);
+        all
+    }
+
+    /// The known job whose end is announced under this id at Entity Resolution.
+    pub fn started_as(&self, entity_resolution_job_id: &str) -> Option<&Job> {
+        let is_it =
+            |ended: &&AnnouncedEnd| ended.entity_resolution_job_id == entity_resolution_job_id;
+        let id = &self.ended.iter().find(is_it)?.id;
+        let mut known = self.started().into_iter();
+        known.find(|job| job.id.as_str() == id)
+    }
+
+    /// When the last job started that succeeded.
+    pub fn last_success(&self) -> Option<OffsetDateTime> {
+        self.succeeded.iter().map(|job| job.started_at).max()
+    }
+
+    /// Since when the table is as fresh as it is: the start of the last job that succeeded, or of the last one that
+    /// started if no end is known.
+    pub fn fresh_since(&self, is_tracked: bool) -> Option<OffsetDateTime> {
+        let succeeded = self.last_success().filter(|_| is_tracked);
+        succeeded.or_else(|| self.jobs.iter().map(|job| job.started_at).max())
+    }
+
+    /// Until when an invocation has the right to start a job.
+    pub fn claimed_until(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let until = self.claim.as_ref()?.until;
+        (now <= until.saturating_add(CLOCK_DIFFERENCE)).then_some(until)
+    }
+
+    /// The calls whose outcome is unknown, oldest first: those that were looked for, and that of a claim that was left
+    /// behind.
+    pub fn unknown_calls(&self, now: OffsetDateTime) -> Vec<&Call> {
+        let left_behind = self
+            .claim
+            .iter()
+            .filter(|_| self.claimed_until(now).is_none());
+        let left_behind = left_behind.map(|claim| &claim.call);
+        let mut all: Vec<&Call> = self.unknown_calls.iter().chain(left_behind).collect();
+        all.sort_by_key(|call| call.called_at);
+        all
     }
 
     /// The recent jobs.

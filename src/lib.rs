@@ -44,6 +44,8 @@
 
 pub mod handler;
 
+pub mod status;
+
 pub mod input;
 
 pub mod request;
@@ -57,6 +59,8 @@ pub mod choice;
 pub mod job;
 
 pub mod outcome;
+
+pub mod view;
 
 pub mod ledger;
 

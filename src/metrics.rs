@@ -1,9 +1,8 @@
 //! Metrics in CloudWatch's embedded metric format: log lines from which CloudWatch makes metrics
 //! (CloudWatch user guide, "Specification: Embedded metric format").
 //!
-//! An invocation writes one line with the dimension `service`. For each table for which a job started it writes one
-//! more line, with the table as a second dimension, so that an alarm can find a table for which nothing starts. The
-//! other members of a line are properties: they can be searched for, and they do not multiply the metrics.
+//! An invocation writes one line with the dimension `service`. For each table for which a job started, or whose age is
+//! known, it writes one more line, with the table as a second dimension. The other members of a line are properties: they can be searched for, and they do not multiply the metrics.
 //!
 //! No metrics crate is used. Such crates bring recorders and exporters, and this is one line of JSON.
 
@@ -49,13 +48,16 @@ pub enum Metric {
     JobsFailed,
     /// Counts failed jobs whose request is tried again.
     JobsRetried,
+    /// Measures how old a table is: the time since the start of its last job that succeeded, or of the last one that
+    /// started if jobs are not tracked.
+    TableAgeSeconds,
     /// Counts invocations that were the first of their execution environment.
     ColdStart,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::JobsStarted,
         Self::RequestsCovered,
         Self::RequestsWaiting,
@@ -69,6 +71,7 @@ impl Metric {
         Self::JobDuration,
         Self::JobsFailed,
         Self::JobsRetried,
+        Self::TableAgeSeconds,
         Self::ColdStart,
     ];
 
@@ -88,13 +91,17 @@ impl Metric {
             Self::JobDuration => "JobDuration",
             Self::JobsFailed => "JobsFailed",
             Self::JobsRetried => "JobsRetried",
+            Self::TableAgeSeconds => "TableAgeSeconds",
             Self::ColdStart => "ColdStart",
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
-            Self::WaitSeconds | Self::StillWaitingSeconds | Self::JobDuration => "Seconds",
+            Self::WaitSeconds
+            | Self::StillWaitingSeconds
+            | Self::JobDuration
+            | Self::TableAgeSeconds => "Seconds",
             Self::PopulateLatency => "Milliseconds",
             _ => "Count",
         }
@@ -108,8 +115,16 @@ pub struct Metrics(Mutex<Measured>);
 #[derive(Debug, Default)]
 struct Measured {
     values: Vec<(Metric, f64)>,
-    /// How many jobs started for each table.
-    started: BTreeMap<Target, usize>,
+    tables: BTreeMap<Target, OfTable>,
+}
+
+/// What an invocation measured of a table.
+#[derive(Debug, Default)]
+struct OfTable {
+    /// How many jobs started.
+    started: usize,
+    /// Its age.
+    age: Option<Duration>,
 }
 
 impl Metrics {
@@ -121,7 +136,16 @@ impl Metrics {
     /// Counts a job that was started for a table.
     pub fn job_started(&self, target: &Target) {
         self.count(Metric::JobsStarted);
-        *self.lock().started.entry(target.clone()).or_default() += 1;
+        self.lock()
+            .tables
+            .entry(target.clone())
+            .or_default()
+            .started += 1;
+    }
+
+    /// Records how old a table is. The last record of an invocation counts.
+    pub fn record_age(&self, target: &Target, age: Duration) {
+        self.lock().tables.entry(target.clone()).or_default().age = Some(age);
     }
 
     /// Records how long something took.
@@ -144,11 +168,11 @@ impl Metrics {
         let values = |metric: Metric| {
             let of_metric = measured.values.iter().filter(|(other, _)| *other == metric);
             let all: Vec<f64> = of_metric.map(|(_, value)| *value).collect();
-            match (all.len(), metric.unit()) {
+            match (all.len(), metric) {
+                (_, Metric::TableAgeSeconds) => in_line(metric, measured.ages()),
                 (0, _) => None,
-                (count, "Count") => Some((metric, Values::Count(count))),
-                // CloudWatch takes at most 100 values of a metric in a line. A batch has fewer messages.
-                _ => Some((metric, Values::All(all.into_iter().take(100).collect()))),
+                (count, _) if metric.unit() == "Count" => Some((metric, Values::Count(count))),
+                _ => in_line(metric, all),
             }
         };
         let line = |table: Option<&Target>, values: Vec<(Metric, Values)>| Line {
@@ -160,18 +184,36 @@ impl Metrics {
         };
         let all: Vec<_> = Metric::ALL.into_iter().filter_map(values).collect();
         let all = (!all.is_empty()).then(|| line(None, all));
-        let started = measured.started.iter().map(|(table, started)| {
-            line(
-                Some(table),
-                vec![(Metric::JobsStarted, Values::Count(*started))],
-            )
+        let tables = measured.tables.iter().map(|(table, of_table)| {
+            let started = (of_table.started > 0).then_some(Values::Count(of_table.started));
+            let started = started.map(|count| (Metric::JobsStarted, count));
+            let age = of_table.age.into_iter().map(|age| age.as_secs_f64());
+            let age = in_line(Metric::TableAgeSeconds, age.collect());
+            line(Some(table), started.into_iter().chain(age).collect())
         });
-        all.into_iter().chain(started).collect()
+        all.into_iter().chain(tables).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Measured> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Measured {
+    /// The ages of all tables, the oldest first.
+    fn ages(&self) -> Vec<f64> {
+        let ages = self.tables.values().filter_map(|of_table| of_table.age);
+        let mut ages: Vec<f64> = ages.map(|age| age.as_secs_f64()).collect();
+        ages.sort_by(|one, other| other.total_cmp(one));
+        ages
+    }
+}
+
+/// The values of a metric as a line has them, if there are any. CloudWatch takes at most 100 of a metric in a line. A batch
+/// has fewer messages, and there are as many tables.
+fn in_line(metric: Metric, values: Vec<f64>) -> Option<(Metric, Values)> {
+    let values: Vec<f64> = values.into_iter().take(100).collect();
+    (!values.is_empty()).then_some((metric, Values::All(values)))
 }
 
 /// The name of the dimension for a table.

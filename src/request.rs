@@ -82,11 +82,6 @@ impl Request {
         rank(self.urgent, self.waits_since(now))
     }
 
-    /// Returns whether it asks for deletions only. Deletions and other jobs do not hold each other back.
-    pub fn is_deletion(&self) -> bool {
-        self.requested_type == RequestedType::DELETE_ONLY
-    }
-
     /// The job type that the request itself names, or an empty text. A repeat is the same request whatever
     /// `DEFAULT_JOB_TYPE` is by then.
     pub fn named_type(&self) -> &'static str {

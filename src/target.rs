@@ -214,14 +214,21 @@ impl AwsLocation {
         }
     }
 
-    /// Builds the ARN of a membership.
-    pub fn membership_arn(&self, target: &Target) -> String {
+    /// Builds the ARN of a resource of another service, by its name with the prefix of its kind. An ARN stays as it is.
+    pub fn arn(&self, service: &str, name: &str, prefix: &str) -> String {
+        if name.starts_with("arn:") {
+            return name.to_owned();
+        }
         let account = self.account.as_deref().unwrap_or("000000000000");
         let Self {
             partition, region, ..
         } = self;
-        let membership = &target.membership;
-        format!("arn:{partition}:cleanrooms:{region}:{account}:membership/{membership}")
+        format!("arn:{partition}:{service}:{region}:{account}:{prefix}{name}")
+    }
+
+    /// Builds the ARN of a membership.
+    pub fn membership_arn(&self, target: &Target) -> String {
+        self.arn("cleanrooms", target.membership.as_str(), "membership/")
     }
 
     /// Builds the ARN of an ID mapping table.

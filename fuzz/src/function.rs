@@ -89,7 +89,8 @@ impl Function {
     /// Reads a payload that has one part, or a batch of one message that has one. Panics if it is refused.
     pub fn read_one(&self, payload: &Payload) -> Content {
         let parts = match self.read(payload) {
-            Ok(Delivery::Direct(parts)) => parts,
+            Ok(Delivery::Direct(parts) | Delivery::Button(parts, _)) => parts,
+            Ok(Delivery::Status(view)) => panic!("a question for status: {view:?}"),
             Ok(Delivery::Batch(messages)) => messages
                 .into_iter()
                 .flat_map(|message| message.parts)

@@ -42,12 +42,14 @@ fn check_under(function: &Function, payload: &Payload) {
             refusal::check(error);
             refusal::starts_nothing(function, payload, error);
         }
-        Ok(Delivery::Direct(parts)) => {
+        Ok(Delivery::Direct(parts) | Delivery::Button(parts, _)) => {
             check_parts(function, parts);
             if let Some(error) = refusal::of_all(parts) {
                 refusal::list_starts_nothing(function, payload, error);
             }
         }
+        // It reads from services, of which this function has none.
+        Ok(Delivery::Status(_)) => {}
         Ok(Delivery::Batch(messages)) => {
             for message in messages {
                 check_parts(function, &message.parts);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::error::with_causes;
 use crate::printable::refusal as printable_refusal;
@@ -53,6 +54,69 @@ pub(super) fn is_unauthenticated(code: Option<&str>) -> bool {
         "UnrecognizedClient",
     ];
     code.is_some_and(|code| CODES.iter().any(|name| code.starts_with(name)))
+}
+
+/// The reason why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// The operation, and what the service answered.
+    pub(crate) message: String,
+    /// The permission that is missing. `None` if the read failed for another reason.
+    pub(crate) permission: Option<&'static str>,
+    /// Whether the table, workflow or job does not exist (404).
+    pub(crate) is_absent: bool,
+}
+
+impl ReadError {
+    /// Creates an error for an answer that is missing or cannot be used.
+    pub(crate) fn unclear(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            permission: None,
+            is_absent: false,
+        }
+    }
+
+    /// Creates an error for an answer of an operation.
+    pub(super) fn of<E>(
+        operation: &str,
+        permission: &'static str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
+        Self {
+            message: format!("{operation} failed: {}", describe(error)),
+            permission: is_denied(status, error.code()).then_some(permission),
+            is_absent: status == Some(404),
+        }
+    }
+}
+
+impl From<TimedOut> for ReadError {
+    fn from(timed_out: TimedOut) -> Self {
+        Self::unclear(timed_out)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.permission {
+            Some(permission) => write!(f, "; allow the function's role {permission}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns whether a service refused the action. Some services do so with the status 400.
+fn is_denied(status: Option<u16>, code: Option<&str>) -> bool {
+    let is_code = code.is_some_and(|code| code.starts_with("AccessDenied"));
+    (matches!(status, Some(401 | 403)) || is_code) && !is_unauthenticated(code)
 }
 
 /// What a service answered, or why there is no answer, in one line. If the service refused, it ends with what to check:

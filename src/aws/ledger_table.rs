@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::get_item::{GetItemError, GetItemOutput};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::call::{describe_with, within};
+use super::call::{ReadError, describe_with, within};
 use crate::error::{Error, ErrorType};
 use crate::job::Call;
 use crate::ledger::{Record, Waiters};
@@ -118,6 +120,16 @@ impl Ledger {
         self.get(SLOT, timeout).await
     }
 
+    /// Reads a table's record for a status report. The error says which permission is missing.
+    pub async fn look_at(&self, arn: &str) -> Result<Record, ReadError> {
+        self.0.look_at(arn).await
+    }
+
+    /// Reads the requests that wait for the slot, for a status report.
+    pub async fn look_at_waiters(&self) -> Result<Waiters, ReadError> {
+        self.0.look_at(SLOT).await
+    }
+
     /// Claims the right to start a job. Returns whether it is claimed. If it is not, another invocation changed
     /// the item, and it is as that one wrote it.
     pub async fn claim(
@@ -178,6 +190,20 @@ impl Store {
             }
             Self::DynamoDb { client, table } => decode(key, get_item(client, table, key).await?),
         }
+    }
+
+    async fn look_at<R: Remembered>(&self, key: &str) -> Result<R, ReadError> {
+        let item = match self {
+            Self::Memory(_) => self.get(key).await,
+            Self::DynamoDb { client, table } => {
+                let answer = ask_for_item(client, table, key).await;
+                let answer =
+                    answer.map_err(|error| ReadError::of("GetItem", "dynamodb:GetItem", &error))?;
+                let stored = answer.item.map(|item| stored(table, &item)).transpose();
+                stored.and_then(|stored| decode(key, stored))
+            }
+        };
+        item.map(|item| item.record).map_err(ReadError::unclear)
     }
 
     /// Writes a record if the item did not change since it was read. If it did, the item becomes what is stored
@@ -242,15 +268,23 @@ impl Memory {
 }
 
 async fn get_item(client: &Client, table: &str, key: &str) -> Result<Option<Stored>, String> {
-    let answer = client
+    let answer = ask_for_item(client, table, key).await;
+    let answer = answer.map_err(|error| refused(table, &error))?;
+    answer.item.map(|item| stored(table, &item)).transpose()
+}
+
+async fn ask_for_item(
+    client: &Client,
+    table: &str,
+    key: &str,
+) -> Result<GetItemOutput, SdkError<GetItemError, HttpResponse>> {
+    client
         .get_item()
         .table_name(table)
         .key(KEY, AttributeValue::S(key.to_owned()))
         .consistent_read(true)
         .send()
         .await
-        .map_err(|error| refused(table, &error))?;
-    answer.item.map(|item| stored(table, &item)).transpose()
 }
 
 async fn put_item(

@@ -11,11 +11,12 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::operation::send_message::builders::SendMessageFluentBuilder;
 use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends as TraceHeader,
-    MessageSystemAttributeValue,
+    MessageSystemAttributeValue, QueueAttributeName,
 };
+use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::call::{describe_with, within};
+use super::call::{ReadError, describe_with, within};
 use super::clients::SendOptions;
 use crate::error::{Error, ErrorType};
 use crate::job::StartedJob;
@@ -32,6 +33,19 @@ pub struct Queue {
     url: String,
     /// The setting that names it.
     setting: &'static str,
+}
+
+/// How many messages a queue has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageCounts {
+    /// Messages that can be received.
+    pub visible: u64,
+    /// Messages that were received and are invisible for a while. In the waiting queue these requests wait for their next
+    /// try.
+    pub in_flight: u64,
+    /// Messages that cannot be received yet.
+    pub delayed: u64,
 }
 
 impl Queue {
@@ -123,6 +137,39 @@ impl Queue {
             (Err(_), Some(alone)) => self.complete(options, what, alone).await,
             (sent, _) => sent,
         }
+    }
+
+    /// Counts the messages, approximately, as SQS does.
+    pub async fn counts(&self) -> Result<MessageCounts, ReadError> {
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesDelayed)
+            .send()
+            .await
+            .map_err(|error| {
+                ReadError::of("GetQueueAttributes", "sqs:GetQueueAttributes", &error)
+            })?;
+        let count = |name| {
+            let attributes = answer.attributes()?;
+            attributes.get(&name)?.parse().ok()
+        };
+        let counts = || {
+            Some(MessageCounts {
+                visible: count(QueueAttributeName::ApproximateNumberOfMessages)?,
+                in_flight: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)?,
+                delayed: count(QueueAttributeName::ApproximateNumberOfMessagesDelayed)?,
+            })
+        };
+        counts().ok_or_else(|| ReadError::unclear("GetQueueAttributes returns no counts"))
+    }
+
+    /// The queue's URL.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     fn send(&self, body: String) -> SendMessageFluentBuilder {

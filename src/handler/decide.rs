@@ -249,7 +249,7 @@ fn too_soon(
     now: OffsetDateTime,
 ) -> Option<Wait> {
     let min_interval = context.min_interval.filter(|_| !request.urgent)?;
-    let not_before = record.not_before(request, min_interval.duration, now)?;
+    let not_before = record.not_before(request.requested_type, min_interval.duration, now)?;
     let why = format!(
         "MIN_INTERVAL ({min_interval}) since the start of the table's previous job is over at {}; the request shares \
          the next job with all that come until then",

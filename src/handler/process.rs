@@ -39,6 +39,17 @@ pub(super) async fn resolve(
         return Ok(Resolution::Wait(attempt::out_of_time(run, request)));
     }
     let mut item = run.read_item(&request.target).await?;
+    let resolution = take_steps(run, &mut item, request, choice).await;
+    run.record_age(&request.target, &item.record);
+    resolution
+}
+
+async fn take_steps(
+    run: &mut Run<'_>,
+    item: &mut Item,
+    request: &Request,
+    choice: &mut Option<Choice>,
+) -> Result<Resolution, Error> {
     for _ in 0..MAX_STEPS {
         let context = context(run, request);
         match next_step(&item.record, request, &context, run.deadline.now()) {
@@ -47,9 +58,9 @@ pub(super) async fn resolve(
                 return Ok(Resolution::Covered(job, status));
             }
             Step::Superseded => return Ok(Resolution::Superseded),
-            Step::Wait(wait) => return Ok(wait_for(run, &item, request, wait).await),
+            Step::Wait(wait) => return Ok(wait_for(run, item, request, wait).await),
             Step::ReportStart(started) => {
-                let reported = publish::start(run, &mut item, &started).await;
+                let reported = publish::start(run, item, &started).await;
                 if is_own_job(&started, request) {
                     return Ok(Resolution::Started(started, reported));
                 }
@@ -57,11 +68,11 @@ pub(super) async fn resolve(
                     warn(&started.request.target, "an earlier start", &error);
                 }
             }
-            Step::Reconcile(call) => reconcile::left_behind(run, &mut item, &call).await?,
+            Step::Reconcile(call) => reconcile::left_behind(run, item, &call).await?,
             Step::ReadWaiters => waiters::read(run).await,
             Step::Start(given_up) => {
                 log_given_up(&given_up);
-                if let Some(resolution) = start(run, &mut item, request, choice).await? {
+                if let Some(resolution) = start(run, item, request, choice).await? {
                     return Ok(resolution);
                 }
             }

@@ -1,5 +1,7 @@
 //! What an invocation returns.
 
+use std::sync::Arc;
+
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use serde::Serialize;
 
@@ -7,6 +9,8 @@ use super::processed::Processed;
 use crate::error::Error;
 use crate::input::Refused;
 use crate::outcome::{Outcome, OutcomeKind};
+use crate::status::{self, Report};
+use crate::view::Widget;
 
 /// The return value of an invocation that did not fail.
 #[derive(Debug, Serialize)]
@@ -19,6 +23,23 @@ pub enum Response {
     },
     /// Of a batch: the messages that SQS must deliver again.
     Batch(SqsBatchResponse),
+    /// Of a question for status.
+    Status {
+        /// The report.
+        status: Arc<Report>,
+    },
+    /// Of a dashboard's widget: a page.
+    Html(String),
+}
+
+impl Response {
+    /// The response as a widget shows it, if it is one of outcomes.
+    pub(super) fn shown_in(self, widget: Widget) -> Self {
+        match self {
+            Self::Direct { outcomes } => Self::Html(status::answer(&outcomes, widget)),
+            other => other,
+        }
+    }
 }
 
 /// The response of a direct invocation, with the ends of jobs that it announced. It fails if any target failed, if a job

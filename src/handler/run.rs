@@ -10,6 +10,7 @@ use crate::aws::services::Services;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::job::StartedJob;
+use crate::ledger::Record;
 use crate::metrics::Metrics;
 use crate::period::Period;
 use crate::request::Request;
@@ -64,6 +65,14 @@ impl<'a> Run<'a> {
         self.metrics.job_started(&started.request.target);
         let min_interval = self.settings.min_interval.as_ref();
         self.learned.note_started(started, min_interval);
+    }
+
+    /// Records how old a table is, if its ledger item tells.
+    pub(super) fn record_age(&self, target: &Target, record: &Record) {
+        if let Some(since) = record.fresh_since(self.settings.track_completion) {
+            let age = std::time::Duration::try_from(self.deadline.now() - since);
+            self.metrics.record_age(target, age.unwrap_or_default());
+        }
     }
 
     /// How one of the last messages or events for a request is sent.

@@ -67,7 +67,7 @@ pub(super) async fn one(run: &Run<'_>, job: &TrackedJob) -> Result<Vec<Outcome>,
 
 /// Looks at a job. Anybody may send a message that tracks one, so all but its ids comes from the ledger.
 async fn look(run: &Run<'_>, job: &TrackedJob, timeout: Duration) -> Tracked {
-    let item = match run.read_item(&job.target).await {
+    let mut item = match run.read_item(&job.target).await {
         Ok(item) => item,
         Err(error) => {
             log_failure(job, &error);
@@ -86,19 +86,20 @@ async fn look(run: &Run<'_>, job: &TrackedJob, timeout: Duration) -> Tracked {
         );
         return Tracked::Done;
     };
-    let tracked = look_at(run, item, &started, timeout).await;
+    let tracked = look_at(run, &mut item, &started, timeout).await;
+    run.record_age(target, &item.record);
     log_tracked(&started, &tracked);
     tracked
 }
 
 async fn look_at(
     run: &Run<'_>,
-    mut item: Item,
+    item: &mut Item,
     started: &StartedJob,
     timeout: Duration,
 ) -> Tracked {
     let StartedJob { request, job, .. } = started;
-    if let Err(error) = record_start_first(run, &mut item, started).await {
+    if let Err(error) = record_start_first(run, item, started).await {
         return Tracked::Failed(error);
     }
     let others = async || known_of_others(run, &request.target).await;
@@ -116,10 +117,10 @@ async fn look_at(
     if item.record.is_ended(&ended.entity_resolution_job_id) {
         return Tracked::Done;
     }
-    if let Err(error) = announce_start_first(run, &mut item, started).await {
+    if let Err(error) = announce_start_first(run, item, started).await {
         return Tracked::Failed(error);
     }
-    report_end(run, &mut item, started, ended).await
+    report_end(run, item, started, ended).await
 }
 
 /// Records a job's start, if the invocation that started it could not: its message names the call.

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorType};
 use crate::job::TrackedJob;
 use crate::request::Request;
 use crate::target::AwsLocation;
+use crate::view::{View, Widget};
 
 /// An invocation's payload as text, or the reason why it is not UTF-8.
 ///
@@ -61,6 +62,10 @@ pub enum Delivery {
     Direct(Vec<Part>),
     /// A batch of SQS messages, in the order in which they came.
     Batch(Vec<Message>),
+    /// A question for a status report.
+    Status(View),
+    /// The request of a button in a dashboard's widget, which shows the answer.
+    Button(Vec<Part>, Widget),
 }
 
 /// One SQS message of a batch.

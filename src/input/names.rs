@@ -11,7 +11,7 @@ pub(super) const TARGET_MEMBERS: [&str; 4] = [
 ];
 
 /// The members of a bare request, and of one in a message of the waiting queue (docs/payloads.md#the-request-object).
-pub(super) const BARE_MEMBERS: [&str; 9] = [
+pub(super) const BARE_MEMBERS: [&str; 10] = [
     "membershipIdentifier",
     "idMappingTableIdentifier",
     "idMappingTableArn",
@@ -21,13 +21,14 @@ pub(super) const BARE_MEMBERS: [&str; 9] = [
     "time",
     "dryRun",
     "urgent",
+    "status",
 ];
 
-/// The members of a request object in an event. There `urgent` is the sender's own word.
-pub(super) const REQUEST_MEMBERS: &[&str] = BARE_MEMBERS.split_at(BARE_MEMBERS.len() - 1).0;
+/// The members of a request object in an event. There `urgent` and `status` are the sender's own words.
+pub(super) const REQUEST_MEMBERS: &[&str] = BARE_MEMBERS.split_at(BARE_MEMBERS.len() - 2).0;
 
 /// The names of members that this function reads anywhere in a payload, sorted. Under another name it keeps no value.
-const KNOWN: [&str; 59] = [
+const KNOWN: [&str; 66] = [
     "ApproximateFirstReceiveTimestamp",
     "ApproximateReceiveCount",
     "Event",
@@ -63,6 +64,8 @@ const KNOWN: [&str; 59] = [
     "membershipIdentifier",
     "messageId",
     "object",
+    "offsetISO",
+    "offsetInMinutes",
     "recipientAccountId",
     "rejections",
     "request",
@@ -77,15 +80,20 @@ const KNOWN: [&str; 59] = [
     "s3",
     "sequencer",
     "source",
+    "status",
     "targets",
+    "theme",
     "time",
     "timeGiven",
     "timestamp",
+    "timezone",
     "trigger",
     "urgent",
     "version",
     "waitingSince",
     "watch",
+    "widgetContext",
+    "width",
     "x-amz-request-id",
 ];
 
@@ -95,16 +103,17 @@ pub(super) fn known(name: &str) -> Option<&'static str> {
     KNOWN.get(found).copied()
 }
 
-/// Returns whether a name is one that platforms add to a bare request on its way: Step Functions' instrumentation, and
-/// tracing headers.
+/// Returns whether a name is one that platforms add to a bare request on its way: Step Functions' instrumentation,
+/// tracing headers, and the context that a CloudWatch dashboard adds to the request of a widget's button.
 pub(super) fn is_of_a_platform(name: &str) -> bool {
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 7] = [
         "Execution",
         "State",
         "StateMachine",
         "baggage",
         "traceparent",
         "tracestate",
+        "widgetContext",
     ];
     NAMES.contains(&name) || name.starts_with('_') || name.starts_with("x-")
 }

@@ -148,6 +148,10 @@ impl Reader<'_> {
     /// Reads a request object.
     pub(super) fn read(&self, request: Placed<'_, '_>, faults: &mut Faults) -> RequestObject {
         check_names(request, self.form, self.form.members(), faults);
+        if self.form != Form::Detail && request.flag("status", faults) {
+            let fault = "asks for a status report, which is no request: send {\"status\": true} alone, as the payload of a direct invocation";
+            faults.add(request.path_of("status"), fault);
+        }
         let requested_type = self.requested_type(request, faults);
         let (targets, names_targets) = match request.object.get("targets") {
             Some((list, _)) => (self.list(request, list, requested_type, faults), true),

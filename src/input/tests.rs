@@ -22,6 +22,15 @@ const OWN: &str = "arn:aws:lambda:eu-west-1:123456789012:function:populator";
 /// 2026-11-23T12:00:00Z.
 const NOW: i64 = 1_795_435_200;
 
+/// The parts of a payload, or of all messages of a batch.
+fn parts_of(delivery: Delivery) -> Vec<Part> {
+    match delivery {
+        Delivery::Direct(parts) | Delivery::Button(parts, _) => parts,
+        Delivery::Batch(messages) => messages.into_iter().flat_map(|one| one.parts).collect(),
+        Delivery::Status(_) => Vec::new(),
+    }
+}
+
 fn now() -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(NOW).unwrap()
 }

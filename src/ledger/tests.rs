@@ -696,8 +696,8 @@ fn the_interval_counts_from_the_last_job_that_is_not_known_to_have_failed() {
     let second = call(request("second", "BATCH", seconds(60)), seconds(60));
     let both = with_job(&first, &second, &job("second", &second));
     let failed = both.job_failed(&job("second", &second), "at-entity-resolution", seconds(90));
-    let next = request("next", "INCREMENTAL", seconds(100));
-    let not_before = |record: &Record, now| record.not_before(&next, hour, seconds(now));
+    let next = RequestedType::Exactly(JobType::Incremental);
+    let not_before = |record: &Record, now| record.not_before(next, hour, seconds(now));
     assert_eq!(not_before(&Record::default(), 100), None);
     assert_eq!(not_before(&both, 100), Some(seconds(3_660)));
     assert_eq!(not_before(&failed, 100), Some(seconds(3_600)));

@@ -109,6 +109,21 @@ impl Waiter {
         &self.target
     }
 
+    /// The requested job type.
+    pub fn requested_type(&self) -> RequestedType {
+        self.requested_type
+    }
+
+    /// Since when the oldest of its requests waits.
+    pub fn since(&self) -> OffsetDateTime {
+        self.since
+    }
+
+    /// When `MIN_INTERVAL` is over for its table, if that is what it waits for.
+    pub fn not_before(&self) -> Option<OffsetDateTime> {
+        self.not_before
+    }
+
     /// Whether one of its requests is urgent.
     pub fn is_urgent(&self) -> bool {
         self.urgent

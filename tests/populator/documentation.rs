@@ -690,7 +690,10 @@ fn refusal(payload: &str) -> Option<String> {
         settings: &settings,
     };
     match input::parse(&Payload::from_text(payload), &arrival) {
-        Ok(Delivery::Direct(parts)) => parts.into_iter().find_map(reason),
+        Ok(Delivery::Direct(parts) | Delivery::Button(parts, _)) => {
+            parts.into_iter().find_map(reason)
+        }
+        Ok(Delivery::Status(_)) => None,
         Ok(Delivery::Batch(messages)) => {
             let mut parts = messages.into_iter().flat_map(|message| message.parts);
             parts.find_map(reason)

@@ -46,6 +46,7 @@ mod simulation;
 mod simulator;
 mod state_machine;
 mod states_language;
+mod status;
 mod store;
 mod strangers;
 mod targets;

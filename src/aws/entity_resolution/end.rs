@@ -11,8 +11,8 @@ use aws_sdk_entityresolution::types::{IdMappingJobMetrics, JobStatus};
 use time::OffsetDateTime;
 
 use super::lost::{KnownJobs, NotFound, candidates, only_one, start_range};
-use super::reads::{Listed, ReadError, Workflows, to_offset_date_time};
-use crate::aws::call::within;
+use super::reads::{Listed, Workflows, to_offset_date_time};
+use crate::aws::call::{ReadError, within};
 use crate::job::{EndedJob, IdentifiedBy, Job, JobId};
 use crate::ledger::Record;
 use crate::target::Target;

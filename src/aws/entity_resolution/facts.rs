@@ -10,8 +10,8 @@ use std::time::Instant;
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::reads::{CachedFacts, Listed, ReadError, Table, Workflows, is_batch, is_foreign};
-use crate::aws::call::{TimedOut, within};
+use super::reads::{CachedFacts, Listed, Table, Workflows, is_batch, is_foreign};
+use crate::aws::call::{ReadError, TimedOut, within};
 use crate::choice::{Fact, Facts, Mapping, MissingFact, Read, Workflow};
 use crate::period::Period;
 use crate::target::Target;

@@ -9,8 +9,8 @@ use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutp
 use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 
-use super::reads::{Listed, ReadError, Workflows, may_be_ours, to_offset_date_time};
-use crate::aws::call::{TimedOut, within};
+use super::reads::{Listed, Workflows, may_be_ours, to_offset_date_time};
+use crate::aws::call::{ReadError, TimedOut, within};
 use crate::job::{Call, Job, JobId};
 use crate::job_type::JobType;
 use crate::ledger::Record;
@@ -385,7 +385,7 @@ fn likeliest(listed: &[Listed], known: &Job, called_at: OffsetDateTime) -> Optio
 
 /// Returns whether an id at Entity Resolution is that of a known job. It may be Clean Rooms' id without its hyphens, which
 /// AWS does not document.
-fn has_id(job_id: &str, known: &JobId) -> bool {
+pub(super) fn has_id(job_id: &str, known: &JobId) -> bool {
     job_id == known.as_str() || job_id == known.as_str().replace('-', "")
 }
 

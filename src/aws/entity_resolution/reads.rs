@@ -5,14 +5,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::types::{SchemaStatus, SchemaStatusReasonCode};
 use aws_sdk_entityresolution::operation::get_id_mapping_job::GetIdMappingJobOutput;
 use aws_sdk_entityresolution::types::{IdMappingType, JobStatus, JobType};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use time::OffsetDateTime;
 
-use crate::aws::call::{TimedOut, describe, is_unauthenticated};
+use crate::aws::call::ReadError;
 use crate::choice::{Mapping, Read, Workflow};
 use crate::job_type::JobType as SentType;
 use crate::target::Target;
@@ -40,68 +38,21 @@ pub(super) struct CachedFacts {
     pub(super) recent_batch: Option<Read<Option<OffsetDateTime>>>,
 }
 
-/// The reason why something could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadError {
-    /// The operation, and what the service answered.
-    pub(super) message: String,
-    /// The permission that is missing. `None` if the read failed for another reason.
-    pub(super) permission: Option<&'static str>,
-    /// Whether the table, workflow or job does not exist (404).
-    pub(super) is_absent: bool,
-}
-
-impl ReadError {
-    /// Creates an error for an answer that is missing or cannot be used.
-    pub(super) fn unclear(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            permission: None,
-            is_absent: false,
-        }
-    }
-
-    fn of<E>(operation: &str, permission: &'static str, error: &SdkError<E, HttpResponse>) -> Self
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        let status = error
-            .raw_response()
-            .map(|response| response.status().as_u16());
-        Self {
-            message: format!("{operation} failed: {}", describe(error)),
-            permission: (matches!(status, Some(401 | 403)) && !is_unauthenticated(error.code()))
-                .then_some(permission),
-            is_absent: status == Some(404),
-        }
-    }
-}
-
-impl From<TimedOut> for ReadError {
-    fn from(timed_out: TimedOut) -> Self {
-        Self::unclear(timed_out)
-    }
-}
-
-impl std::fmt::Display for ReadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)?;
-        match self.permission {
-            Some(permission) => write!(f, "; allow the function's role {permission}"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// A table as `GetIdMappingTable` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
+pub struct Table {
     /// The name of the table's workflow.
-    pub(super) workflow: String,
+    pub workflow: String,
+    /// The ARN of the table's workflow.
+    pub workflow_arn: String,
     /// The id of the collaboration that has the table's schema.
     pub(super) collaboration: String,
+    /// The ARN of that collaboration.
+    pub collaboration_arn: String,
     /// The table's name, which is also the name of its schema.
-    pub(super) name: String,
+    pub name: String,
+    /// When the table was created.
+    pub created_at: Option<OffsetDateTime>,
 }
 
 /// A job of a workflow, as `ListIdMappingJobs` describes it.
@@ -110,6 +61,7 @@ pub(super) struct Listed {
     pub(super) id: String,
     /// When the job began. `None` if it is queued and has no start time.
     pub(super) began: Option<OffsetDateTime>,
+    pub(super) ended: Option<OffsetDateTime>,
     pub(super) status: JobStatus,
 }
 
@@ -130,7 +82,8 @@ impl Workflows {
         }
     }
 
-    pub(super) async fn get_table(&self, target: &Target) -> Result<Table, ReadError> {
+    /// Reads a table.
+    pub async fn get_table(&self, target: &Target) -> Result<Table, ReadError> {
         let answer = self
             .clean_rooms
             .get_id_mapping_table()
@@ -141,24 +94,28 @@ impl Workflows {
             .map_err(|error| {
                 ReadError::of("GetIdMappingTable", "cleanrooms:GetIdMappingTable", &error)
             })?;
-        let workflow = |table: &aws_sdk_cleanrooms::types::IdMappingTable| {
+        let described = |table: &aws_sdk_cleanrooms::types::IdMappingTable| {
             let arn = table.input_reference_config()?.input_reference_arn();
-            let (_, name) = arn.rsplit_once("idmappingworkflow/")?;
-            (!name.is_empty()).then(|| name.to_owned())
+            let (_, workflow) = arn.rsplit_once("idmappingworkflow/")?;
+            (!workflow.is_empty()).then(|| Table {
+                workflow: workflow.to_owned(),
+                workflow_arn: arn.to_owned(),
+                collaboration: table.collaboration_id().to_owned(),
+                collaboration_arn: table.collaboration_arn().to_owned(),
+                name: table.name().to_owned(),
+                // The SDK returns 1970 for a missing time.
+                created_at: to_offset_date_time(table.create_time())
+                    .filter(|created| *created > OffsetDateTime::UNIX_EPOCH),
+            })
         };
         answer
             .id_mapping_table()
-            .and_then(|table| {
-                Some(Table {
-                    workflow: workflow(table)?,
-                    collaboration: table.collaboration_id().to_owned(),
-                    name: table.name().to_owned(),
-                })
-            })
+            .and_then(described)
             .ok_or_else(|| ReadError::unclear("GetIdMappingTable returns no ID mapping workflow"))
     }
 
-    pub(super) async fn get_workflow(&self, name: &str) -> Result<Workflow, ReadError> {
+    /// Reads a workflow.
+    pub async fn get_workflow(&self, name: &str) -> Result<Workflow, ReadError> {
         let answer = self
             .entity_resolution
             .get_id_mapping_workflow()
@@ -190,7 +147,7 @@ impl Workflows {
     }
 
     /// Returns whether the table was ever populated, as its schema tells.
-    pub(super) async fn is_populated(&self, table: &Table) -> Result<bool, ReadError> {
+    pub async fn is_populated(&self, table: &Table) -> Result<bool, ReadError> {
         let answer = self
             .clean_rooms
             .get_schema()
@@ -217,34 +174,7 @@ impl Workflows {
         let mut listed = Vec::new();
         let mut next = None;
         for _ in 0..MAX_PAGES {
-            let page = self
-                .entity_resolution
-                .list_id_mapping_jobs()
-                .workflow_name(workflow)
-                .max_results(25)
-                .set_next_token(next)
-                .send()
-                .await
-                .map_err(|error| {
-                    ReadError::of(
-                        "ListIdMappingJobs",
-                        "entityresolution:ListIdMappingJobs",
-                        &error,
-                    )
-                })?;
-            listed.extend(page.jobs().iter().map(|job| {
-                Listed {
-                    id: job.job_id().to_owned(),
-                    // The SDK returns 1970 for a missing start time.
-                    began: to_offset_date_time(job.start_time())
-                        .filter(|began| *began > OffsetDateTime::UNIX_EPOCH),
-                    status: job.status().clone(),
-                }
-            }));
-            next = page
-                .next_token()
-                .filter(|token| !token.is_empty())
-                .map(str::to_owned);
+            next = self.list_page(workflow, next, &mut listed).await?;
             if next.is_none() {
                 return Ok(listed);
             }
@@ -252,6 +182,42 @@ impl Workflows {
         Err(ReadError::unclear(format!(
             "ListIdMappingJobs failed: the list has more than {MAX_PAGES} pages"
         )))
+    }
+
+    /// Reads one page of a workflow's jobs. Returns the token of the next one, if there is one.
+    pub(super) async fn list_page(
+        &self,
+        workflow: &str,
+        token: Option<String>,
+        listed: &mut Vec<Listed>,
+    ) -> Result<Option<String>, ReadError> {
+        let page = self
+            .entity_resolution
+            .list_id_mapping_jobs()
+            .workflow_name(workflow)
+            .max_results(25)
+            .set_next_token(token)
+            .send()
+            .await
+            .map_err(|error| {
+                ReadError::of(
+                    "ListIdMappingJobs",
+                    "entityresolution:ListIdMappingJobs",
+                    &error,
+                )
+            })?;
+        listed.extend(page.jobs().iter().map(|job| {
+            Listed {
+                id: job.job_id().to_owned(),
+                // The SDK returns 1970 for a missing start time.
+                began: to_offset_date_time(job.start_time())
+                    .filter(|began| *began > OffsetDateTime::UNIX_EPOCH),
+                ended: job.end_time().and_then(to_offset_date_time),
+                status: job.status().clone(),
+            }
+        }));
+        let next = page.next_token().filter(|token| !token.is_empty());
+        Ok(next.map(str::to_owned))
     }
 
     pub(super) async fn get_job(

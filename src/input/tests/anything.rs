@@ -218,10 +218,7 @@ fn asked_for(text: &str) -> String {
         ("ALLOW_OTHER_TABLES", "true"),
     ];
     let read = read_with(&settings, text);
-    let parts = match read.unwrap_or_else(|error| panic!("{text}\n{error}")) {
-        Delivery::Direct(parts) => parts,
-        Delivery::Batch(messages) => messages.into_iter().flat_map(|one| one.parts).collect(),
-    };
+    let parts = parts_of(read.unwrap_or_else(|error| panic!("{text}\n{error}")));
     let asked = |part: Part| {
         part.content
             .unwrap_or_else(|error| panic!("{text}\n{error}"))
@@ -261,11 +258,7 @@ fn check(result: Result<Delivery, Error>) {
             );
             return;
         }
-        Ok(Delivery::Direct(parts)) => parts,
-        Ok(Delivery::Batch(messages)) => messages
-            .into_iter()
-            .flat_map(|message| message.parts)
-            .collect(),
+        Ok(delivery) => parts_of(delivery),
     };
     for content in parts.into_iter().filter_map(|part| part.content.ok()) {
         let Content::Requests(requests) = content else {

@@ -651,10 +651,7 @@ fn only_a_deletion_in_the_own_account_that_nobody_sent_is_one() {
             .iter()
             .map(|(name, value)| (*name, &**value))
             .collect();
-        let parts = match read_with(&settings, &payload.to_string()).unwrap() {
-            Delivery::Direct(parts) => parts,
-            Delivery::Batch(messages) => messages.into_iter().flat_map(|one| one.parts).collect(),
-        };
+        let parts = parts_of(read_with(&settings, &payload.to_string()).unwrap());
         match &parts[0].content {
             Ok(Content::Requests(requests)) => {
                 (requests[0].requested_type.as_str(), requests[0].type_source)

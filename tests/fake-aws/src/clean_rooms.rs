@@ -145,16 +145,37 @@ fn workflow(table: &str) -> String {
 }
 
 /// The name of a table in its collaboration, and so of its schema.
-fn name(table: &str) -> String {
-    format!("table-{table}")
+fn name(table: &str, names: &BTreeMap<String, String>) -> String {
+    let named = names.get(table).cloned();
+    named.unwrap_or_else(|| format!("table-{table}"))
 }
 
 const COLLABORATION: &str = "cccccccc-0001-4000-8000-000000000001";
 
 /// The table whose schema a path names, if it names one.
-fn table_of_schema(path: &str) -> Option<&str> {
-    let schemas = path.strip_prefix(&format!("/collaborations/{COLLABORATION}/schemas/"))?;
-    schemas.strip_prefix("table-")
+fn table_of_schema(path: &str, names: &BTreeMap<String, String>) -> Option<String> {
+    let name = path.strip_prefix(&format!("/collaborations/{COLLABORATION}/schemas/"))?;
+    let name = percent_decoded(name);
+    let named = names.iter().find(|(_, other)| **other == name);
+    let named = named.map(|(table, _)| table.clone());
+    named.or_else(|| name.strip_prefix("table-").map(str::to_owned))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let mut digit = || {
+            bytes
+                .next()
+                .and_then(|digit| char::from(digit).to_digit(16))
+        };
+        decoded.push(match byte {
+            b'%' => (digit().unwrap_or(0) * 16 + digit().unwrap_or(0)) as u8,
+            other => other,
+        });
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 pub(crate) fn operation(request: &Request) -> Option<Operation> {
@@ -286,7 +307,11 @@ pub(crate) fn end_job(jobs: &mut [Job], status: Status, now: OffsetDateTime) -> 
 }
 
 /// Describes a table.
-pub(crate) fn get_table(request: &Request, shared: bool) -> Reply {
+pub(crate) fn get_table(
+    request: &Request,
+    shared: bool,
+    names: &BTreeMap<String, String>,
+) -> Reply {
     if let Some(refusal) = refused(request) {
         return refusal;
     }
@@ -310,7 +335,7 @@ pub(crate) fn get_table(request: &Request, shared: bool) -> Reply {
             "membershipArn": arn,
             "collaborationId": COLLABORATION,
             "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}"),
-            "name": name(table),
+            "name": name(table, names),
             "createTime": 1_700_000_000.0,
             "updateTime": 1_700_000_000.0,
             "inputReferenceProperties": { "idMappingTableInputSource": [] },
@@ -319,14 +344,18 @@ pub(crate) fn get_table(request: &Request, shared: bool) -> Reply {
 }
 
 /// Describes a table's schema in its collaboration, as far as its status goes.
-pub(crate) fn get_schema(request: &Request, tables: &BTreeMap<String, Table>) -> Reply {
+pub(crate) fn get_schema(
+    request: &Request,
+    tables: &BTreeMap<String, Table>,
+    names: &BTreeMap<String, String>,
+) -> Reply {
     if let Some(refusal) = unsigned(request, "cleanrooms") {
         return refusal;
     }
-    let Some(table) = table_of_schema(&request.path) else {
+    let Some(table) = table_of_schema(&request.path, names) else {
         return Exception::not_found().reply();
     };
-    let populated = tables.get(table).copied().unwrap_or_default().populated;
+    let populated = tables.get(&table).copied().unwrap_or_default().populated;
     let status = if populated {
         json!({ "status": "READY", "analysisType": "DIRECT_ANALYSIS" })
     } else {
@@ -346,7 +375,7 @@ pub(crate) fn get_schema(request: &Request, tables: &BTreeMap<String, Table>) ->
             "partitionKeys": [],
             "analysisRuleTypes": ["ID_MAPPING_TABLE"],
             "creatorAccountId": ACCOUNT,
-            "name": name(table),
+            "name": name(&table, names),
             "collaborationId": COLLABORATION,
             "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}"),
             "description": "",

@@ -71,8 +71,7 @@ pub enum Operation {
     GetItem,
     /// Amazon DynamoDB.
     PutItem,
-    /// Amazon DynamoDB: the benchmark's peers, not the function.
-    /// Amazon SQS: not used by the function.
+    /// Amazon SQS.
     GetQueueAttributes,
     /// Amazon SQS.
     SendMessage,
@@ -153,6 +152,8 @@ pub struct State {
     pub jobs: Vec<Job>,
     /// The ID mapping tables that are not as [`Table::default`] is.
     pub tables: BTreeMap<String, Table>,
+    /// The names of tables that have another one than their id with `table-` before it.
+    pub names: BTreeMap<String, String>,
     /// Whether Entity Resolution shows jobs only when this many more lists were asked for.
     pub hidden_for: usize,
     /// Whether Entity Resolution knows a job under Clean Rooms' id without its dashes.
@@ -461,9 +462,11 @@ impl FakeAws {
                 reply
             }
             Some(Operation::GetIdMappingTable) => {
-                clean_rooms::get_table(request, state.shared_workflow)
+                clean_rooms::get_table(request, state.shared_workflow, &state.names)
             }
-            Some(Operation::GetSchema) => clean_rooms::get_schema(request, &state.tables),
+            Some(Operation::GetSchema) => {
+                clean_rooms::get_schema(request, &state.tables, &state.names)
+            }
             Some(Operation::GetIdMappingWorkflow) => {
                 entity_resolution::get_workflow(request, &state.tables)
             }
@@ -488,7 +491,9 @@ impl FakeAws {
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
             Some(Operation::GetItem) => dynamodb::get_item(request, &state.items),
             Some(Operation::PutItem) => dynamodb::put_item(request, &mut state.items),
-            Some(Operation::GetQueueAttributes) => sqs::get_queue_attributes(request),
+            Some(Operation::GetQueueAttributes) => {
+                sqs::get_queue_attributes(request, &state.queues, now)
+            }
             Some(Operation::SendMessage) => {
                 sqs::send_message(request, &mut state.queues, &mut state.sent, now)
             }

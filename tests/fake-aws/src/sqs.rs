@@ -1,4 +1,4 @@
-//! Amazon SQS: `SendMessage` (API model `sqs-2012-11-05`, AWS JSON 1.0), and what Lambda's poller
+//! Amazon SQS: `SendMessage` and `GetQueueAttributes` (API model `sqs-2012-11-05`, AWS JSON 1.0), and what Lambda's poller
 //! does with a queue: batches, visibility, receive counts, redrive.
 
 use std::collections::BTreeMap;
@@ -43,15 +43,55 @@ pub struct Message {
     pub first_received_at: Option<OffsetDateTime>,
 }
 
-/// The stand-in has no attributes. A request without a signature is refused, as elsewhere.
-pub(crate) fn get_queue_attributes(request: &Request) -> Reply {
-    unsigned(request, "sqs").unwrap_or_else(|| {
-        refusal(
-            400,
-            "com.amazonaws.sqs#UnsupportedOperation",
-            "the stand-in has no attributes",
+/// Counts the messages of a queue.
+pub(crate) fn get_queue_attributes(
+    request: &Request,
+    queues: &BTreeMap<String, Queue>,
+    now: OffsetDateTime,
+) -> Reply {
+    if let Some(refusal) = unsigned(request, "sqs") {
+        return refusal;
+    }
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let url = body["QueueUrl"].as_str();
+    let Some(queue) = url.and_then(|url| queues.get(url.rsplit('/').next()?)) else {
+        return no_such_queue();
+    };
+    let count = |is: &dyn Fn(&Message) -> bool| {
+        json!(
+            queue
+                .messages
+                .iter()
+                .filter(|message| is(message))
+                .count()
+                .to_string()
         )
-    })
+    };
+    let is_visible = |message: &Message| message.visible_at <= now;
+    let attribute = |name: &str| match name {
+        "ApproximateNumberOfMessages" => Some(count(&is_visible)),
+        "ApproximateNumberOfMessagesNotVisible" => Some(count(&|message| {
+            !is_visible(message) && message.receive_count > 0
+        })),
+        "ApproximateNumberOfMessagesDelayed" => Some(count(&|message| {
+            !is_visible(message) && message.receive_count == 0
+        })),
+        _ => None,
+    };
+    let names = body["AttributeNames"].as_array().into_iter().flatten();
+    let names = names.filter_map(Value::as_str);
+    let attributes: BTreeMap<&str, Value> = names
+        .filter_map(|name| Some((name, attribute(name)?)))
+        .collect();
+    Reply::json(200, &json!({ "Attributes": attributes }))
+}
+
+fn no_such_queue() -> Reply {
+    refusal(
+        400,
+        "com.amazonaws.sqs#QueueDoesNotExist",
+        "the specified queue does not exist",
+    )
 }
 
 pub(crate) fn send_message(
@@ -68,11 +108,7 @@ pub(crate) fn send_message(
         .as_str()
         .and_then(|url| url.rsplit('/').next());
     let Some(queue) = name.and_then(|name| queues.get_mut(name)) else {
-        return refusal(
-            400,
-            "com.amazonaws.sqs#QueueDoesNotExist",
-            "the specified queue does not exist",
-        );
+        return no_such_queue();
     };
     let text = body["MessageBody"].as_str().unwrap_or_default();
     // A message's size is its body's with its attributes' names, types and values (SQS quotas).

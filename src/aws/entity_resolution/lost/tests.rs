@@ -15,6 +15,7 @@ fn listed(starts: &[Option<i64>]) -> Vec<Listed> {
         .map(|start| Listed {
             id: start.map_or("queued".to_owned(), |start| start.to_string()),
             began: start.map(after),
+            ended: None,
             status: match start {
                 Some(_) => JobStatus::Running,
                 None => JobStatus::Queued,

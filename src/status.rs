@@ -1,0 +1,59 @@
+//! The status report: where each configured table stands, and whether the function has what it needs
+//! (docs/status.md).
+//!
+//! `gather` reads everything and changes nothing. What it read becomes a [`Report`] in `report`, `checks` and `jobs`, and
+//! a page in `page` and `chart`. These are pure.
+
+mod chart;
+mod checks;
+mod gather;
+mod jobs;
+mod page;
+mod report;
+mod style;
+mod text;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use self::page::{answer, page};
+pub use self::report::Report;
+use crate::aws::services::Services;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::target::AwsLocation;
+
+/// How long a report is kept. A dashboard may be open in many browsers and refresh each of them.
+const MAX_AGE: time::Duration = time::Duration::seconds(60);
+
+/// The last report of an execution environment.
+#[derive(Clone, Debug, Default)]
+pub struct Status(Arc<Mutex<Option<Arc<Report>>>>);
+
+impl Status {
+    /// Returns a report, which may be a minute old. Reading takes at most the time that remains.
+    pub async fn report(
+        &self,
+        services: &Services,
+        settings: &Settings,
+        location: &AwsLocation,
+        clock: &Clock,
+        remaining: Duration,
+    ) -> Arc<Report> {
+        let now = clock.now();
+        let kept = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(report) = kept
+            && (time::Duration::ZERO..MAX_AGE).contains(&(now - report.generated_at.0))
+        {
+            return report;
+        }
+        let readings = gather::read(services, settings, location, remaining).await;
+        let report = Arc::new(report::of(&readings, settings, location, clock.now()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&report));
+        report
+    }
+}
