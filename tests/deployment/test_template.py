@@ -552,6 +552,12 @@ def test_failed_jobs_are_not_started_again_unless_that_is_chosen():
     assert PARAMETERS["MinInterval"]["Default"] == ""
 
 
+def test_an_age_needs_the_ledger_that_knows_the_jobs():
+    rule = TEMPLATE["Rules"]["StaleAfterHoursNeedsTheLedger"]
+    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "StaleAfterHours"}, 0]}]}
+    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]}]
+
+
 def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
     parameter = PARAMETERS["TrackCompletion"]
     assert (parameter["Default"], parameter["AllowedValues"]) == ("false", ["true", "false"])
