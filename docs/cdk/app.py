@@ -83,7 +83,7 @@ populator = lambda_.Function(
         (["dynamodb:GetItem", "dynamodb:PutItem"], [ledger.table_arn]),
         (["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"], [waiting.queue_arn]),
         (["events:PutEvents"], [bus.event_bus_arn], {"StringEquals": {"events:source": "id-mapping-populator"}}),
-        (["sqs:SendMessage"], [dead_letters.queue_arn]),
+        (["sqs:GetQueueAttributes", "sqs:SendMessage"], [dead_letters.queue_arn]),
         (["logs:CreateLogStream", "logs:PutLogEvents"], [log_group.log_group_arn]),
     ]),
     on_failure=destinations.SqsDestination(dead_letters), retry_attempts=2, max_event_age=Duration.hours(6),

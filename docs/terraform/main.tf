@@ -46,7 +46,7 @@ locals {
       Action    = ["events:PutEvents"], Resource = [data.aws_cloudwatch_event_bus.default.arn],
       Condition = { StringEquals = { "events:source" = "id-mapping-populator" } }
     },
-    { Action = ["sqs:SendMessage"], Resource = [aws_sqs_queue.dead_letter_queue.arn] },
+    { Action = ["sqs:GetQueueAttributes", "sqs:SendMessage"], Resource = [aws_sqs_queue.dead_letter_queue.arn] },
     { Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["${aws_cloudwatch_log_group.log_group.arn}:*"] },
   ]
 }

@@ -56,7 +56,12 @@ def permissions(statements):
         assert statement["Effect"] == "Allow"
         condition = json.dumps(statement.get("Condition"))
         pairs |= {(action, on, condition) for action in listed(statement["Action"]) for on in listed(statement["Resource"])}
-    return pairs
+    return {pair for pair in pairs if not is_of_status(pair[1])}
+
+
+def is_of_status(name):
+    """Whether a resource, or a reference to one, is the function that answers status, or belongs to it."""
+    return name.startswith("Status")
 
 
 def facts(properties, renamed={}):
@@ -117,7 +122,7 @@ def cloudformation(template, values):
     properties = {}
     for name, resource in template["Resources"].items():
         # The snippets leave these out.
-        if re.match("AWS::(CloudWatch|EventSchemas)::", resource["Type"]):
+        if re.match("AWS::(CloudWatch|EventSchemas)::|AWS::Logs::QueryDefinition", resource["Type"]) or is_of_status(name):
             continue
         if "Condition" in resource and not value(conditions[resource["Condition"]]):
             continue

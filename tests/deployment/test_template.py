@@ -38,8 +38,9 @@ class ManagedPolicies:
 @pytest.fixture(scope="module")
 def resources():
     template = yaml_parse(TEXT)
-    # What `sam deploy` puts there.
-    template["Resources"]["Populator"]["Properties"]["CodeUri"] = "s3://bucket/key"
+    for function in ["Populator", "Status"]:
+        # What `sam deploy` puts there.
+        template["Resources"][function]["Properties"]["CodeUri"] = "s3://bucket/key"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         return transform(template, {}, ManagedPolicies())["Resources"]
@@ -71,6 +72,8 @@ def allow(sid, action, resource):
 def use_key(actions, *services):
     hosts = [{"Fn::Sub": f"{service}.${{AWS::Region}}.${{AWS::URLSuffix}}"} for service in services]
     statement = allow("UseKey", [f"kms:{action}" for action in actions], {"Ref": "KmsKeyArn"})
+    if len(actions) == 1:
+        statement["Action"] = statement["Action"][0]
     condition = {"StringEquals": {"kms:ViaService": hosts if len(hosts) > 1 else hosts[0]}}
     return only_if("HasKey", {**statement, "Condition": condition})
 
@@ -91,32 +94,14 @@ JOIN_VPC = [
     "ec2:DescribeSubnets",
     "ec2:UnassignPrivateIpAddresses",
 ]
-STATEMENTS = [
-    allow("PopulateTables", POPULATE, {"Ref": "IdMappingTableArns"}),
-    allow("InMemberships", POPULATE, {"Ref": "MembershipArns"}),
+READ_FACTS = [
     only_if(
         "HasWorkflows",
         allow("ReadWorkflows", [f"entityresolution:{name}" for name in READ_JOBS], {"Ref": "IdMappingWorkflowArns"}),
     ),
     only_if("HasCollaborations", allow("ReadSchemas", "cleanrooms:GetSchema", {"Ref": "CollaborationArns"})),
-    only_if("HasLedger", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
-    only_if(
-        "HasLedger",
-        allow(
-            "WaitInLine",
-            ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
-            get("WaitingQueue"),
-        ),
-    ),
-    only_if(
-        "Publishes",
-        allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))
-        | {"Condition": {"StringEquals": {"events:source": {"Ref": "OutcomeEventSource"}}}},
-    ),
-    allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
-    use_key(
-        ["Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"], "dynamodb", "lambda", "sqs"
-    ),
+]
+OF_LAMBDA = [
     only_if("InVpc", allow("JoinVpc", JOIN_VPC, "*")),
     only_if(
         "InVpc",
@@ -133,12 +118,48 @@ STATEMENTS = [
         },
     ),
     only_if("Traces", allow("WriteTraces", ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")),
+]
+STATEMENTS = [
+    allow("PopulateTables", POPULATE, {"Ref": "IdMappingTableArns"}),
+    allow("InMemberships", POPULATE, {"Ref": "MembershipArns"}),
+    *READ_FACTS,
+    only_if("HasLedger", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
+    only_if(
+        "HasLedger",
+        allow(
+            "WaitInLine",
+            ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
+            get("WaitingQueue"),
+        ),
+    ),
+    only_if(
+        "Publishes",
+        allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))
+        | {"Condition": {"StringEquals": {"events:source": {"Ref": "OutcomeEventSource"}}}},
+    ),
+    allow("KeepWhatFailed", ["sqs:GetQueueAttributes", "sqs:SendMessage"], get("DeadLetterQueue")),
+    use_key(
+        ["Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo"], "dynamodb", "lambda", "sqs"
+    ),
+    *OF_LAMBDA,
     allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("LogGroup")),
+]
+# All that the role of the status allows.
+STATUS_STATEMENTS = [
+    allow("ReadTables", "cleanrooms:GetIdMappingTable", {"Ref": "IdMappingTableArns"}),
+    allow("InMemberships", "cleanrooms:GetIdMappingTable", {"Ref": "MembershipArns"}),
+    *READ_FACTS,
+    only_if("HasLedger", allow("ReadTheLedger", "dynamodb:GetItem", get("LedgerTable"))),
+    only_if("HasLedger", allow("CountWhatWaits", "sqs:GetQueueAttributes", get("WaitingQueue"))),
+    allow("CountWhatFailed", "sqs:GetQueueAttributes", get("DeadLetterQueue")),
+    use_key(["Decrypt"], "dynamodb", "lambda"),
+    *OF_LAMBDA,
+    allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("StatusLogGroup")),
 ]
 
 
-def allowed_actions():
-    for statement in STATEMENTS:
+def allowed_actions(statements):
+    for statement in statements:
         statement = statement["Fn::If"][1] if "Fn::If" in statement else statement
         action = statement["Action"]
         yield from [action] if isinstance(action, str) else action
@@ -188,6 +209,38 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
     assert PARAMETERS["Architecture"]["Default"] == "arm64"
 
 
+def test_the_status_has_the_same_code_and_sam_builds_it_once(resources):
+    populator, status = TEMPLATE["Resources"]["Populator"], TEMPLATE["Resources"]["Status"]
+    # What `sam build` compares (FunctionBuildDefinition).
+    assert status["Metadata"] == populator["Metadata"]
+    for name in ["Architectures", "CodeUri", "Handler", "Runtime"]:
+        assert status["Properties"][name] == populator["Properties"][name], name
+    own = {"Code", "Description", "Environment", "Tags", "LoggingConfig", "ReservedConcurrentExecutions", "Role", "Timeout"}
+    function, other = properties(resources, "Status"), properties(resources, "Populator")
+    assert {name: function[name] for name in function.keys() - own} == {name: other[name] for name in other.keys() - own}
+    assert "ReservedConcurrentExecutions" not in function
+    assert function["Role"] == get("StatusRole")
+    # It answers within ten seconds.
+    assert 10 < function["Timeout"] <= 20
+    assert function["LoggingConfig"] == {**other["LoggingConfig"], "LogGroup": {"Ref": "StatusLogGroup"}}
+
+
+def test_the_status_can_only_read(resources):
+    role, other = dict(properties(resources, "StatusRole")), properties(resources, "PopulatorRole")
+    assert role.pop("Policies") == [
+        {"PolicyName": "read", "PolicyDocument": {"Version": "2012-10-17", "Statement": STATUS_STATEMENTS}}
+    ]
+    assert role["AssumeRolePolicyDocument"] == other["AssumeRolePolicyDocument"] and "ManagedPolicyArns" not in role
+    by_lambda_itself = {*JOIN_VPC, "logs:CreateLogStream", "logs:PutLogEvents", "kms:Decrypt"}
+    by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+    read = set(allowed_actions(STATUS_STATEMENTS)) - by_lambda_itself
+    assert read == set(allowed_actions(STATEMENTS)) & read and len(read) == 7
+    for action in read:
+        service, name = action.split(":")
+        assert re.match("(Get|List)[A-Z]", name), action
+        assert iam_definition[service]["privileges"][name]["access_level"] in ["Read", "List"], action
+
+
 def test_the_resources_are_these_and_no_others(resources):
     assert {name: resource["Type"] for name, resource in resources.items()} == {
         "DeadLetterQueue": "AWS::SQS::Queue",
@@ -204,6 +257,11 @@ def test_the_resources_are_these_and_no_others(resources):
         "WaitingQueue": "AWS::SQS::Queue",
         "WaitingQueueSource": "AWS::Lambda::EventSourceMapping",
         "PopulatorDashboard": "AWS::CloudWatch::Dashboard",
+        "Status": "AWS::Lambda::Function",
+        "StatusLogGroup": "AWS::Logs::LogGroup",
+        "StatusRole": "AWS::IAM::Role",
+        "StatusSchedule": "AWS::Scheduler::Schedule",
+        **{name: "AWS::Logs::QueryDefinition" for name in QUERIES},
         **{name: "AWS::CloudWatch::Alarm" for name in ALARMS},
         "Schemas": "AWS::EventSchemas::Registry",
         **{name: "AWS::EventSchemas::Schema" for name in SCHEMAS},
@@ -236,10 +294,10 @@ def test_a_schema_of_the_registry_is_that_of_the_file(resources, name):
     assert len(schema["Content"]) < 100_000
 
 
-def test_a_boundary_bounds_both_roles_and_a_vpc_needs_both_its_lists(resources):
+def test_a_boundary_bounds_each_role_and_a_vpc_needs_both_its_lists(resources):
     bounded = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
     roles = [name for name, resource in resources.items() if resource["Type"] == "AWS::IAM::Role"]
-    assert len(roles) == 2
+    assert len(roles) == 3
     for role in roles:
         assert properties(resources, role)["PermissionsBoundary"] == bounded, role
     assert accepts("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/team/boundary")
@@ -265,19 +323,13 @@ ALARMS = {
     "ThrottleAlarm": ("HasAlarms", "AWS/Lambda", "Throttles", *MANY),
     "UndeliveredFailureAlarm": ("HasAlarms", "AWS/Lambda", "DestinationDeliveryFailures", *MANY),
     "DroppedEventAlarm": ("HasAlarms", "AWS/Lambda", "AsyncEventsDropped", *MANY),
-    **{
-        f"NothingStartedAlarm{number}": (
-            f"AlarmsForTable{number}", "IdMappingPopulator", "JobsStarted", "Sum", "LessThanThreshold", 1, "breaching",
-        )
-        for number in range(1, 6)
-    },
+    "PublishFailureAlarm": ("HasAlarms", "IdMappingPopulator", "PublishFailures", *MANY),
+    "OutcomeUnknownAlarm": ("HasAlarms", "IdMappingPopulator", "OutcomesUnknown", *MANY),
+    "StaleTableAlarm": (
+        "AlarmOnAge", "IdMappingPopulator", "TableAgeSeconds", "Maximum", "GreaterThanThreshold",
+        {"Ref": "StaleAfterHours"}, "breaching",
+    ),
 }
-
-
-def table(number):
-    """The ARN of a table of the list, or nothing where the list is shorter."""
-    padded = {"Fn::Join": [",", [{"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]}, "", "", "", ""]]}
-    return {"Fn::Select": [number - 1, {"Fn::Split": [",", padded]}]}
 
 
 def metrics_of_the_code():
@@ -304,55 +356,110 @@ def test_an_alarm_watches_what_the_code_or_aws_measures(resources, name):
             "Dimensions": [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["WaitingQueue", "QueueName"]}}],
         }
         alarm = {**measured["MetricStat"]["Metric"], "Statistic": measured["MetricStat"]["Stat"]}
+    if name == "StaleTableAlarm":
+        measured, hours = alarm["Metrics"]
+        assert hours["Expression"] == f"{measured['Id']} / 3600" and not measured["ReturnData"]
+        # The status is asked twice in a period.
+        assert (measured["MetricStat"]["Period"], alarm["EvaluationPeriods"]) == (3600, 1)
+        alarm = {**measured["MetricStat"]["Metric"], "Statistic": measured["MetricStat"]["Stat"]}
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (namespace, metric, statistic)
     dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
     if namespace == "AWS/SQS":
         assert dimensions == {"QueueName": {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}}
         return
     dimension = "FunctionName" if namespace == "AWS/Lambda" else "service"
-    assert dimensions.pop(dimension) == {"Ref": "Populator"}
+    # The status writes the ages of all tables.
+    assert dimensions == {dimension: {"Ref": "Status" if name == "StaleTableAlarm" else "Populator"}}
     if namespace == "IdMappingPopulator":
         assert metric in metrics_of_the_code()
-    if name.startswith("NothingStartedAlarm"):
-        identifier = dimensions.pop("idMappingTableIdentifier")
-        assert identifier == {"Fn::Select": [1, {"Fn::Split": ["/idmappingtable/", table(int(name[-1]))]}]}
-        assert (alarm["Period"], alarm["EvaluationPeriods"]) == (3600, {"Ref": "NothingStartedHours"})
-    assert dimensions == {}
+
+
+def has_a_try_in_every_window(interval, most_late, period, evaluation_periods):
+    """Whether a request that is tried every `interval` seconds, or at most so much later, is measured in each window of
+    the alarm, wherever the window begins."""
+    window = period * evaluation_periods
+    for late in range(0, most_late + 1, 10):
+        tries = range(0, 4 * (interval + window), interval + late)
+        for start in range(0, 2 * (interval + window), 10):
+            if not any(start <= tried < start + window for tried in tries):
+                return False
+    return True
+
+
+def test_a_request_that_waits_keeps_its_alarm_on(resources):
+    alarm = properties(resources, "StillWaitingAlarm")
+    periods = [metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric]
+    assert periods == [{"Ref": "RetryInterval"}] * 2
+    evaluation_periods = alarm["EvaluationPeriods"]
+    assert alarm["DatapointsToAlarm"] == 1
+    # A try may be late by the batching window, and as much later be measured as the invocation takes.
+    batching = properties(resources, "WaitingQueueSource")["MaximumBatchingWindowInSeconds"]
+    most_late = batching + PARAMETERS["Timeout"]["MaxValue"]
+    intervals = PARAMETERS["RetryInterval"]["AllowedValues"]
+    assert len(intervals) > 10 and most_late > 70
+    for interval in intervals:
+        assert interval % 60 == 0, "CloudWatch takes no such period"
+        assert has_a_try_in_every_window(interval, most_late, interval, evaluation_periods), interval
+        # With periods of an hour and more an alarm looks back at seven days at most, otherwise at one.
+        assert interval * evaluation_periods <= (7 if interval >= 3600 else 1) * DAYS
+    # One period is too few, and an hour is too short for most intervals.
+    assert not has_a_try_in_every_window(intervals[0], most_late, intervals[0], 1)
+    flapping = [interval for interval in intervals if not has_a_try_in_every_window(interval, most_late, 3600, 1)]
+    assert flapping == [interval for interval in intervals if interval >= 3600]
 
 
 def test_the_dashboard_shows_every_metric_of_the_code(resources):
     body, variables = properties(resources, "PopulatorDashboard")["DashboardBody"]["Fn::Sub"]
     assert variables.keys() == {"WaitingName"}
-    widgets = json.loads(body)["widgets"]
+    status, *widgets = json.loads(body)["widgets"]
+    title = status["properties"].pop("title")
+    assert len(title) > 5 and status == {
+        "type": "custom",
+        **{"x": 0, "y": 0, "width": 24, "height": 12},
+        "properties": {
+            "endpoint": "${Status.Arn}",
+            "updateOn": {"refresh": True, "resize": True, "timeRange": False},
+        },
+    }
     shown = {metric[1] for widget in widgets for metric in widget["properties"]["metrics"] if metric[0] == "IdMappingPopulator"}
     assert len(shown) > 10 and shown == metrics_of_the_code()
     places = set()
     for widget in widgets:
         for x in range(widget["x"], widget["x"] + widget["width"]):
-            assert x < 24 and (x, widget["y"]) not in places, widget
-            places.add((x, widget["y"]))
+            for y in range(widget["y"], widget["y"] + widget["height"]):
+                assert x < 24 and y >= status["height"] and (x, y) not in places, widget
+                places.add((x, y))
         for metric in widget["properties"]["metrics"]:
             namespace, _, dimension, value = metric[:4]
             expected = {"AWS/SQS": "QueueName", "AWS/Lambda": "FunctionName", "IdMappingPopulator": "service"}
             assert dimension == expected[namespace] and value.startswith("${"), metric
+            # The status writes the ages of all tables.
+            if namespace == "IdMappingPopulator":
+                assert value == ("${Status}" if metric[1] == "TableAgeSeconds" else "${Populator}"), metric
+    assert len(places) == 24 * 24
 
 
 def test_every_alarm_and_every_error_is_explained():
     operate, reference = (ROOT / "docs/operate.md").read_text(), (ROOT / "docs/reference.md").read_text()
     for name in ALARMS:
-        if not name.startswith("NothingStartedAlarm") or name.endswith("1"):
-            assert f"| `{name}`" in operate, name
+        assert f"| `{name}`" in operate, name
     errors = re.findall(r'Self::([A-Za-z]+) => "\1",', (ROOT / "src/error.rs").read_text())
     assert len(errors) == 16
     for error in errors:
         assert re.search(rf"^\| `{error}`", reference, re.M), error
 
 
-def test_what_is_watched_is_off_by_default():
+def test_alarms_that_everybody_needs_are_on_by_default_and_the_rest_is_off():
     for parameter in ["Alarms", "Dashboard", "SchemaRegistry", "Tracing"]:
-        assert (PARAMETERS[parameter]["Default"], PARAMETERS[parameter]["AllowedValues"]) == ("false", ["true", "false"])
-    # An alarm looks back at seven days at most.
-    assert PARAMETERS["NothingStartedHours"]["Default"] == 0 and PARAMETERS["NothingStartedHours"]["MaxValue"] == 7 * 24
+        default = "true" if parameter == "Alarms" else "false"
+        assert (PARAMETERS[parameter]["Default"], PARAMETERS[parameter]["AllowedValues"]) == (default, ["true", "false"])
+    # Only the reader knows how old a table may become.
+    stale = PARAMETERS["StaleAfterHours"]
+    assert (stale["Type"], stale["Default"], stale["MinValue"], stale["MaxValue"]) == ("Number", 0, 0, 167)
+    by_default = [name for name, (condition, *_) in ALARMS.items() if condition in ["HasAlarms", "AlarmsOnWaiting"]]
+    # docs/cost.md has the sum. StillWaitingAlarm watches two metrics.
+    assert len(by_default) == 9
+    assert "| 10 × 0.10 | 1.00 |" in (ROOT / "docs/cost.md").read_text()
     assert accepts("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:on-call") and accepts("AlarmTopicArn", "")
     assert not accepts("AlarmTopicArn", "on-call")
 
@@ -371,8 +478,7 @@ def test_conditions_are_what_their_names_say():
         "HasAlarms": on("Alarms"),
         "AlarmsOnWaiting": both("HasAlarms", {"Condition": "HasLedger"}),
         "AlarmsOnJobs": both("HasAlarms", on("TrackCompletion")),
-        "AlarmsForTable1": both("HasAlarms", {"Fn::Not": [{"Fn::Equals": [{"Ref": "NothingStartedHours"}, 0]}]}),
-        **{f"AlarmsForTable{number}": both("AlarmsForTable1", filled(table(number))) for number in range(2, 6)},
+        "AlarmOnAge": both("HasAlarms", {"Fn::Not": [{"Fn::Equals": [{"Ref": "StaleAfterHours"}, 0]}]}),
         "HasAlarmTopic": filled({"Ref": "AlarmTopicArn"}),
         "HasDashboard": on("Dashboard"),
         "Traces": on("Tracing"),
@@ -408,7 +514,11 @@ def test_the_environment_is_what_the_code_reads(resources):
     assert len(read) > 10
     set_by_lambda = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
-    assert set(variables) == read - set_by_lambda
+    of_status = properties(resources, "Status")["Environment"]["Variables"]
+    assert set(of_status) == read - set_by_lambda
+    # The status checks the settings of the other function, so it has the same.
+    own = {"STATUS_ONLY": "true", "POPULATOR_FUNCTION_ARN": get("Populator")}
+    assert of_status == {**variables, **own} and not variables.keys() & own.keys()
     assert variables == {
         "ID_MAPPING_TABLE_ARNS": {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]},
         "ALLOW_OTHER_TABLES": {"Ref": "AllowOtherTables"},
@@ -440,6 +550,12 @@ def test_failed_jobs_are_not_started_again_unless_that_is_chosen():
     assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "MaxJobAttempts"}, 1]}]}
     assert [assertion["Assert"] for assertion in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "TrackCompletion"}, "true"]}]
     assert PARAMETERS["MinInterval"]["Default"] == ""
+
+
+def test_an_age_needs_the_ledger_that_knows_the_jobs():
+    rule = TEMPLATE["Rules"]["StaleAfterHoursNeedsTheLedger"]
+    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "StaleAfterHours"}, 0]}]}
+    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]}]
 
 
 def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
@@ -486,6 +602,7 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         "entityresolution:GetIdMappingWorkflow",
         "entityresolution:ListIdMappingJobs",
         "events:PutEvents",
+        "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     }
     dependent = set()
@@ -494,10 +611,10 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         for kind in iam_definition[service]["privileges"][name]["resource_types"].values():
             dependent.update(kind["dependent_actions"])
     by_lambda_itself = {"logs:CreateLogStream", "logs:PutLogEvents"}
-    by_lambda_itself |= {action for action in allowed_actions() if action.startswith(("ec2:", "kms:"))}
+    by_lambda_itself |= {action for action in allowed_actions(STATEMENTS) if action.startswith(("ec2:", "kms:"))}
     by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
-    by_lambda_itself |= {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
-    assert set(allowed_actions()) == called | dependent | by_lambda_itself
+    by_lambda_itself |= {"sqs:DeleteMessage", "sqs:ReceiveMessage"}
+    assert set(allowed_actions(STATEMENTS)) == called | dependent | by_lambda_itself
     role = dict(properties(resources, "PopulatorRole"))
     role.pop("Description")
     role.pop("PermissionsBoundary")
@@ -530,8 +647,10 @@ def test_a_key_is_named_by_its_arn_and_its_policy_lets_the_services_use_it():
     assert accepts("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000")
     assert not accepts("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine") and not accepts("KmsKeyArn", "mine")
     policy = json.loads((ROOT / "docs/kms-key-policy.json").read_text())
-    # Only the stack's rule and log group: the policy is for one stack.
-    [logs] = [statement for statement in policy["Statement"] if statement["Sid"] == "TheLogGroup"]
+    # Only the stack's rule and log groups: the policy is for one stack.
+    [logs] = [statement for statement in policy["Statement"] if statement["Sid"] == "TheLogGroups"]
+    groups = logs["Condition"]["ArnEquals"]["kms:EncryptionContext:aws:logs:arn"]
+    assert len(groups) == sum(resource["Type"] == "AWS::Logs::LogGroup" for resource in TEMPLATE["Resources"].values())
     [rule] = [statement for statement in policy["Statement"] if statement["Sid"] == "TheRulesDeadLetters"]
     assert "*" not in json.dumps(logs["Condition"]) and "*" not in json.dumps(rule["Condition"])
     services = {statement["Principal"].get("Service") for statement in policy["Statement"]}
@@ -562,7 +681,7 @@ def test_populating_needs_both_resource_types():
 
 
 def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
-    for statement in STATEMENTS:
+    for statement in STATEMENTS + STATUS_STATEMENTS:
         if "ec2:" in json.dumps(statement):
             continue
         if "WriteTraces" in json.dumps(statement):
@@ -610,6 +729,7 @@ def test_every_parameter_is_described_and_bounded():
     for name, parameter in PARAMETERS.items():
         assert len(parameter["Description"]) > 10, name
         assert {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter), name
+        assert parameter.get("Default") in parameter.get("AllowedValues", [parameter.get("Default")]), name
         default = parameter.get("Default")
         if default is not None and "AllowedPattern" in parameter:
             assert accepts(name, default), name
@@ -638,7 +758,7 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
     role = properties(resources, "PopulatorScheduleRole")
     [policy] = role["Policies"]
     assert policy["PolicyDocument"]["Statement"] == [
-        allow("Invoke", "lambda:InvokeFunction", get("Populator")),
+        allow("Invoke", "lambda:InvokeFunction", [get("Populator"), get("Status")]),
         allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
         use_key(["Decrypt", "GenerateDataKey"], "sqs"),
     ]
@@ -649,6 +769,22 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
         "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": group}}
     }
     assert "GroupName" not in schedule
+
+
+def test_the_status_is_asked_twice_an_hour_only_where_the_alarm_needs_it(resources):
+    schedule = dict(properties(resources, "StatusSchedule"))
+    assert len(schedule.pop("Description")) > 20
+    assert schedule == {
+        "State": {"Fn::If": ["AlarmOnAge", "ENABLED", "DISABLED"]},
+        "ScheduleExpression": "rate(30 minutes)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {
+            "Arn": get("Status"),
+            "RoleArn": get("PopulatorScheduleRole"),
+            "DeadLetterConfig": {"Arn": get("DeadLetterQueue")},
+            "Input": '{"status": true}',
+        },
+    }
 
 
 FROM_ALLOWED_ACCOUNTS = {
@@ -762,10 +898,11 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
     interval, timeout = PARAMETERS["RetryInterval"], PARAMETERS["Timeout"]
     longest = re.search(r'const MAX_WAIT: Bounds = Bounds \{\s*longest: "(\d+)d"', (ROOT / "src/config.rs").read_text())
     # For any two values that the parameters take.
-    assert interval["MinValue"] >= 6 * timeout["MaxValue"] + source["MaximumBatchingWindowInSeconds"]
-    assert interval["MinValue"] * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
+    shortest, longest_interval = min(interval["AllowedValues"]), max(interval["AllowedValues"])
+    assert shortest >= 6 * timeout["MaxValue"] + source["MaximumBatchingWindowInSeconds"]
+    assert shortest * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
     assert queue["MessageRetentionPeriod"] > int(longest[1]) * DAYS
-    assert interval["MinValue"] <= interval["Default"] <= interval["MaxValue"] <= 12 * 60 * 60
+    assert interval["Default"] == 1200 and longest_interval <= 12 * 60 * 60
 
 
 def test_durations_are_those_that_the_code_takes():
@@ -785,10 +922,89 @@ def test_durations_are_those_that_the_code_takes():
 
 
 def test_logs_end_and_levels_are_those_of_the_code(resources):
-    assert properties(resources, "LogGroup") == {"RetentionInDays": {"Ref": "LogRetentionInDays"}, "KmsKeyId": KEY}
+    for group in ["LogGroup", "StatusLogGroup"]:
+        assert properties(resources, group) == {"RetentionInDays": {"Ref": "LogRetentionInDays"}, "KmsKeyId": KEY}
     levels = re.findall(r'"([A-Z]+)"(?: \| "([A-Z]+)")? => LevelFilter', (ROOT / "src/telemetry.rs").read_text())
     known = {level for pair in levels for level in pair if level} | {"INFO"}
     assert set(PARAMETERS["LogLevel"]["AllowedValues"]) == known
+
+
+# Name: what it is called, and the log groups.
+QUERIES = {
+    "WhatRanQuery": ("what ran and why", ["LogGroup"]),
+    "WhatWaitsQuery": ("what waits", ["LogGroup"]),
+    "WhatFailedQuery": ("what failed", ["LogGroup", "StatusLogGroup"]),
+    "HistoryQuery": ("one table's history", ["LogGroup"]),
+}
+# What CloudWatch Logs Insights understands, as far as the queries here use it.
+OF_INSIGHTS = set("and as asc bin by count count_distinct desc fields filter in ispresent latest like limit or sort stats".split())
+
+
+def fields_of_the_code():
+    """The names at the top level of the log lines that the code writes."""
+    telemetry = (ROOT / "src/telemetry.rs").read_text().split("#[cfg(test)]")[0]
+    fields = set(re.findall(r'[{,]"(\w+)":', telemetry))
+    assert fields == {"timestamp", "level", "message"}
+    for text in source_files():
+        for line in re.findall(r"tracing::(?:\$level|[a-z_]+)!\((.*?)(?:\n\s*\)|\);)", text, re.S):
+            # Not what is within a text.
+            fields |= set(re.findall(r"(?:^|,)\s*(\w+) = ", re.sub('"[^"]*"', "", line), re.M))
+    return fields
+
+
+def fields_of(query):
+    """The fields that a query uses: all its words that are no strings, patterns, aliases, numbers or words of Insights."""
+    query = re.sub(r'"[^"]*"|/[^/]*/', "", query)
+    aliases = set(re.findall(r"\bas (\w+)", query))
+    words = set(re.findall(r"(?<!\w)@?[A-Za-z_]\w*", query)) - aliases - OF_INSIGHTS
+    return {word for word in words if not word.startswith("@")}, {word for word in words if word.startswith("@")}
+
+
+def assert_the_code_writes_what_is_queried(query):
+    own, of_cloudwatch = fields_of(query)
+    assert own and own <= fields_of_the_code(), own - fields_of_the_code()
+    assert of_cloudwatch <= {"@timestamp"}
+    code = "".join(source_files())
+    for value in re.findall(r'"([^"]+)"', query):
+        assert f'"{value}"' in code, value
+    for pattern in re.findall(r"/\^([^/]+)/", query):
+        assert f'"{pattern}: ' in code, pattern
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_saved_query_uses_the_fields_that_the_code_writes(resources, name):
+    called, groups = QUERIES[name]
+    query = properties(resources, name)
+    assert query["Name"] == {"Fn::Sub": f"${{AWS::StackName}}/{called}"}
+    assert query["LogGroupNames"] == [{"Ref": group} for group in groups]
+    text = query["QueryString"]
+    if name == "HistoryQuery":
+        text, variables = text["Fn::Sub"]
+        # It works as it is: for the first table.
+        first = {"Fn::Select": [0, {"Ref": "IdMappingTableArns"}]}
+        assert variables == {"Table": {"Fn::Select": [1, {"Fn::Split": ["/idmappingtable/", first]}]}}
+        assert text.count('"${Table}"') == 1
+        text = text.replace('"${Table}"', "1")
+    assert_the_code_writes_what_is_queried(text)
+
+
+def test_the_queries_of_the_runbook_use_the_fields_that_the_code_writes():
+    operate = (ROOT / "docs/operate.md").read_text()
+    queries = [block for block in re.findall("```text\n(.*?)```", operate, re.S) if "filter" in block]
+    assert queries
+    for query in queries:
+        assert_the_code_writes_what_is_queried(query)
+    for called, _ in QUERIES.values():
+        assert f"`{called}`" in operate, called
+
+
+def test_a_query_for_a_field_that_no_line_has_is_noticed():
+    for query in ["fields outcom", "filter errortype = 1", "stats count(*) by table", "fields level, @requestId"]:
+        with pytest.raises(AssertionError):
+            assert_the_code_writes_what_is_queried(query)
+    for query in ['filter outcome = "started"', "filter message like /^waits still/"]:
+        with pytest.raises(AssertionError):
+            assert_the_code_writes_what_is_queried(query)
 
 
 def test_consumers_find_every_arn():
@@ -802,6 +1018,8 @@ def test_consumers_find_every_arn():
     assert values == {
         "FunctionArn": value(get("Populator")),
         "FunctionRoleArn": value(get("PopulatorRole")),
+        "StatusFunctionArn": value(get("Status")),
+        "StatusLogGroupArn": value(get("StatusLogGroup")),
         "DeadLetterQueueArn": value(get("DeadLetterQueue")),
         "DeadLetterQueueUrl": value({"Ref": "DeadLetterQueue"}),
         "LogGroupArn": value(get("LogGroup")),
