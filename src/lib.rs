@@ -14,6 +14,7 @@
 //!         ── attempt ────▶ Attempt                       claim, call, classify; reconcile a lost answer
 //!         ── report ─────▶ queue for tracking, publish, mark announced, enqueue, dead-letter, log, count
 //! Job     ── track ──────▶ its end, which is reported
+//! status  ── gather ─────▶ Report ── JSON, or a page      changes nothing; all but gather is pure
 //! ```
 //!
 //! # The modules
@@ -23,8 +24,9 @@
 //! - [`handler`] handles an invocation. Its `process` is the story of one request. `decide` returns the next step, and
 //!   `order` the order of requests; both are pure. `attempt` and `reconcile` call services and return facts. `report`
 //!   and `publish` alone send events and messages. `track` looks up the end of jobs.
+//! - [`status`] reads where each table stands, and reports it as JSON or as a page.
 //! - [`input`] parses payloads. It is pure.
-//! - [`request`], [`target`], [`job_type`], [`choice`], [`job`] and [`outcome`] are the domain: they do no I/O.
+//! - [`request`], [`target`], [`job_type`], [`choice`], [`job`], [`outcome`] and [`view`] are the domain: they do no I/O.
 //! - [`ledger`] has the record of a table, the rules of coverage and claims, and the transitions of a record. It is pure.
 //! - [`message`] writes the messages of the waiting queue.
 //! - [`aws`] has a module for each AWS service, and one that creates the clients.

@@ -258,6 +258,9 @@ impl Story<'_> {
                 return;
             }
         };
+        if tell_status(&response) {
+            return;
+        }
         heading("the outcome");
         match (&response["outcomes"], &response["batchItemFailures"]) {
             (Value::Array(outcomes), _) if outcomes.is_empty() => say(format_args!(
@@ -376,6 +379,25 @@ fn say(line: fmt::Arguments<'_>) {
 }
 
 /// Prints a heading: bold on a terminal, unless `NO_COLOR` is set.
+/// Prints the answer to a question for status. Returns whether it is one.
+fn tell_status(response: &Value) -> bool {
+    if let Value::String(page) = response {
+        heading("the answer is a page for the widget of a dashboard");
+        let bytes = page.len();
+        say(format_args!(
+            "{bytes} bytes of HTML (`cargo run --example status` writes such a page to a file)"
+        ));
+        return true;
+    }
+    let status = &response["status"];
+    if status.is_object() {
+        heading("the status");
+        let text = serde_json::to_string_pretty(status).unwrap_or_default();
+        say(format_args!("{text}"));
+    }
+    status.is_object()
+}
+
 fn heading(text: &str) {
     let is_bold = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match is_bold {

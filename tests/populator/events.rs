@@ -104,6 +104,19 @@ const STARTED: &[StartedCase] = &[
     ),
 ];
 
+#[tokio::test]
+async fn a_question_for_status_is_answered_and_a_button_is_a_request() {
+    let harness = harness().await;
+    let report = harness.handle(&event_file("status.json")).await.unwrap();
+    assert_eq!(report["status"]["tables"].as_array().unwrap().len(), 2);
+    let page = harness.handle(&event_file("status-widget.json")).await.unwrap();
+    assert!(page.as_str().unwrap().contains("Refresh now"));
+    assert!(harness.populated().is_empty());
+    let pressed = harness.handle(&event_file("status-button.json")).await.unwrap();
+    assert!(pressed.as_str().unwrap().contains("STARTED"), "{pressed}");
+    assert_eq!(harness.populated_tables(), [(T1.to_owned(), Value::Null)]);
+}
+
 const INCREMENTAL: &[(&str, Option<&str>, &str)] = &[(T1, Some("INCREMENTAL"), "REQUESTED")];
 
 #[tokio::test]
