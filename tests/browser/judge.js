@@ -260,7 +260,8 @@ function pointsOf(mark) {
 // Whether a mark is at a bar: over it, and not below its middle.
 function marks(mark, bar) {
   const [m, b] = [box(mark), box(bar)];
-  return m.left <= b.right + 6 && m.right >= b.left - 6 && m.bottom >= b.top - 8 && m.top + m.bottom <= b.top + b.bottom;
+  const isBeside = m.left > b.right + 6 || m.right < b.left - 6;
+  return !isBeside && m.bottom >= b.top - 8 && m.top + m.bottom <= b.top + b.bottom;
 }
 
 function judgeMarks(svg) {
@@ -272,7 +273,7 @@ function judgeMarks(svg) {
   for (const mark of found) {
     if (!failed.some((bar) => marks(mark, bar))) fault("mark without a failure", named(mark));
     const own = box(mark);
-    if (own.width < SMALLEST_MARK || own.height < SMALLEST_MARK) fault("small mark", `${own.width} × ${own.height} px`);
+    if (Math.min(own.width, own.height) < SMALLEST_MARK) fault("small mark", `${own.width} × ${own.height} px`);
     if (!within(own, box(svg))) fault("mark outside the chart", named(mark));
     const points = pointsOf(mark);
     if (points.filter((point) => point.top).length * 2 <= points.length) fault("hidden mark", named(mark));
@@ -324,7 +325,8 @@ function judgeActions(root, expected) {
   all("cwdb-action", root).forEach(judgeAction);
   const rows = all("table.t tbody tr", root);
   const without = rows.filter((row) => all("a.btn + cwdb-action", row).length !== 1);
-  if (without.length !== rows.length - (expected.buttons ?? rows.length)) fault("rows without a button", without.length);
+  const allowed = rows.length - (expected.buttons ?? rows.length);
+  if (without.length !== allowed) fault("rows without a button", `${without.length}, expected ${allowed}`);
 }
 
 function judge({ theme, width, expected }) {

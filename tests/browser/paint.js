@@ -34,7 +34,9 @@ function contrast(one, other) {
 // The opacity of an element with that of its ancestors.
 function opacity(element) {
   if (!element) return 1;
-  if (!OPACITIES.has(element)) OPACITIES.set(element, opacity(element.parentElement) * getComputedStyle(element).opacity);
+  if (!OPACITIES.has(element)) {
+    OPACITIES.set(element, opacity(element.parentElement) * getComputedStyle(element).opacity);
+  }
   return OPACITIES.get(element);
 }
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draws the README's picture of the status widget: screenshot.py target/status docs/status.png"""
 
 import sys
