@@ -50,11 +50,12 @@ function texts(root) {
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode;
-    if (!node.data.trim() || node.parentElement.closest("svg, style")) continue;
+    const { parentElement: element } = node;
+    if (!node.data.trim() || element.closest("svg, style") || !element.checkVisibility()) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     const boxes = [...range.getClientRects()].filter((rect) => rect.width > 0.5);
-    if (boxes.length) found.push({ element: node.parentElement, svg: null, boxes });
+    if (boxes.length) found.push({ element, svg: null, boxes });
   }
   return found;
 }
@@ -183,16 +184,16 @@ function judgeTextsOfChart(svg, found) {
   }
 }
 
-// How a bar looks where it is seen best: a line may cross a part of it.
+// How a bar looks on its lane, where it is seen best: a line may cross a part of it, and bars may overlap.
 function look(bar) {
   const { left, right, top, bottom } = box(bar);
   const y = (top + bottom) / 2;
   const neighbours = new Set(bars(bar.ownerSVGElement));
   const looks = [left + 0.5, (left + right) / 2, right - 0.5].map((x) => {
-    const stack = document.elementsFromPoint(x, y).filter((e) => e !== bar);
+    const stack = document.elementsFromPoint(x, y).filter((e) => !neighbours.has(e));
     const before = (e) => e.compareDocumentPosition(bar) & Node.DOCUMENT_POSITION_FOLLOWING;
     const below = shown(stack.filter(before), x, y);
-    const above = stack.filter((e) => !before(e) && !neighbours.has(e) && !e.closest(".x"));
+    const above = stack.filter((e) => !before(e) && !e.closest(".x"));
     const covered = above.some((e) => paintsAt(e, x, y).length);
     const [fill, stroke] = ["fill", "stroke"].map((property) => paint(bar, property).map((c) => over(c, below)));
     const seen = covered ? 0 : Math.max(0, ...[...fill, ...stroke].map((ink) => contrast(ink, below)));
