@@ -30,7 +30,7 @@ ACTION = (
     ' confirmation="Refresh ids?">{"urgent": true, "requestId": "dashboard/1"}</cwdb-action>'
 )
 CHART = """<svg class="c" width="480" height="90">
-<pattern id="h" width="4" height="4" patternUnits="userSpaceOnUse"><path d="M0 4L4 0" stroke="#b3261e"/></pattern>
+<pattern id="h" width="4" height="4" patternUnits="userSpaceOnUse"><path d="M0 4L4 0" fill="none" stroke="#b3261e"/></pattern>
 <rect y="20" x="60" width="420" height="62" fill="#f2f4f4"/>
 <text class="d" x="62" y="12">Fri 20 Nov</text><text class="d" x="200" y="12">Sat 21 Nov</text>
 <line x1="62" x2="62" y1="20" y2="82" stroke="#d5dbdb"/>
@@ -117,7 +117,7 @@ ACCEPTED = {
     "a label that the mouse does not notice": (0, style(".k { pointer-events: none }")),
     "a closed part": (0, (FOOTER, f"<details><summary>More</summary><p>Closed.</p></details>{FOOTER}")),
     "bars that overlap": (0, (END, SHORT_BAR.format(x=90, y=24) + END)),
-    "a line at the end of a bar": (0, (END, f'<line x1="309" x2="309" y1="20" y2="82" stroke="#0a7b53" />{END}')),
+    "a line across a bar": (0, (END, f'<line x1="305" x2="305" y1="20" y2="82" stroke="#0a7b53" />{END}')),
 }
 
 
@@ -148,11 +148,12 @@ BROKEN = [
     ("large fragment", (FOOTER, FOOTER + "<!--" + "é" * (LARGEST_FRAGMENT // 2) + "-->")),
     ("no sentence", (TABLE, ""), (CHART, ""), (LEGEND, "")),
     ("no sentence", (TABLE, '<p class="e"> </p>'), (CHART, ""), (LEGEND, "")),
+    ("no sentence", (TABLE, '<p class="e" style="font-size: 0; padding: 0">Allow it.</p>'), (CHART, ""), (LEGEND, "")),
     ("no legend", (LEGEND, '<p class="l"></p>')),
     ("no footer", (FOOTER, "")),
     ("empty list of problems, count of problems", (PROBLEMS, '<ul class="p"></ul>')),
     ("problems not on top", (PROBLEMS, ""), (FOOTER, PROBLEMS + FOOTER)),
-    ("count of rows, rows without a button", ("</tr>", "</tr><tr><td>other</td></tr>")),
+    ("count of rows, row without a button", ("</tr>", "</tr><tr><td>other</td></tr>")),
     ("count of problems", ("</li>", "</li><li>Another one.</li>")),
     ("count of s, count of r", (FOREIGN, '<path class="r o"')),
     ("count of f", (FIRST_FAILED, "<rect"), (FIRST_MARK, "")),
@@ -161,6 +162,7 @@ BROKEN = [
     # The room that a text has.
     ("page overflow, wider than its container", style(".foot { width: 600px }")),
     ("wider than its container", style(".small { width: 300px } td { width: 150px } .t { table-layout: fixed }")),
+    ("wider than its container", style(".small { margin-left: -4px }")),
     ("page overflow, text outside the widget", ("read 08:40", LONG)),
     ("text outside the widget", style(".foot { direction: rtl }"), ("read 08:40", LONG)),
     (
@@ -189,7 +191,7 @@ BROKEN = [
     ("low contrast", style(".n { fill-opacity: 0.5 }")),
     ("low contrast", style("code { background: #555 }")),
     ("low contrast", style(".k { fill: #16191f }")),
-    ("low contrast", (LANE, f'<rect y="56" width="58" height="20" fill="#444"/>{LANE}')),
+    ("low contrast", (LANE, f'<rect x="11" y="56" width="47" height="20" fill="#444"/>{LANE}')),
     ("text on a pattern", style(".foot { background: linear-gradient(#fff, #fff) }")),
     ("text on a pattern", style(".s { fill: url(#h) }")),
     # The bars.
@@ -223,8 +225,8 @@ BROKEN = [
     ("hidden mark", (FIRST_MARK, f'{FIRST_MARK}<rect x="194" y="45" width="12" height="12" fill="#fff"/>')),
     ("faint mark", style(".x { stroke: #f4c7c3 }")),
     # The buttons.
-    ("rows without a button", (ACTION, "")),
-    ("action without a button, rows without a button", ('<a class="btn">Refresh now</a>', "")),
+    ("row without a button", (ACTION, "")),
+    ("action without a button, row without a button", ('<a class="btn">Refresh now</a>', "")),
     ("action without a button", ("Refresh now</a>", "</a>")),
     ("visible action", style("cwdb-action { display: block }")),
     ("action is not a call", ('action="call"', 'action="html"')),
