@@ -7,7 +7,8 @@ const CONTRAST_OF_SHAPES = 3;
 const CONTRAST_OF_GREYS = 1.5;
 const SMALLEST_FONT = 9;
 const SMALLEST_MARK = 4;
-const OUTCOMES = ["s", "f", "r", "q"];
+// Succeeded, failed, running, queued, and started with an end that is not known.
+const OUTCOMES = ["s", "f", "r", "q", "u"];
 // CloudWatch removes some of these, and each of them can load or run something.
 const FORBIDDEN = "iframe, object, embed, link, base, meta, form, use, image, img, foreignObject, animate, set";
 
@@ -201,8 +202,8 @@ function look(bar) {
   });
   const { fill, stroke, below, seen } = looks.sort((a, b) => b.seen - a.seen)[0];
   const kind = fill.length ? (isPattern(bar) ? "pattern" : "solid") : "none";
-  const dashed = stroke.length > 0 && getComputedStyle(bar).strokeDasharray !== "none";
-  return { kind, dashed, fill: fill[0] ?? below, stroke: stroke[0] ?? fill[0] ?? below, seen };
+  const dashes = stroke.length ? getComputedStyle(bar).strokeDasharray : "none";
+  return { kind, dashes, fill: fill[0] ?? below, stroke: stroke[0] ?? fill[0] ?? below, seen };
 }
 
 function judgeBars(svg) {
@@ -229,7 +230,7 @@ function judgeHues(svg) {
   }
   const told = (a, b) =>
     a.kind !== b.kind ||
-    a.dashed !== b.dashed ||
+    a.dashes !== b.dashes ||
     a.failed !== b.failed ||
     contrast(a.fill, b.fill) >= CONTRAST_OF_GREYS ||
     contrast(a.stroke, b.stroke) >= CONTRAST_OF_GREYS;
@@ -288,7 +289,7 @@ function judgeCounts(root, expected) {
   for (const name of ["o", ...OUTCOMES]) counts[name] = shown.filter((bar) => bar.matches(`svg.c .${name}`)).length;
   const wanted = { rows: expected.rows, problems: expected.problems, ...expected.bars };
   for (const [name, count] of Object.entries(counts)) {
-    if (count !== wanted[name]) fault(`count of ${name}`, `${count}, expected ${wanted[name]}`);
+    if (count !== (wanted[name] ?? 0)) fault(`count of ${name}`, `${count}, expected ${wanted[name] ?? 0}`);
   }
 }
 

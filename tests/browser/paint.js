@@ -50,6 +50,8 @@ function paint(shape, property) {
   const style = getComputedStyle(shape);
   const value = style[property];
   const alpha = opacity(shape) * style[`${property}Opacity`];
+  // A line has no area.
+  if (property === "fill" && shape instanceof SVGLineElement) return [];
   if (value === "none" || (property === "stroke" && parseFloat(style.strokeWidth) === 0)) return [];
   const pattern = /^url\("?#([^")]+)/.exec(value);
   if (!pattern) return [faded(value, alpha)].filter(([, , , a]) => a > 0);

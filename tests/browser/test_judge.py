@@ -20,6 +20,7 @@ cwdb-action { display: none }
 .f { fill: url(#h); stroke: #b3261e }
 .r { fill: none; stroke: #0a7b53 }
 .q { fill: none; stroke: #545b64; stroke-dasharray: 2 2 }
+.u { fill: none }
 .o { stroke: #16191f; stroke-dasharray: 3 2 }
 .b { fill: #545b64 }
 .k { fill: #fff }
@@ -30,7 +31,7 @@ ACTION = (
     ' confirmation="Refresh ids?">{"urgent": true, "requestId": "dashboard/1"}</cwdb-action>'
 )
 CHART = """<svg class="c" width="480" height="90">
-<pattern id="h" width="4" height="4" patternUnits="userSpaceOnUse"><path d="M0 4L4 0" fill="none" stroke="#b3261e"/></pattern>
+<pattern id="h" width="4" height="4" patternUnits="userSpaceOnUse"><line y1="4" x2="4" stroke="#b3261e"/></pattern>
 <rect y="20" x="60" width="420" height="62" fill="#f2f4f4"/>
 <text class="d" x="62" y="12">Fri 20 Nov</text><text class="d" x="200" y="12">Sat 21 Nov</text>
 <line x1="62" x2="62" y1="20" y2="82" stroke="#d5dbdb"/>
@@ -159,6 +160,7 @@ BROKEN = [
     ("count of s, count of r", (FOREIGN, '<path class="r o"')),
     ("count of f", (FIRST_FAILED, "<rect"), (FIRST_MARK, "")),
     ("count of r, count of q", (RUNNING, '<rect class="q" x="300"')),
+    ("count of s, count of u", (FOREIGN, '<path class="u o"')),
     ("count of o", (FOREIGN, '<path class="s"')),
     # The room that a text has.
     ("page overflow, wider than its container", style(".foot { width: 600px }")),
@@ -257,5 +259,5 @@ def test_a_page_of_another_form_is_refused(page, tmp_path):
 def test_each_kind_of_fault_is_provoked():
     sources = "".join((Path(__file__).parent / name).read_text() for name in ["judge.py", "judge.js"])
     kinds = set(re.findall(r'\bfault\(\s*"([^"]+)"', sources))
-    kinds |= {f"count of {name}" for name in ["rows", "problems", *"sfrqo"]}
+    kinds |= {f"count of {name}" for name in ["rows", "problems", *"sfrquo"]}
     assert kinds == {"document"} | {kind for kinds, *_ in BROKEN for kind in kinds.split(", ")}
