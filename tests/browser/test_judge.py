@@ -117,6 +117,7 @@ ACCEPTED = {
     "a pattern in place of a colour": (0, style(".s { fill: #b3261e } .r { fill: url(#h); stroke: none }")),
     "a label that the mouse does not notice": (0, style(".k { pointer-events: none }")),
     "a closed part": (0, (FOOTER, f"<details><summary>More</summary><p>Closed.</p></details>{FOOTER}")),
+    "letters that begin at the edge": (0, (LANE, LANE.replace('x="2"', 'x="0"')), ("ids</text>", "web_ids</text>")),
     "an outcome in the slot lane": (0, ('class="b"', 'class="b s"')),
     "bars that overlap": (0, (END, SHORT_BAR.format(x=90, y=24) + END)),
     "a line across a bar": (0, (END, f'<line x1="305" x2="305" y1="20" y2="82" stroke="#0a7b53" />{END}')),
