@@ -864,7 +864,9 @@ fn is_bench(name: &str) -> bool {
 /// What is wrong with a command, if anything is. An unknown one is a fault, so that each kind is decided on.
 fn fault_of_command(words: &[&str]) -> Option<String> {
     match words {
-        ["cargo", "run", "--example", "local", ..] | [".ci/run"] | ["fuzz/run", _] => None,
+        ["cargo", "run", "--example", "local" | "status", ..] | [".ci/run"] | ["fuzz/run", _] => {
+            None
+        }
         ["cargo", "test", arguments @ ..] => fault_of_test(arguments),
         ["cargo", "bench", "--bench", name, ..] => {
             (!is_bench(name)).then(|| format!("{name} is not a benchmark"))
