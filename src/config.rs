@@ -111,9 +111,8 @@ impl Settings {
         };
         let waiting_queue_url = queue_url("WAITING_QUEUE_URL")?;
         let settle_time = duration("SETTLE_TIME", SETTLE_TIME)?;
-        let max_wait = get("MAX_WAIT");
-        let max_wait = max_wait.as_deref().unwrap_or(DEFAULT_MAX_WAIT);
-        let max_wait = period("MAX_WAIT", max_wait, MAX_WAIT)?;
+        let max_wait = get("MAX_WAIT").unwrap_or_else(|| DEFAULT_MAX_WAIT.to_owned());
+        let max_wait = period("MAX_WAIT", &max_wait, MAX_WAIT)?;
         let min_interval = min_interval(get("MIN_INTERVAL"), &max_wait)?;
         if waiting_queue_url.is_none() {
             check_not_set("SETTLE_TIME", settle_time.is_some(), "WAITING_QUEUE_URL")?;
@@ -125,10 +124,8 @@ impl Settings {
             check_not_set("TRACK_COMPLETION", track_completion, "LEDGER_TABLE_NAME")?;
             check_not_set("MIN_INTERVAL", min_interval.is_some(), "LEDGER_TABLE_NAME")?;
         }
-        let id_mapping_table_arns = match get("ID_MAPPING_TABLE_ARNS") {
-            Some(list) => table_arns(&list)?,
-            None => Vec::new(),
-        };
+        let id_mapping_table_arns = get("ID_MAPPING_TABLE_ARNS").map(|list| table_arns(&list));
+        let id_mapping_table_arns = id_mapping_table_arns.transpose()?.unwrap_or_default();
         let allowed = Allowed::read(
             &id_mapping_table_arns,
             boolean("ALLOW_OTHER_TABLES", get("ALLOW_OTHER_TABLES"))?,

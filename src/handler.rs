@@ -94,59 +94,78 @@ impl Populator {
         invocation: &Invocation,
         metrics: &Metrics,
     ) -> Result<Response, Error> {
-        let location = AwsLocation::of(&invocation.function_arn, &self.settings.region);
+        let location = &AwsLocation::of(&invocation.function_arn, &self.settings.region);
+        let delivery = self.parse(payload, invocation, location);
+        let delivery = delivery.inspect_err(|error| {
+            tracing::error!(errorType = error.error_type.as_str(), "{}", error.message)
+        })?;
+        let run = |source| self.run(invocation, location, metrics, source);
+        let request_id = &invocation.request_id;
+        match delivery {
+            Delivery::Status(view) => Ok(self
+                .answer_status(view, invocation, location, metrics)
+                .await),
+            Delivery::Batch(messages) => {
+                let mut run = run(Source::Queue);
+                let response = batch::process_batch(&mut run, messages, request_id);
+                Ok(Response::Batch(response.await))
+            }
+            Delivery::Direct(parts) => {
+                batch::process_direct(&mut run(Source::Direct), parts, request_id).await
+            }
+            Delivery::Button(parts, widget) => {
+                let mut run = run(Source::Direct);
+                let response = batch::process_direct(&mut run, parts, request_id).await?;
+                Ok(response.shown_in(widget))
+            }
+        }
+    }
+
+    /// Reads a payload. With `STATUS_ONLY` all but questions for status are refused.
+    fn parse(
+        &self,
+        payload: &Payload,
+        invocation: &Invocation,
+        location: &AwsLocation,
+    ) -> Result<Delivery, Error> {
+        let settings = &self.settings;
+        settings.check(location)?;
         let arrival = Arrival {
             request_id: &invocation.request_id,
             function_arn: &invocation.function_arn,
             at: self.clock.now(),
-            location: &location,
-            settings: &self.settings,
+            location,
+            settings,
         };
-        let delivery = self
-            .settings
-            .check(&location)
-            .and_then(|()| input::parse(payload, &arrival))
-            .inspect_err(|error| {
-                tracing::error!(errorType = error.error_type.as_str(), "{}", error.message)
-            })?;
-        if let Delivery::Status(view) = delivery {
-            let report = self.answer_status(view, invocation, &location, metrics);
-            return Ok(report.await);
+        let delivery = input::parse(payload, &arrival)?;
+        match delivery {
+            Delivery::Status(_) => Ok(delivery),
+            _ if settings.status_only => Err(Error::new(ErrorType::InvalidRequest, ONLY_STATUS)),
+            _ => Ok(delivery),
         }
-        if self.settings.status_only {
-            return Err(only_status());
-        }
-        let source = match delivery {
-            Delivery::Batch(_) => Source::Queue,
-            _ => Source::Direct,
-        };
+    }
+
+    fn run<'a>(
+        &'a self,
+        invocation: &'a Invocation,
+        location: &'a AwsLocation,
+        metrics: &'a Metrics,
+        source: Source,
+    ) -> Run<'a> {
         let (reserve, learned) = match (&self.services.waiting_queue, source) {
             (None, _) => (Reserve::Nothing, Learned::without_waiters()),
             (Some(_), Source::Direct) => (Reserve::Pending, Learned::default()),
             (Some(_), Source::Queue) => (Reserve::NotQueued, Learned::default()),
         };
-        let mut run = Run {
+        Run {
             services: &self.services,
             settings: &self.settings,
-            location: &location,
+            location,
             metrics,
             trace_header: invocation.trace_header(),
             source,
             deadline: Deadline::new(&self.clock, invocation.deadline, reserve),
             learned,
-        };
-        let request_id = &invocation.request_id;
-        match delivery {
-            Delivery::Batch(messages) => {
-                let response = batch::process_batch(&mut run, messages, request_id);
-                Ok(Response::Batch(response.await))
-            }
-            Delivery::Direct(parts) => batch::process_direct(&mut run, parts, request_id).await,
-            Delivery::Button(parts, widget) => {
-                let response = batch::process_direct(&mut run, parts, request_id).await?;
-                Ok(response.shown_in(widget))
-            }
-            Delivery::Status(_) => Err(only_status()),
         }
     }
 
@@ -183,11 +202,6 @@ impl Populator {
     }
 }
 
-/// Why a request is refused by a function that only answers status.
-fn only_status() -> Error {
-    Error::new(
-        ErrorType::InvalidRequest,
-        "this function only answers {\"status\": true} and CloudWatch's widgets, because STATUS_ONLY is true: send requests to \
-         the function that starts jobs",
-    )
-}
+/// Why a request is refused with `STATUS_ONLY`.
+const ONLY_STATUS: &str = "this function only answers {\"status\": true} and the widgets of CloudWatch dashboards, because STATUS_ONLY is \
+                           true: send requests to the function that starts jobs";

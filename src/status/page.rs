@@ -23,11 +23,11 @@ use crate::view::{Theme, Widget};
 /// The longest page, in bytes. A dashboard takes more; a page that long would help nobody.
 const MAX_PAGE: usize = 64 * 1_024;
 
-/// The most bytes of the checks that failed, and of the rows of tables.
+/// The most bytes of the checks that failed.
 const MAX_PROBLEMS: usize = 10_000;
-const MAX_ROWS: usize = 27_000;
 
-/// The room that is kept for what follows the chart, in bytes.
+/// The room that is kept for what follows the rows, and for what follows the chart, in bytes.
+const CHART: usize = 34_000;
 const FOOTER: usize = 1_500;
 
 /// Below this width, in pixels, the next full refresh has no column of its own.
@@ -55,7 +55,13 @@ pub fn page(report: &Report, widget: Widget, function_arn: Option<&str>) -> Stri
         function_arn,
         is_narrow: widget.width < NARROW,
     };
-    let rows = rows(report, layout);
+    let chart_room = if report.jobs.is_empty() {
+        FOOTER
+    } else {
+        CHART
+    };
+    let used = head.0.len() + problems.0.len() + chart_room + FOOTER;
+    let rows = rows(report, layout, MAX_PAGE.saturating_sub(used));
     let used = head.0.len() + problems.0.len() + rows.0.len() + FOOTER;
     let chart = chart::chart(report, widget, times, MAX_PAGE.saturating_sub(used));
     let page = html! {
@@ -105,8 +111,8 @@ fn problems(report: &Report) -> Markup {
     let (shown, left_out) = fitting(elements, MAX_PROBLEMS);
     html! {
         @if count > 0 {
+            p.h { b { (count) @if count == 1 { " check failed." } @else { " checks failed." } } }
             ul.p {
-                li { b { (count) @if count == 1 { " check failed." } @else { " checks failed." } } }
                 (shown)
                 @if left_out > 0 {
                     li { (left_out) " more: ask for status as JSON" }
@@ -179,7 +185,7 @@ fn element(problem: &Problem<'_>, report: &Report) -> Markup {
     }
 }
 
-fn rows(report: &Report, layout: Layout<'_>) -> Markup {
+fn rows(report: &Report, layout: Layout<'_>, room: usize) -> Markup {
     if report.tables.is_empty() {
         return html! {
             p.e {
@@ -188,7 +194,7 @@ fn rows(report: &Report, layout: Layout<'_>) -> Markup {
         };
     }
     let rows = report.tables.iter().map(|table| row(table, layout));
-    let (rows, left_out) = fitting(rows, MAX_ROWS);
+    let (rows, left_out) = fitting(rows, room);
     html! {
         table.t {
             thead {

@@ -19,17 +19,17 @@ pub(super) fn style(theme: Theme) -> String {
 /// Bars differ by colour, and by fill, outline or mark.
 const STYLE: &str = "\
 .idm{background:var(--bg);color:var(--fg);font:13px/1.4 'Amazon Ember',Helvetica,Arial,sans-serif;box-sizing:border-box;\
-overflow-wrap:anywhere;padding:0 2px 6px}\
+overflow-wrap:break-word;padding:0 2px 6px}\
 .idm p{margin:6px 0}\
 .idm small,.idm .foot,.idm .l,.idm .m{color:var(--mu);font-size:12px}\
 .idm small{display:block}\
-.idm .p{list-style:none;margin:0 0 10px;padding:8px 12px;background:var(--pb);border-left:4px solid var(--pl)}\
+.idm p.h{margin:0;padding:8px 12px 0}.idm .p{list-style:none;margin:0 0 10px;padding:2px 12px 8px}.idm p.h,.idm .p{background:var(--pb);border-left:4px solid var(--pl)}\
 .idm .p li{margin:2px 0}\
 .idm code{font:12px monospace;color:inherit;background:none}\
 .idm .t{width:100%;border-collapse:collapse}\
 .idm .t th,.idm .t td{text-align:left;vertical-align:top;padding:5px 10px 5px 0;border-bottom:1px solid var(--li);\
 color:inherit;background:none}\
-.idm .t th{color:var(--mu)}.idm .t td:nth-child(1){min-width:120px}.idm .t td:nth-child(2){min-width:96px}\
+.idm .t th{color:var(--mu)}.idm .t td:nth-child(1){min-width:110px;overflow-wrap:anywhere}.idm code{overflow-wrap:anywhere}.idm .t td:nth-child(2){min-width:96px}\
 .idm .w{color:var(--fa)}\
 .idm a.btn{display:inline-block;border:1px solid var(--mu);border-radius:3px;padding:1px 8px;color:var(--fg);\
 background:var(--bg);cursor:pointer;white-space:nowrap;text-decoration:none}\

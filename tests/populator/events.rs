@@ -109,10 +109,16 @@ async fn a_question_for_status_is_answered_and_a_button_is_a_request() {
     let harness = harness().await;
     let report = harness.handle(&event_file("status.json")).await.unwrap();
     assert_eq!(report["status"]["tables"].as_array().unwrap().len(), 2);
-    let page = harness.handle(&event_file("status-widget.json")).await.unwrap();
+    let page = harness
+        .handle(&event_file("status-widget.json"))
+        .await
+        .unwrap();
     assert!(page.as_str().unwrap().contains("Refresh now"));
     assert!(harness.populated().is_empty());
-    let pressed = harness.handle(&event_file("status-button.json")).await.unwrap();
+    let pressed = harness
+        .handle(&event_file("status-button.json"))
+        .await
+        .unwrap();
     assert!(pressed.as_str().unwrap().contains("STARTED"), "{pressed}");
     assert_eq!(harness.populated_tables(), [(T1.to_owned(), Value::Null)]);
 }
@@ -540,6 +546,9 @@ fn every_file_is_used_by_a_test() {
         )
         .chain(
             [
+                "status.json",
+                "status-widget.json",
+                "status-button.json",
                 "outcomes/started.json",
                 "outcomes/covered.json",
                 "outcomes/waiting.json",

@@ -1,10 +1,10 @@
 //! The metrics in the built binary's log.
 
-use fake_aws::{Environment, Exception, Fault, Operation, Slot, Status};
+use fake_aws::{Environment, Exception, FakeAws, Fault, Operation, Slot, Status};
 use serde_json::{Value, json};
 
 use crate::function::{Function, error, response};
-use crate::harness::{T1, T2, T3, event_file, request_for};
+use crate::harness::{T1, T2, T3, event_file, request_for, table_arn};
 
 /// The names and values of the metrics of a line.
 fn measured(line: &Value) -> Vec<(String, Value)> {
@@ -39,8 +39,20 @@ async fn metrics_are_in_the_log_at_every_level() {
             .into_iter()
             .map(|(name, _)| name)
             .collect();
-        assert_eq!(names, ["JobsStarted", "PopulateLatency", "ColdStart"]);
-        assert_eq!(measured(&lines[1]), [("JobsStarted".to_owned(), json!(1))]);
+        let expected = [
+            "JobsStarted",
+            "PopulateLatency",
+            "TableAgeSeconds",
+            "ColdStart",
+        ];
+        assert_eq!(names, expected);
+        let [started, age] = &measured(&lines[1])[..] else {
+            panic!("{lines:?}");
+        };
+        assert_eq!(*started, ("JobsStarted".to_owned(), json!(1)));
+        assert_eq!(age.0, "TableAgeSeconds");
+        let age = age.1[0].as_f64().unwrap();
+        assert!((0.0..60.0).contains(&age), "{age}");
         assert_eq!(lines[1]["idMappingTableIdentifier"], T1);
         // A second invocation is not a cold start.
         let refusal = Fault::Refuse(Exception::not_found());
@@ -52,7 +64,8 @@ async fn metrics_are_in_the_log_at_every_level() {
             .into_iter()
             .map(|(name, _)| name)
             .collect();
-        assert_eq!(names, ["RequestsRejected", "PopulateLatency"], "{level}");
+        let expected = ["RequestsRejected", "PopulateLatency", "TableAgeSeconds"];
+        assert_eq!(names, expected, "{level}");
     }
 }
 
@@ -73,10 +86,16 @@ async fn each_metric_is_measured_where_it_happens() {
             .iter()
             .rev()
             .find(|line| line["idMappingTableIdentifier"].is_null());
+        // The age of a table is measured whenever its item was read: see the test below.
         measured(of_service.unwrap())
             .into_iter()
             .map(|(name, _)| name)
+            .filter(|name| name != "TableAgeSeconds")
             .collect()
+    };
+    let counted = |function: &Function, name: &str| {
+        let lines = function.metrics();
+        lines.iter().filter(|line| !line[name].is_null()).count()
     };
     let poll = async || drop(function.poll().await.unwrap());
     // A start that is not published.
@@ -95,9 +114,13 @@ async fn each_metric_is_measured_where_it_happens() {
         ]
     );
     // Its retry announces it, and the next one is covered.
-    let before = function.metrics().len();
+    let before = counted(&function, "JobsStarted");
     response(function.invoke(requested.to_string()).await);
-    assert_eq!(function.metrics().len(), before, "no job was started");
+    assert_eq!(
+        counted(&function, "JobsStarted"),
+        before,
+        "no job was started"
+    );
     response(function.invoke(requested.to_string()).await);
     assert_eq!(names(&function), ["RequestsCovered"]);
     // Another table waits; its turn comes when the first job has failed.
@@ -125,4 +148,90 @@ async fn each_metric_is_measured_where_it_happens() {
         names(&function),
         ["JobsStarted", "OutcomesUnknown", "PopulateLatency"]
     );
+}
+
+/// Returns the ages in the newest lines: that of the service, and those of the tables.
+fn ages(function: &Function) -> (Vec<f64>, Vec<(String, f64)>) {
+    let lines = function.metrics();
+    let last = lines.last().unwrap()["requestId"].clone();
+    let lines = lines.iter().filter(|line| line["requestId"] == last);
+    let (mut of_service, mut of_tables) = (Vec::new(), Vec::new());
+    for line in lines {
+        let values = line["TableAgeSeconds"].as_array().into_iter().flatten();
+        let values: Vec<f64> = values.map(|value| value.as_f64().unwrap()).collect();
+        match line["idMappingTableIdentifier"].as_str() {
+            None => of_service = values,
+            Some(table) => of_tables.push((table.to_owned(), values[0])),
+        }
+    }
+    (of_service, of_tables)
+}
+
+/// The jobs in the ledger's item of a table started an hour earlier.
+fn make_older(aws: &FakeAws, table: &str) {
+    const HOUR: i64 = 60 * 60 * 1_000;
+    fn shift(value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(shift),
+            Value::Object(members) => {
+                members
+                    .iter_mut()
+                    .for_each(|(name, value)| match (name.as_str(), value.as_i64()) {
+                        ("startedAt" | "answeredAt", Some(time)) => *value = json!(time - HOUR),
+                        _ => shift(value),
+                    })
+            }
+            _ => {}
+        }
+    }
+    let item = &mut aws.state().items;
+    let record = &mut item.get_mut(&table_arn(table)).unwrap()["record"]["S"];
+    let mut changed: Value = serde_json::from_str(record.as_str().unwrap()).unwrap();
+    shift(&mut changed);
+    *record = json!(changed.to_string());
+}
+
+/// A table's age counts from the start of its last success where jobs are tracked, and otherwise from its last start. Status
+/// writes the ages of all tables; one without a job is as old as itself.
+#[tokio::test]
+async fn the_age_of_a_table_is_that_of_what_is_in_it() {
+    for tracked in [true, false] {
+        let arns = format!("{},{}", table_arn(T1), table_arn(T2));
+        let builder = Environment::builder()
+            .queue(time::Duration::ZERO)
+            .ledger()
+            .setting("TRACK_COMPLETION", if tracked { "true" } else { "false" })
+            .setting("ID_MAPPING_TABLE_ARNS", &arns);
+        let function = Function::built(builder).await;
+        response(function.invoke(request_for(T1).to_string()).await);
+        function.aws.end_job(Status::Succeeded);
+        drop(function.poll().await);
+        make_older(&function.aws, T1);
+        // A second job starts. It has not succeeded yet.
+        response(function.invoke(request_for(T1).to_string()).await);
+        let (of_service, of_tables) = ages(&function);
+        let [(table, age)] = &of_tables[..] else {
+            panic!("{of_tables:?}")
+        };
+        assert_eq!((table.as_str(), &of_service[..]), (T1, &[*age][..]));
+        assert_eq!((3_600.0..3_660.0).contains(age), tracked, "{age}");
+        assert_eq!((0.0..60.0).contains(age), !tracked, "{age}");
+
+        response(function.invoke(r#"{"status": true}"#.to_owned()).await);
+        let (of_service, of_tables) = ages(&function);
+        let tables: Vec<&str> = of_tables.iter().map(|(table, _)| &**table).collect();
+        assert_eq!(tables, [T1, T2]);
+        assert_eq!(of_tables[0].1 >= 3_600.0, tracked);
+        let created = time::macros::datetime!(2023-11-14 22:13:20 UTC);
+        let since_created = (time::OffsetDateTime::now_utc() - created).as_seconds_f64();
+        assert!(
+            (of_tables[1].1 - since_created).abs() < 60.0,
+            "{of_tables:?}"
+        );
+        assert_eq!(
+            of_service,
+            [of_tables[1].1, of_tables[0].1],
+            "the oldest first"
+        );
+    }
 }
