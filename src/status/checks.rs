@@ -71,7 +71,7 @@ pub(super) fn all(readings: &Readings, settings: &Settings, location: &AwsLocati
         all.extend(of_table(reading, location));
     }
     for (name, reading) in &readings.workflows {
-        all.extend(of_workflow(name, reading, settings));
+        all.extend(of_workflow(name, reading));
     }
     all.extend(of_settings(readings, settings, location));
     all.extend(not_made(readings, settings, location));
@@ -222,7 +222,7 @@ fn of_table(reading: &TableReading, location: &AwsLocation) -> Vec<Check> {
     checks
 }
 
-fn of_workflow(name: &str, reading: &WorkflowReading, settings: &Settings) -> Vec<Check> {
+fn of_workflow(name: &str, reading: &WorkflowReading) -> Vec<Check> {
     let WorkflowReading {
         arn,
         workflow,
@@ -246,11 +246,6 @@ fn of_workflow(name: &str, reading: &WorkflowReading, settings: &Settings) -> Ve
         Some(error) => format!("{} jobs and more: {}", list.jobs.len(), error.message),
     };
     let tracking = match job {
-        _ if !settings.track_completion => unknown(
-            "jobTracking",
-            arn,
-            "TRACK_COMPLETION is not true: jobs are not tracked",
-        ),
         Some(job) => {
             let seen = |(): &()| "a job was read by its id".to_owned();
             read("jobTracking", arn, job, seen, &resources)

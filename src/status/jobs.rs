@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::gather::Readings;
-use crate::aws::entity_resolution::owners;
+use crate::aws::entity_resolution::{may_be_of_open_call, owners};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, JobState, JobStatus, WorkflowJob};
 use crate::job_type::JobType;
@@ -29,7 +29,7 @@ pub struct JobLine {
     pub(super) status: JobState,
     pub(super) started_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
-    /// `None` if that is not known, because there is no ledger.
+    /// `None` if that is not known: there is no ledger, it could not be read, or a call's outcome is unknown.
     pub(super) started_by_this_function: Option<bool>,
     #[serde(skip)]
     target: Option<Target>,
@@ -103,6 +103,7 @@ pub(super) struct TableJob {
     pub(super) id: JobId,
     /// What was sent. `None` if nothing was, or if that is not known.
     pub(super) job_type: Option<JobType>,
+    pub(super) status: JobState,
     pub(super) started_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
 }
@@ -115,6 +116,7 @@ impl TableJob {
         Some(Self {
             id,
             job_type: line.job_type,
+            status: line.status,
             started_at: Timestamp(started_at),
             ended_at: line.ended_at,
         })
@@ -136,6 +138,7 @@ pub(super) fn all(readings: &Readings, has_ledger: bool) -> Vec<JobLine> {
             .iter()
             .map(|table| table.record.as_ref().unwrap_or(&empty));
         let records: Vec<&Record> = records.collect();
+        let all_readable = tables.iter().all(|table| table.record.is_ok());
         let listed = reading.jobs.as_ref().map_or(&[][..], |list| &list.jobs);
         // Without a ledger, a job of the workflow is the table's if no other table has the workflow.
         let only = match (&tables[..], has_ledger) {
@@ -147,10 +150,10 @@ pub(super) fn all(readings: &Readings, has_ledger: bool) -> Vec<JobLine> {
             let table = owner.as_ref().and_then(|owner| tables.get(owner.table));
             let target = table.map(|table| &table.target);
             let mut line = JobLine::new(job, Some(name), target.or(only), known);
-            line.started_by_this_function = match (target, has_ledger) {
-                (Some(_), _) => Some(true),
-                (None, true) => Some(false),
-                (None, false) => None,
+            let is_clear = has_ledger && all_readable && !may_be_of_open_call(job, &records);
+            line.started_by_this_function = match target {
+                Some(_) => Some(true),
+                None => is_clear.then_some(false),
             };
             all.push(line);
             shown.extend(known.map(|job| job.id.clone()));

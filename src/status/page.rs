@@ -15,6 +15,7 @@ use super::text::{Times, duration, fitted, fitting};
 use crate::choice::Mapping;
 use crate::clock::timestamp;
 use crate::input::BUTTON;
+use crate::job::JobState;
 use crate::job_type::JobType;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::target::Target;
@@ -293,6 +294,17 @@ fn now(table: &TableStatus, times: Times) -> Vec<String> {
             times.at(claim.until.0)
         ));
     }
+    if let Some(job) = table
+        .last_started
+        .as_ref()
+        .filter(|job| job.status == JobState::Started)
+    {
+        let at = times.at(job.started_at.0);
+        lines.push(format!(
+            "{} started {at}; its end is not known",
+            name(job.job_type)
+        ));
+    }
     if let Some(call) = &table.unknown_outcome {
         let at = times.at(call.called_at.0);
         lines.push(format!(
@@ -307,9 +319,12 @@ fn now(table: &TableStatus, times: Times) -> Vec<String> {
     } in &table.waiting
     {
         let urgent = if *urgent { "urgent " } else { "" };
-        let why = match not_before.filter(|until| until.0 > times.now) {
-            Some(until) => format!("MIN_INTERVAL until {}", times.at(until.0)),
-            None => "the job slot is busy".to_owned(),
+        let why = match not_before {
+            Some(until) if until.0 > times.now => {
+                format!("MIN_INTERVAL until {}", times.at(until.0))
+            }
+            Some(_) => "MIN_INTERVAL is over, and its next try comes".to_owned(),
+            None => "the job slot was busy at its last try".to_owned(),
         };
         let since = duration(times.now - since.0);
         lines.push(format!(

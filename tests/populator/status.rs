@@ -125,7 +125,7 @@ async fn a_report_says_where_each_table_stands() {
         json!({ "name": format!("workflow-{T1}"), "type": "RULE_BASED", "incremental": true });
     assert_eq!(first["workflow"], workflow);
     let started = json!({
-        "idMappingJobId": jobs[3].id, "jobType": "INCREMENTAL",
+        "idMappingJobId": jobs[3].id, "jobType": "INCREMENTAL", "status": "RUNNING",
         "startedAt": "2026-11-23T10:00:00.000Z", "endedAt": null,
     });
     assert_eq!(
@@ -133,7 +133,7 @@ async fn a_report_says_where_each_table_stands() {
         (&started, &started)
     );
     let succeeded = json!({
-        "idMappingJobId": jobs[0].id, "jobType": "BATCH",
+        "idMappingJobId": jobs[0].id, "jobType": "BATCH", "status": "SUCCEEDED",
         "startedAt": "2026-11-23T02:00:00.000Z", "endedAt": "2026-11-23T03:00:00.000Z",
     });
     assert_eq!(first["lastSucceeded"], succeeded);
@@ -362,6 +362,11 @@ async fn a_record_of_another_version_is_said_in_the_row_of_its_table() {
     sim.outcomes(&sim.event("one", T1)).await;
     sim.aws.state().items.get_mut(&table_arn(T1)).unwrap()["record"] = json!({ "S": "[1, 2]" });
     let report = report(&mut sim).await;
+    assert_eq!(
+        report["jobs"][0]["startedByThisFunction"],
+        Value::Null,
+        "it is not known"
+    );
     assert_eq!(failed(&report), ["ledger"]);
     let unavailable = report["tables"][0]["unavailable"].as_array().unwrap();
     assert!(
@@ -382,11 +387,17 @@ async fn a_record_of_another_version_is_said_in_the_row_of_its_table() {
 async fn a_claim_and_a_lost_answer_are_reported() {
     let mut sim = simulator(&[]).await;
     sim.aws
-        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+        .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
     sim.deliver(0, &sim.event("dies", T1)).await;
     let first = report(&mut sim).await["tables"][0].clone();
     assert_eq!(first["claim"]["until"], "2026-11-23T02:02:00.000Z");
     assert_eq!(first["unknownOutcome"], Value::Null);
+    let job = &report(&mut sim).await["jobs"][0];
+    assert_eq!(
+        job["startedByThisFunction"],
+        Value::Null,
+        "it may be the job of this call"
+    );
     sim.pass(HOUR);
     let first = report(&mut sim).await["tables"][0].clone();
     assert_eq!(first["claim"], Value::Null);

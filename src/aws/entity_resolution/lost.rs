@@ -79,7 +79,7 @@ pub(super) fn start_range(job: &Job) -> StartRange {
 }
 
 /// The start times of the job of a call.
-fn call_range(called_at: OffsetDateTime) -> StartRange {
+pub(super) fn call_range(called_at: OffsetDateTime) -> StartRange {
     called_at.saturating_sub(CLOCK_DIFFERENCE)..=called_at.saturating_add(LATEST_START)
 }
 

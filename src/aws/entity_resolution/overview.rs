@@ -4,7 +4,7 @@ use aws_sdk_entityresolution::types::JobStatus;
 use time::{Duration, OffsetDateTime};
 use tokio::time::Instant;
 
-use super::lost::{has_id, start_range};
+use super::lost::{call_range, has_id, start_range};
 use super::reads::{Listed, Workflows};
 use crate::aws::call::{ReadError, TimedOut, within};
 use crate::job::{Job, JobState, WorkflowJob};
@@ -138,6 +138,15 @@ pub fn owners(listed: &[WorkflowJob], records: &[&Record]) -> Vec<Option<Owner>>
         }
     }
     owners
+}
+
+/// Returns whether a job that no table is known to own may be that of a call whose outcome is not known, or not known yet.
+pub fn may_be_of_open_call(job: &WorkflowJob, records: &[&Record]) -> bool {
+    let mut calls = records.iter().flat_map(|record| record.open_calls());
+    calls.any(|call| {
+        let range = call_range(call.called_at);
+        job.started_at.is_none_or(|began| range.contains(&began))
+    })
 }
 
 /// How far a start is from the time between a job's call and its answer.
