@@ -499,3 +499,17 @@ def test_a_dead_letter_that_is_moved_back_runs(harness):
             assert outcomes[0]["idMappingJobId"] == harness.clean_rooms.running
         assert harness.clean_rooms.calls == [(FIRST, "INCREMENTAL", 200)]
         assert harness.bodies(harness.waiting_queue) == [] == harness.bodies(harness.dead_letters)
+
+
+def test_status_reads_the_ledger_and_the_queues(harness):
+    with harness.function():
+        started, waits = (harness.invoke(target(table)) for table in [FIRST, SECOND])
+        assert [answer["outcomes"][0]["outcome"] for answer in [started, waits]] == ["STARTED", "WAITING"]
+        items = harness.ledger()
+        status = harness.invoke({"status": True})["status"]
+        by_name = {check["name"]: check["ok"] for check in status["checks"]}
+        assert [by_name[name] for name in ["ledger", "waitingQueue", "deadLetterQueue"]] == [True] * 3, status
+        none = {"visible": 0, "inFlight": 0, "delayed": 0}
+        assert status["queues"] == {"waiting": {**none, "visible": 1}, "deadLetter": none}
+        assert harness.ledger() == items
+        assert len(harness.bodies(harness.waiting_queue)) == 1
