@@ -299,10 +299,12 @@ async fn full() -> Result<Story, String> {
     story.problems = 0;
     let jobs = story.aws.jobs();
     for number in 1..=25 {
-        let own = jobs
+        let mut own = jobs
             .iter()
             .filter(|job| job.table == table(number) && !job.foreign);
-        let failed = own.last().is_some_and(|job| job.status == Status::Failed);
+        let failed = own
+            .next_back()
+            .is_some_and(|job| job.status == Status::Failed);
         story.problems += usize::from(failed);
     }
     Ok(story)
