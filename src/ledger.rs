@@ -193,25 +193,13 @@ impl Record {
         if let Some(job) = self.succeeded.iter().chain(&self.jobs).find(covers) {
             return Verdict::Covered(job.id.clone());
         }
-        if let Some(claim) = &self.claim
-            && now <= claim.until.saturating_add(CLOCK_DIFFERENCE)
-        {
-            return Verdict::Claimed(claim.until);
+        if let Some(until) = self.claimed_until(now) {
+            return Verdict::Claimed(until);
         }
-        let looked_for = self.unknown_calls.iter().map(|call| UnknownCall {
-            call: call.clone(),
-            looked_for: true,
-        });
-        let left_behind = self.claim.iter().map(|claim| UnknownCall {
-            call: claim.call.clone(),
-            looked_for: false,
-        });
-        let mut unknown: Vec<UnknownCall> = looked_for.chain(left_behind).collect();
-        if unknown.is_empty() {
-            return Verdict::Free;
+        match self.unknown_calls(now) {
+            unknown if unknown.is_empty() => Verdict::Free,
+            unknown => Verdict::Unknown(unknown),
         }
-        unknown.sort_by_key(|unknown| unknown.call.called_at);
-        Verdict::Unknown(unknown)
     }
 
     /// The request's own job, if this very request has started one.
@@ -359,15 +347,20 @@ impl Record {
 
     /// The calls whose outcome is unknown, oldest first: those that were looked for, and that of a claim that was left
     /// behind.
-    pub fn unknown_calls(&self, now: OffsetDateTime) -> Vec<&Call> {
-        let left_behind = self
-            .claim
-            .iter()
-            .filter(|_| self.claimed_until(now).is_none());
-        let left_behind = left_behind.map(|claim| &claim.call);
-        let mut all: Vec<&Call> = self.unknown_calls.iter().chain(left_behind).collect();
-        all.sort_by_key(|call| call.called_at);
-        all
+    pub fn unknown_calls(&self, now: OffsetDateTime) -> Vec<UnknownCall> {
+        let looked_for = self.unknown_calls.iter().map(|call| UnknownCall {
+            call: call.clone(),
+            looked_for: true,
+        });
+        let is_claimed = self.claimed_until(now).is_some();
+        let left_behind = self.claim.iter().filter(|_| !is_claimed);
+        let left_behind = left_behind.map(|claim| UnknownCall {
+            call: claim.call.clone(),
+            looked_for: false,
+        });
+        let mut unknown: Vec<UnknownCall> = looked_for.chain(left_behind).collect();
+        unknown.sort_by_key(|unknown| unknown.call.called_at);
+        unknown
     }
 
     /// The recent jobs.

@@ -176,7 +176,7 @@ impl Reader<'_> {
     /// Refuses a question for status that is not the payload of a direct invocation, or not alone.
     fn check_question(&self, request: Placed<'_, '_>, faults: &mut Faults) {
         const CONTEXT: &str = "widgetContext";
-        const REMEDY: &str = "asks for a status report, which is no request: send it alone, as the payload of a direct invocation";
+        const REMEDY: &str = "asks for a status report, which is not a request: send it alone, as the payload of a direct invocation";
         if request.flag("status", faults) {
             faults.add(request.path_of("status"), REMEDY);
         }

@@ -103,36 +103,45 @@ fn read<T>(
             ok: Some(true),
             ..unknown(name, subject, &seen(value))
         },
-        Err(error) => Check {
-            ok: Some(false),
-            remedy: Some(remedy(error, resources)),
-            missing: error
-                .permission
-                .filter(|_| remedy(error, resources).starts_with('{'))
-                .map(|action| Missing {
-                    action,
-                    resources: resources.to_vec(),
-                }),
-            ..unknown(name, subject, &error.message)
-        },
+        Err(error) => {
+            let missing = missing(error, resources);
+            let of = |missing: &Missing| statement(missing.action, &missing.resources);
+            Check {
+                ok: Some(false),
+                remedy: Some(missing.as_ref().map_or_else(|| advice(error), of)),
+                missing,
+                ..unknown(name, subject, &error.message)
+            }
+        }
     }
 }
 
-/// What to do about a read that failed.
-fn remedy(error: &ReadError, resources: &[String]) -> String {
-    let is_denied_explicitly = error.message.contains("explicit deny");
-    match (error.permission, named_action(&error.message)) {
-        (Some(_), _) if is_denied_explicitly => {
+/// The permission whose lack made a read fail. `None` if it failed for another reason, or if a statement that allows this
+/// action does not help.
+fn missing(error: &ReadError, resources: &[String]) -> Option<Missing> {
+    let action = error.permission?;
+    let is_it = named_action(&error.message).is_none_or(|named| named == action);
+    (is_it && !is_denied_explicitly(error)).then(|| Missing {
+        action,
+        resources: resources.to_vec(),
+    })
+}
+
+fn is_denied_explicitly(error: &ReadError) -> bool {
+    error.message.contains("explicit deny")
+}
+
+/// What to do about a read that failed, if a statement of a policy does not help.
+fn advice(error: &ReadError) -> String {
+    match named_action(&error.message).filter(|_| error.permission.is_some()) {
+        _ if error.permission.is_some() && is_denied_explicitly(error) => {
             "a policy denies it explicitly: change the policy that the message names".to_owned()
         }
-        (Some(permission), Some(named)) if named != permission => {
-            format!("allow the role {named}, which the message names")
-        }
-        (Some(permission), _) => statement(permission, resources),
-        (None, _) if error.is_absent => {
+        Some(named) => format!("allow the role {named}, which the message names"),
+        None if error.is_absent => {
             "check ID_MAPPING_TABLE_ARNS, and the table's workflow: one of them does not exist".to_owned()
         }
-        (None, _) => {
+        None => {
             "ask again in a minute; if it stays, read the message, and \"A ledger item that cannot be read\" in docs/operate.md if it is about the ledger".to_owned()
         }
     }
@@ -388,7 +397,17 @@ mod tests {
             permission: Some("dynamodb:GetItem"),
             is_absent: false,
         };
-        let remedy = |message: &str| remedy(&error(message), &["arn".to_owned()]);
+        let remedy = |message: &str| {
+            let reading = Err::<(), _>(error(message));
+            let check = read(
+                "ledger",
+                "arn",
+                &reading,
+                |()| String::new(),
+                &["arn".to_owned()],
+            );
+            check.remedy.unwrap()
+        };
         let allow = r#"{"Effect":"Allow","Action":"dynamodb:GetItem","Resource":["arn"]}"#;
         for message in [
             "AccessDeniedException: is not authorized to perform: dynamodb:GetItem",

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::job::JobState;
 use crate::job_type::{JobType, RequestedType};
-use crate::ledger::{Record, Waiter};
+use crate::ledger::{Record, UnknownCall, Waiter};
 use crate::target::{AwsLocation, Identifier, Target};
 
 /// How far back the jobs of a report go.
@@ -281,10 +281,12 @@ impl Context<'_> {
 
     fn unknown_outcome(&self, record: &Record) -> Option<UnknownOutcome> {
         let calls = record.unknown_calls(self.now);
-        calls.first().map(|call| UnknownOutcome {
-            called_at: Timestamp(call.called_at),
-            job_type: call.choice.job_type,
-        })
+        calls
+            .first()
+            .map(|UnknownCall { call, .. }| UnknownOutcome {
+                called_at: Timestamp(call.called_at),
+                job_type: call.choice.job_type,
+            })
     }
 
     fn waiting(&self, target: &Target) -> Option<Vec<WaiterStatus>> {

@@ -838,7 +838,7 @@ async fn a_question_is_answered_while_a_job_is_being_started() {
     assert!(asked["status"]["tables"][0]["claim"]["until"].is_string());
 }
 
-/// How a table's busy weeks and its queued jobs are told: what the ledger may have forgotten is not somebody else's.
+/// A job that the ledger may have forgotten, or that may be queued, is not said to be somebody else's.
 #[tokio::test(start_paused = true)]
 async fn whose_a_job_is_is_said_only_if_it_is_known() {
     let mut sim = simulator(&[("TRACK_COMPLETION", "")]).await;

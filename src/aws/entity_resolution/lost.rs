@@ -386,7 +386,8 @@ fn likeliest(listed: &[Listed], known: &Job, called_at: OffsetDateTime) -> Optio
 /// Returns whether an id at Entity Resolution is that of a known job. It may be Clean Rooms' id without its hyphens, which
 /// AWS does not document.
 pub(super) fn has_id(job_id: &str, known: &JobId) -> bool {
-    job_id == known.as_str() || job_id == known.as_str().replace('-', "")
+    let without_hyphens = known.as_str().bytes().filter(|byte| *byte != b'-');
+    job_id == known.as_str() || without_hyphens.eq(job_id.bytes())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::ledger::Record;
 pub struct JobList {
     /// The jobs, in the order of the service.
     pub jobs: Vec<WorkflowJob>,
-    /// Why older or newer ones are missing, if some are.
+    /// Why some are missing, if some are.
     pub incomplete: Option<ReadError>,
 }
 
