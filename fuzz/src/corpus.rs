@@ -59,6 +59,8 @@ pub fn payloads() -> Vec<String> {
         "{\"a\":\"\\ud83d\"}".to_owned(),
         "\u{feff}{}".to_owned(),
         format!("{}{}", "[".repeat(128), "]".repeat(128)),
+        // More refusals than have a message.
+        json!(vec![json!({}); 12]).to_string(),
     ]);
     inputs
 }

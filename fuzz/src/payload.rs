@@ -9,6 +9,7 @@ use crate::{refusal, round_trip};
 
 const MAX_PARTS: usize = 10_000;
 const MAX_REQUESTS: usize = 100;
+const MAX_REASONS: usize = 10;
 const MAX_NAME: usize = 4_096;
 const MAX_ROUND_TRIPS: usize = 3;
 
@@ -67,10 +68,17 @@ fn check_under(function: &Function, payload: &Payload) {
 /// Checks each part of a payload or of a message: its content, or its refusal.
 pub fn check_parts(function: &Function, parts: &[Part]) {
     assert!((1..=MAX_PARTS).contains(&parts.len()));
+    let mut refused = 0;
     for part in parts {
         match &part.content {
             Ok(content) => check_content(function, content),
-            Err(error) => refusal::check(error),
+            Err(error) => {
+                refused += 1;
+                // A list may have many refusals: the later ones have no message.
+                if refused <= MAX_REASONS || !error.message.is_empty() {
+                    refusal::check(error);
+                }
+            }
         }
     }
 }
