@@ -41,7 +41,7 @@ use crate::config::Settings;
 use crate::error::{Error, ErrorType};
 use crate::input::{self, Arrival, Delivery, Payload};
 use crate::metrics::{Metric, Metrics};
-use crate::status::{self, Status};
+use crate::status::{self, Functions, Status};
 use crate::target::AwsLocation;
 use crate::telemetry;
 use crate::view::View;
@@ -191,12 +191,19 @@ impl Populator {
         for (target, age) in report.ages() {
             metrics.record_age(target, age);
         }
+        if report.has_unknown_age() {
+            metrics.record_unknown_age();
+        }
         match view {
             View::Json => Response::Status { status: report },
             View::Widget(widget) => {
-                let own = Some(&invocation.function_arn).filter(|_| !settings.status_only);
-                let function = settings.populator_function_arn.as_ref().or(own);
-                Response::Html(status::page(&report, widget, function.map(String::as_str)))
+                let own = invocation.function_arn.as_str();
+                let started_by = settings.populator_function_arn.as_deref();
+                let functions = Functions {
+                    asked: own,
+                    started_by: started_by.or((!settings.status_only).then_some(own)),
+                };
+                Response::Html(status::page(&report, widget, functions))
             }
         }
     }

@@ -50,13 +50,17 @@ pub fn parse(payload: &Payload, arrival: &Arrival<'_>) -> Result<Delivery, Error
     if let Some(view) = object.as_ref().and_then(status::view) {
         return Ok(Delivery::Status(view));
     }
-    let around = Surroundings::of(arrival);
+    let widget = object.as_ref().and_then(status::widget);
+    let around = Surroundings {
+        is_of_widget: widget.is_some(),
+        ..Surroundings::of(arrival)
+    };
     let delivery = delivery(value, path, &around)?;
     if around.is_too_much() {
         return Err(too_much(path));
     }
     let delivery = judged_whole(delivery)?;
-    match (object.as_ref().and_then(status::widget), delivery) {
+    match (widget, delivery) {
         (Some(widget), Delivery::Direct(parts)) => Ok(Delivery::Button(parts, widget)),
         (_, delivery) => Ok(delivery),
     }

@@ -122,6 +122,9 @@ struct KnownKey {
 struct AnnouncedEnd {
     id: String,
     entity_resolution_job_id: String,
+    /// What was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    job_type: Option<JobType>,
 }
 
 /// What is remembered of one table.
@@ -316,25 +319,36 @@ impl Record {
         all
     }
 
-    /// The known job whose end is announced under this id at Entity Resolution.
-    pub fn started_as(&self, entity_resolution_job_id: &str) -> Option<&Job> {
+    /// The id and the type of the job whose end is announced under this id at Entity Resolution.
+    pub fn ended_as(&self, entity_resolution_job_id: &str) -> Option<(JobId, Option<JobType>)> {
         let is_it =
             |ended: &&AnnouncedEnd| ended.entity_resolution_job_id == entity_resolution_job_id;
-        let id = &self.ended.iter().find(is_it)?.id;
-        let mut known = self.started().into_iter();
-        known.find(|job| job.id.as_str() == id)
+        let AnnouncedEnd { id, job_type, .. } = self.ended.iter().find(is_it)?;
+        let id = match id == entity_resolution_job_id {
+            true => JobId::EntityResolutionJobId(id.as_str().into()),
+            false => JobId::IdMappingJobId(id.as_str().into()),
+        };
+        Some((id, *job_type))
     }
 
-    /// When the last job started that succeeded.
-    pub fn last_success(&self) -> Option<OffsetDateTime> {
-        self.succeeded.iter().map(|job| job.started_at).max()
+    /// Since when every job is known. `None` if it is since the first one.
+    pub fn complete_since(&self) -> Option<OffsetDateTime> {
+        let is_full = self.keys.len() >= MAX_KEYS || self.ended.len() >= MAX_ENDED;
+        let starts = self.recent().map(|job| job.started_at);
+        starts.min().filter(|_| is_full)
     }
 
     /// Since when the table is as fresh as it is: the start of the last job that succeeded, or of the last one that
-    /// started if no end is known.
-    pub fn fresh_since(&self, is_tracked: bool) -> Option<OffsetDateTime> {
-        let succeeded = self.last_success().filter(|_| is_tracked);
-        succeeded.or_else(|| self.jobs.iter().map(|job| job.started_at).max())
+    /// started if jobs are not tracked. Deletions refresh nothing.
+    pub fn fresh_since(&self, is_tracked: bool, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let refreshes =
+            |job: &&Job| job.job_type != Some(JobType::DeleteOnly) && !is_in_the_future(job, now);
+        let last = |jobs: &[Job]| {
+            let starts = jobs.iter().filter(refreshes).map(|job| job.started_at);
+            starts.max()
+        };
+        let succeeded = last(&self.succeeded).filter(|_| is_tracked);
+        succeeded.or_else(|| last(&self.jobs))
     }
 
     /// Until when an invocation has the right to start a job.
@@ -635,6 +649,7 @@ impl Record {
         record.ended.push(AnnouncedEnd {
             id: job.id.as_str().to_owned(),
             entity_resolution_job_id: entity_resolution_job_id.to_owned(),
+            job_type: job.job_type,
         });
         keep_newest(&mut record.ended, MAX_ENDED);
         record

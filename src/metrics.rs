@@ -116,6 +116,8 @@ pub struct Metrics(Mutex<Measured>);
 struct Measured {
     values: Vec<(Metric, f64)>,
     tables: BTreeMap<Target, OfTable>,
+    /// Whether the age of a table is not known.
+    is_any_age_unknown: bool,
 }
 
 /// What an invocation measured of a table.
@@ -146,6 +148,12 @@ impl Metrics {
     /// Records how old a table is. The last record of an invocation counts.
     pub fn record_age(&self, target: &Target, age: Duration) {
         self.lock().tables.entry(target.clone()).or_default().age = Some(age);
+    }
+
+    /// Records that the age of a table is not known. Then no age is written for all tables together: an alarm on the
+    /// oldest one must not rest on the others.
+    pub fn record_unknown_age(&self) {
+        self.lock().is_any_age_unknown = true;
     }
 
     /// Records how long something took.
@@ -200,8 +208,11 @@ impl Metrics {
 }
 
 impl Measured {
-    /// The ages of all tables, the oldest first.
+    /// The ages of all tables, the oldest first. Empty if one is not known.
     fn ages(&self) -> Vec<f64> {
+        if self.is_any_age_unknown {
+            return Vec::new();
+        }
         let ages = self.tables.values().filter_map(|of_table| of_table.age);
         let mut ages: Vec<f64> = ages.map(|age| age.as_secs_f64()).collect();
         ages.sort_by(|one, other| other.total_cmp(one));

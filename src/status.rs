@@ -2,21 +2,23 @@
 //! (docs/status.md).
 //!
 //! `gather` reads everything and changes nothing. What it read becomes a [`Report`] in `report`, `checks` and `jobs`, and
-//! a page in `page` and `chart`. These are pure.
+//! a page in `page`, `problems`, `rows` and `chart`. These are pure.
 
 mod chart;
 mod checks;
 mod gather;
 mod jobs;
 mod page;
+mod problems;
 mod report;
+mod rows;
 mod style;
 mod text;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use self::page::{answer, page};
+pub use self::page::{Functions, answer, page};
 pub use self::report::Report;
 use crate::aws::services::Services;
 use crate::clock::Clock;
@@ -51,7 +53,8 @@ impl Status {
         {
             return report;
         }
-        let readings = gather::read(services, settings, location, remaining).await;
+        let readings =
+            gather::read(services, settings, location, now - report::DAYS, remaining).await;
         let report = Arc::new(report::of(&readings, settings, location, clock.now()));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&report));
         report

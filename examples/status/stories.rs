@@ -295,6 +295,18 @@ async fn full() -> Result<Story, String> {
         }
     }
     story.set_time(NOW);
+    // The tables whose last job, of those that this function started, failed.
+    story.problems = 0;
+    let jobs = story.aws.jobs();
+    for number in 1..=25 {
+        let mut own = jobs
+            .iter()
+            .filter(|job| job.table == table(number) && !job.foreign);
+        let failed = own
+            .next_back()
+            .is_some_and(|job| job.status == Status::Failed);
+        story.problems += usize::from(failed);
+    }
     Ok(story)
 }
 

@@ -11,5 +11,5 @@ mod reads;
 
 pub use self::facts::{Absent, TableState};
 pub use self::lost::{Found, KnownJobs, NotFound};
-pub use self::overview::{JobList, Owner, may_be_of_open_call, owners};
+pub use self::overview::{JobList, Owner, owners};
 pub use self::reads::{Table, Workflows};

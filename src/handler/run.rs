@@ -69,7 +69,8 @@ impl<'a> Run<'a> {
 
     /// Records how old a table is, if its ledger item tells.
     pub(super) fn record_age(&self, target: &Target, record: &Record) {
-        if let Some(since) = record.fresh_since(self.settings.track_completion) {
+        if let Some(since) = record.fresh_since(self.settings.track_completion, self.deadline.now())
+        {
             let age = std::time::Duration::try_from(self.deadline.now() - since);
             self.metrics.record_age(target, age.unwrap_or_default());
         }

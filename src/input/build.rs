@@ -30,6 +30,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) message: Option<EnclosingMessage>,
     /// The time of a payload that has none of its own, before the message's.
     pub(super) time: Option<OffsetDateTime>,
+    /// Whether it is the request of a button in a dashboard's widget.
+    pub(super) is_of_widget: bool,
     /// Whether the payload is an item of a list.
     pub(super) is_in_list: bool,
     /// In how many texts the payload is: bodies, notifications, dead letters of a schedule.
@@ -47,6 +49,7 @@ impl<'a> Surroundings<'a> {
             event: None,
             message: None,
             time: None,
+            is_of_widget: false,
             is_in_list: false,
             texts: 0,
             spent: Rc::default(),
@@ -133,6 +136,7 @@ pub(super) fn requests(
     let reader = Reader {
         form,
         arrival: around.arrival,
+        is_of_widget: around.is_of_widget,
         may_have_chosen_deletion: envelope.may_have_chosen_deletion,
     };
     let mut parsed =

@@ -140,6 +140,8 @@ enum DefaultMembership {
 pub(super) struct Reader<'a> {
     pub(super) form: Form,
     pub(super) arrival: &'a Arrival<'a>,
+    /// Whether it is the request of a button in a dashboard's widget.
+    pub(super) is_of_widget: bool,
     /// Whether `ALLOWED_JOB_TYPES` does not limit `DELETE_ONLY`.
     pub(super) may_have_chosen_deletion: bool,
 }
@@ -148,9 +150,8 @@ impl Reader<'_> {
     /// Reads a request object.
     pub(super) fn read(&self, request: Placed<'_, '_>, faults: &mut Faults) -> RequestObject {
         check_names(request, self.form, self.form.members(), faults);
-        if self.form != Form::Detail && request.flag("status", faults) {
-            let fault = "asks for a status report, which is no request: send {\"status\": true} alone, as the payload of a direct invocation";
-            faults.add(request.path_of("status"), fault);
+        if self.form != Form::Detail {
+            self.check_question(request, faults);
         }
         let requested_type = self.requested_type(request, faults);
         let (targets, names_targets) = match request.object.get("targets") {
@@ -169,6 +170,18 @@ impl Reader<'_> {
             time: request.time("time", faults),
             dry_run: request.flag("dryRun", faults),
             urgent: self.form != Form::Detail && request.flag("urgent", faults),
+        }
+    }
+
+    /// Refuses a question for status that is not the payload of a direct invocation, or not alone.
+    fn check_question(&self, request: Placed<'_, '_>, faults: &mut Faults) {
+        const CONTEXT: &str = "widgetContext";
+        const REMEDY: &str = "asks for a status report, which is no request: send it alone, as the payload of a direct invocation";
+        if request.flag("status", faults) {
+            faults.add(request.path_of("status"), REMEDY);
+        }
+        if request.object.has(CONTEXT) && !self.is_of_widget {
+            faults.add(request.path_of(CONTEXT), REMEDY);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use time::UtcOffset;
 
+use super::members::rfc_3339;
 use super::text::{Object, Raw};
 use crate::view::{Theme, View, Widget};
 
@@ -11,8 +12,8 @@ const CONTEXT: &str = "widgetContext";
 /// The beginning of the `requestId` of a request by the widget's button.
 pub const BUTTON: &str = "dashboard/";
 
-/// Returns how the report is shown that a payload asks for. Returns `None` if it asks for something else, or if it is
-/// refused.
+/// Returns how the report is shown that a payload asks for. Returns `None` if it asks for something else, or if
+/// it is refused.
 pub(super) fn view(payload: &Object<'_>) -> Option<View> {
     if let Some(widget) = widget(payload) {
         return (!is_button(payload)).then_some(View::Widget(widget));
@@ -52,14 +53,33 @@ pub(super) fn widget(payload: &Object<'_>) -> Option<Widget> {
     })
 }
 
-/// Returns whether a payload of a widget is the request of its button. The dashboard adds its context to it too. Other
-/// members beside the context are the widget's parameters, which start nothing: a dashboard loads by itself.
+/// Returns whether a payload of a widget is the request of a button on a page. A dashboard adds its context to that too.
+/// All else beside the context are the widget's parameters, which start nothing: a dashboard loads by itself.
 fn is_button(payload: &Object<'_>) -> bool {
-    let urgent = payload
-        .get("urgent")
-        .and_then(|(urgent, _)| urgent.boolean());
-    let id = payload.get("requestId").and_then(|(id, _)| id.string());
-    urgent == Some(true) && id.is_some_and(|id| id.starts_with(BUTTON))
+    const MEMBERS: [&str; 5] = [
+        "membershipIdentifier",
+        "idMappingTableIdentifier",
+        "urgent",
+        "requestId",
+        CONTEXT,
+    ];
+    let text = |name| payload.get(name)?.0.string();
+    let is_button_of = |table: String| {
+        let id = text("requestId")?;
+        let made_at = id.strip_prefix(BUTTON)?.strip_prefix(&table)?;
+        rfc_3339(made_at.strip_prefix('/')?)
+    };
+    let table = text("idMappingTableIdentifier");
+    payload
+        .known()
+        .all(|(name, _, is_null)| is_null || MEMBERS.contains(&name))
+        && payload.unknown.count == 0
+        && payload.repeated().is_empty()
+        && payload
+            .get("urgent")
+            .and_then(|(urgent, _)| urgent.boolean())
+            == Some(true)
+        && table.and_then(is_button_of).is_some()
 }
 
 /// Reads a time zone's offset. AWS does not document the sign of `offsetInMinutes`; `offsetISO` has one.
@@ -82,7 +102,8 @@ fn iso_offset(text: &str) -> Option<UtcOffset> {
         let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse().ok())?
     };
-    in_bounds(sign * (number(hours)? * 60 + number(minutes)?))
+    let minutes = number(minutes).filter(|minutes| *minutes < 60)?;
+    in_bounds(sign * (number(hours)? * 60 + minutes))
 }
 
 /// Time zones are at most 14 hours from UTC.
@@ -169,6 +190,7 @@ mod tests {
             (r#"{"offsetISO": "+05:45"}"#, 345),
             (r#"{"offsetISO": "+99:00", "offsetInMinutes": -60}"#, -60),
             (r#"{"offsetISO": "+1:00"}"#, 0),
+            (r#"{"offsetISO": "+05:75"}"#, 0),
             (r#"{"offsetISO": "+é1:0"}"#, 0),
             (r#"{"offsetInMinutes": 1e30}"#, 0),
         ] {
@@ -179,21 +201,34 @@ mod tests {
 
     #[test]
     fn only_the_buttons_own_request_is_no_question_for_status() {
-        let with = |members: &str| asked(&format!(r#"{{"widgetContext": {{}}{members}}}"#));
-        assert_eq!(
-            with(r#", "urgent": true, "requestId": "dashboard/t/now""#),
-            None
-        );
-        for members in [
-            r#", "idMappingTableArn": "arn", "jobType": "BATCH""#,
-            r#", "urgent": true"#,
-            r#", "requestId": "dashboard/t/now""#,
-            r#", "urgent": true, "requestId": "other""#,
-            r#", "status": false"#,
-            r#", "source": "a", "detail-type": "b""#,
-            r#", "Records": []"#,
+        const TABLE: &str = r#""idMappingTableIdentifier": "t", "membershipIdentifier": "m""#;
+        let with = |members: &str| asked(&format!(r#"{{"widgetContext": {{}}, {members}}}"#));
+        let button = |id: &str| format!(r#"{TABLE}, "urgent": true, "requestId": "{id}""#);
+        for id in [
+            "dashboard/t/2026-11-23T02:00:00Z",
+            "dashboard/t/2026-11-22T02:00:00.000Z",
         ] {
-            assert!(with(members).is_some(), "{members}");
+            assert_eq!(with(&button(id)), None, "{id}");
+        }
+        let pressed = button("dashboard/t/2026-11-23T01:00:00Z");
+        for members in [
+            TABLE.to_owned(),
+            pressed.replace("true", "false"),
+            pressed.replace(TABLE, r#""idMappingTableArn": "arn""#),
+            pressed.clone() + r#", "jobType": "BATCH""#,
+            pressed.clone() + r#", "dryRun": true"#,
+            pressed.clone() + r#", "other": 1"#,
+            pressed.clone() + r#", "urgent": true"#,
+            pressed.clone() + r#", "source": "a", "detail-type": "b""#,
+            button("dashboard/t/now"),
+            button("dashboard/u/2026-11-23T01:00:00Z"),
+            button("dashboard/t"),
+            button("dashboard/"),
+            button("other"),
+            r#""status": false"#.to_owned(),
+            r#""Records": []"#.to_owned(),
+        ] {
+            assert!(with(&members).is_some(), "{members}");
         }
     }
 }

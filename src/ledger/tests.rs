@@ -762,3 +762,50 @@ fn the_attempts_of_a_request_end_with_its_success() {
     let record = record.job_ended(&succeeded, "er-2", JobEnd::Succeeded, seconds(900));
     assert_eq!(record.failed_attempt(&request, "er-1"), None);
 }
+
+#[test]
+fn a_table_is_as_fresh_as_its_last_success_or_its_last_start() {
+    let now = seconds(10_000);
+    let first = call(request("first", "BATCH", seconds(0)), seconds(0));
+    let first_job = job("first", &first);
+    let record = with_job(&Record::default(), &first, &first_job);
+    assert_eq!(Record::default().fresh_since(true, now), None);
+    assert_eq!(
+        record.fresh_since(true, now),
+        Some(seconds(0)),
+        "no end is known"
+    );
+    let record = record.job_ended(&first_job, "er-first", JobEnd::Succeeded, now);
+    let second = call(request("second", "INCREMENTAL", seconds(100)), seconds(100));
+    let record = with_job(&record, &second, &job("second", &second));
+    // Deletions refresh nothing, and of a start that lies ahead it is not known when it was.
+    let deletion = call(request("third", "DELETE_ONLY", seconds(200)), seconds(200));
+    let record = with_job(&record, &deletion, &job("third", &deletion));
+    assert_eq!(record.fresh_since(true, now), Some(seconds(0)));
+    assert_eq!(record.fresh_since(false, now), Some(seconds(100)));
+    let ahead = started("ahead", "BATCH", seconds(20_000));
+    assert_eq!(ahead.fresh_since(false, now), None);
+}
+
+#[test]
+fn the_id_and_the_type_of_a_job_outlast_its_failure() {
+    let call = call(request("name", "BATCH", seconds(0)), seconds(0));
+    let job = job("clean-rooms", &call);
+    let record = with_job(&Record::default(), &call, &job);
+    let record = record.job_ended(&job, "er", JobEnd::Failed, seconds(100));
+    let id = JobId::IdMappingJobId("clean-rooms".into());
+    assert_eq!(record.ended_as("er"), Some((id, Some(JobType::Batch))));
+    assert_eq!(record.ended_as("other"), None);
+}
+
+#[test]
+fn a_record_that_is_full_knows_only_the_newest_jobs() {
+    let mut record = Record::default();
+    for number in 0..i64::try_from(MAX_KEYS).unwrap() {
+        assert_eq!(record.complete_since(), None);
+        let at = seconds(number * 100);
+        let call = call(request(&format!("name-{number}"), "BATCH", at), at);
+        record = with_job(&record, &call, &job(&format!("job-{number}"), &call));
+    }
+    assert_eq!(record.complete_since(), Some(seconds(0)));
+}

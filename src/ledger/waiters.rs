@@ -114,6 +114,11 @@ impl Waiter {
         self.requested_type
     }
 
+    /// When one of its requests was tried last.
+    pub fn seen_at(&self) -> OffsetDateTime {
+        self.seen_at
+    }
+
     /// Since when the oldest of its requests waits.
     pub fn since(&self) -> OffsetDateTime {
         self.since
@@ -148,7 +153,7 @@ impl Waiter {
     }
 
     /// Returns whether one of its requests was tried within two retry intervals.
-    fn is_live(&self, now: OffsetDateTime) -> bool {
+    pub fn is_live(&self, now: OffsetDateTime) -> bool {
         self.is_recent(self.seen_at, now)
     }
 
@@ -218,6 +223,11 @@ impl Waiters {
                 && waiter.keys.contains(&key)
                 && last_start.is_none_or(|start| start < waiter.since)
         })
+    }
+
+    /// All waiters, the oldest first. The messages of some may be gone.
+    pub fn all(&self) -> &[Waiter] {
+        &self.waiting
     }
 
     /// The waiters whose requests still wait, the oldest first.

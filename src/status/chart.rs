@@ -28,6 +28,21 @@ const LEGEND: usize = 1_600;
 /// The smallest width of a bar.
 const MIN_BAR: f64 = 3.0;
 
+const NO_JOB: &str = "No job is known of the last seven days. If there should have been one, look at the schedule, and at the \
+                      function's log.";
+
+const NOT_ALL_READ: &str = " Not all jobs could be read: see the checks in the status as JSON.";
+
+/// The room that a chart needs at most, in bytes.
+pub(super) fn room_for(report: &Report) -> usize {
+    let lanes = report.tables.len() + 2;
+    let needed = LEGEND + 1_000 + lanes * 240 + report.jobs.len() * 170;
+    match report.jobs.is_empty() {
+        true => LEGEND,
+        false => needed.min(34_000),
+    }
+}
+
 /// A horizontal band of the chart.
 struct Lane {
     name: String,
@@ -41,11 +56,7 @@ pub(super) fn chart(report: &Report, widget: Widget, times: Times, room: usize) 
         return html! {};
     }
     if report.jobs.is_empty() {
-        return html! {
-            p.e {
-                "No job is known of the last seven days. If there should have been one, look at the checks above, at the schedule, and at the function's log."
-            }
-        };
+        return html! { p.e { (NO_JOB) @if !report.has_all_jobs { (NOT_ALL_READ) } } };
     }
     let scale = Scale::new(widget, times);
     let mut lanes = lanes(report);
@@ -57,14 +68,15 @@ pub(super) fn chart(report: &Report, widget: Widget, times: Times, room: usize) 
     let frame = html! {
         (hatch())
         (days(&scale, times, height))
-        (slot_lane(report, &scale, times))
+        (slot_lane(report, &scale))
         (labels)
     };
     let bars = in_order(&lanes).into_iter().filter_map(|(place, index)| {
         let job = report.jobs.get(index)?;
         Some(bar(job, &scale, times, top_of(place + 1)))
     });
-    let (bars, left_out) = fitting(bars, room.saturating_sub(frame.0.len() + LEGEND));
+    let (bars, without_room) = fitting(bars, room.saturating_sub(frame.0.len() + LEGEND));
+    let left_out = report.jobs_left_out + without_room;
     let width = format!("{:.0}", scale.width);
     html! {
         svg.c width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } role="img" aria-label="ID mapping jobs of the last seven days" {
@@ -74,7 +86,8 @@ pub(super) fn chart(report: &Report, widget: Widget, times: Times, room: usize) 
         }
         (legend(times))
         @if lanes_left_out > 0 { p.e { (lanes_left_out) " more tables have no room in the chart." } }
-        @if left_out > 0 { p.e { (left_out) " older jobs have no room here: ask for status as JSON." } }
+        @if left_out > 0 { p.e { (left_out) " older jobs of these days are not shown." } }
+        @if !report.has_all_jobs { p.e { (NOT_ALL_READ) } }
     }
 }
 
@@ -126,10 +139,7 @@ fn lanes(report: &Report) -> Vec<Lane> {
         .tables
         .iter()
         .map(|table| Lane {
-            name: table
-                .name
-                .clone()
-                .unwrap_or_else(|| table.target().table.to_string()),
+            name: report.name_of(table),
             jobs: Vec::new(),
         })
         .collect();
@@ -234,18 +244,8 @@ fn lane_label(lane: &Lane, scale: &Scale, place: usize) -> Markup {
 }
 
 /// When the job slot was taken, as far as the jobs of these workflows tell.
-fn slot_lane(report: &Report, scale: &Scale, times: Times) -> Markup {
-    let mut busy: Vec<(OffsetDateTime, OffsetDateTime)> = Vec::new();
-    for job in report.jobs.iter().rev() {
-        let Some((start, end)) = interval(job, times).filter(|_| job.status != JobState::Queued)
-        else {
-            continue;
-        };
-        match busy.last_mut() {
-            Some((_, last)) if start <= *last => *last = end.max(*last),
-            _ => busy.push((start, end)),
-        }
-    }
+fn slot_lane(report: &Report, scale: &Scale) -> Markup {
+    let busy = &report.busy;
     let taken: Duration = busy
         .iter()
         .map(|(start, end)| *end - (*start).max(scale.from))
@@ -271,24 +271,13 @@ fn slot_lane(report: &Report, scale: &Scale, times: Times) -> Markup {
     }
 }
 
-/// When a job ran. `None` if its start is not known.
-fn interval(job: &JobLine, times: Times) -> Option<(OffsetDateTime, OffsetDateTime)> {
-    let start = job.started_at?.0;
-    let end = match (job.ended_at, job.status) {
-        (Some(end), _) => end.0,
-        (None, JobState::Running | JobState::Queued) => times.now,
-        (None, _) => start,
-    };
-    Some((start, end.max(start)))
-}
-
 fn rectangle(x: f64, y: f64, width: f64, height: f64) -> String {
     let (x, y, width, height) = (px(x), px(y), px(width), px(height));
     format!("M{x} {y}h{width}v{height}h-{width}z")
 }
 
 fn bar(job: &JobLine, scale: &Scale, times: Times, top: f64) -> Markup {
-    let (start, end) = interval(job, times).unwrap_or((times.now, times.now));
+    let (start, end) = job.interval(times.now).unwrap_or((times.now, times.now));
     let width = (scale.x(end) - scale.x(start)).max(MIN_BAR);
     let x = scale.x(start).min(scale.right - width);
     let y = top + ABOVE;

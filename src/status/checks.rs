@@ -106,10 +106,13 @@ fn read<T>(
         Err(error) => Check {
             ok: Some(false),
             remedy: Some(remedy(error, resources)),
-            missing: error.permission.map(|action| Missing {
-                action,
-                resources: resources.to_vec(),
-            }),
+            missing: error
+                .permission
+                .filter(|_| remedy(error, resources).starts_with('{'))
+                .map(|action| Missing {
+                    action,
+                    resources: resources.to_vec(),
+                }),
             ..unknown(name, subject, &error.message)
         },
     }
@@ -117,14 +120,39 @@ fn read<T>(
 
 /// What to do about a read that failed.
 fn remedy(error: &ReadError, resources: &[String]) -> String {
-    match error.permission {
-        Some(permission) => statement(permission, resources),
-        None if error.is_absent => {
-            "it does not exist: check ID_MAPPING_TABLE_ARNS and the table's workflow".to_owned()
+    let is_denied_explicitly = error.message.contains("explicit deny");
+    match (error.permission, named_action(&error.message)) {
+        (Some(_), _) if is_denied_explicitly => {
+            "a policy denies it explicitly: change the policy that the message names".to_owned()
         }
-        None => "ask again in a minute; if it stays, read the message and look at the service"
-            .to_owned(),
+        (Some(permission), Some(named)) if named != permission => {
+            format!("allow the role {named}, which the message names")
+        }
+        (Some(permission), _) => statement(permission, resources),
+        (None, _) if error.is_absent => {
+            "check ID_MAPPING_TABLE_ARNS, and the table's workflow: one of them does not exist".to_owned()
+        }
+        (None, _) => {
+            "ask again in a minute; if it stays, read the message, and \"A ledger item that cannot be read\" in docs/operate.md if it is about the ledger".to_owned()
+        }
     }
+}
+
+/// The IAM action that a message names, such as `kms:Decrypt`.
+fn named_action(message: &str) -> Option<&str> {
+    let words = message
+        .split(|character: char| !character.is_ascii_alphanumeric() && !":-".contains(character));
+    let is_action = |word: &&str| {
+        word.split_once(':').is_some_and(|(service, action)| {
+            !service.is_empty()
+                && service
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+                && action.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && action.starts_with(|first: char| first.is_ascii_uppercase())
+        })
+    };
+    words.into_iter().find(is_action)
 }
 
 /// A statement that allows an action, in JSON.
@@ -241,10 +269,7 @@ fn of_workflow(name: &str, reading: &WorkflowReading) -> Vec<Check> {
         };
         format!("{name} {mapping} and {incremental}")
     };
-    let seen_jobs = |list: &JobList| match &list.incomplete {
-        None => format!("{} jobs", list.jobs.len()),
-        Some(error) => format!("{} jobs and more: {}", list.jobs.len(), error.message),
-    };
+    let seen_jobs = |list: &JobList| format!("{} jobs were read", list.jobs.len());
     let tracking = match job {
         Some(job) => {
             let seen = |(): &()| "a job was read by its id".to_owned();
@@ -257,9 +282,24 @@ fn of_workflow(name: &str, reading: &WorkflowReading) -> Vec<Check> {
     };
     vec![
         read("idMappingWorkflow", arn, workflow, seen, &resources),
-        read("idMappingJobs", arn, jobs, seen_jobs, &resources),
+        with_incomplete(
+            jobs,
+            read("idMappingJobs", arn, jobs, seen_jobs, &resources),
+        ),
         tracking,
     ]
+}
+
+/// Whether the jobs can be read is not known if only some were.
+fn with_incomplete(jobs: &Result<JobList, ReadError>, check: Check) -> Check {
+    match jobs.as_ref().ok().and_then(|list| list.incomplete.as_ref()) {
+        Some(error) => Check {
+            ok: None,
+            message: format!("{}, not all: {}", check.message, error.message),
+            ..check
+        },
+        None => check,
+    }
 }
 
 /// Settings that contradict each other, or a table's workflow.
@@ -335,4 +375,36 @@ fn not_made(readings: &Readings, settings: &Settings, location: &AwsLocation) ->
         check("putItem", table, "dynamodb:PutItem", &[arn])
     });
     tables.chain(bus).chain(queues).chain(ledger).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_is_what_helps() {
+        let error = |message: &str| ReadError {
+            message: message.to_owned(),
+            permission: Some("dynamodb:GetItem"),
+            is_absent: false,
+        };
+        let remedy = |message: &str| remedy(&error(message), &["arn".to_owned()]);
+        let allow = r#"{"Effect":"Allow","Action":"dynamodb:GetItem","Resource":["arn"]}"#;
+        for message in [
+            "AccessDeniedException: is not authorized to perform: dynamodb:GetItem",
+            "AccessDeniedException: no message",
+            "AccessDeniedException: on resource arn:aws:dynamodb:eu-west-1:1:table/Ledger",
+        ] {
+            assert_eq!(remedy(message), allow, "{message}");
+        }
+        let other = remedy("KMS: not authorized to perform: kms:Decrypt on the key");
+        assert_eq!(other, "allow the role kms:Decrypt, which the message names");
+        let denied =
+            "is not authorized to perform: dynamodb:GetItem with an explicit deny in a policy";
+        assert!(
+            remedy(denied).starts_with("a policy denies it"),
+            "{}",
+            remedy(denied)
+        );
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -87,11 +88,12 @@ impl Budget {
     }
 }
 
-/// Reads everything.
+/// Reads everything, and of the jobs at least those that began after `since`.
 pub(super) async fn read(
     services: &Services,
     settings: &Settings,
     location: &AwsLocation,
+    since: OffsetDateTime,
     remaining: Duration,
 ) -> Readings {
     let budget = &Budget {
@@ -108,7 +110,7 @@ pub(super) async fn read(
     let tables = join_all(targets().map(|target| described(budget, workflows, target)));
     let tables = async {
         let tables = tables.await;
-        let workflows = read_workflows(budget, workflows, &tables).await;
+        let workflows = read_workflows(budget, workflows, &tables, since).await;
         (tables, workflows)
     };
     let ((tables, workflows), records, waiters, waiting_queue, dead_letter_queue) = tokio::join!(
@@ -164,6 +166,7 @@ async fn read_workflows(
     budget: &Budget,
     workflows: &Workflows,
     tables: &[Described],
+    since: OffsetDateTime,
 ) -> BTreeMap<String, WorkflowReading> {
     let named: BTreeMap<&str, &str> = tables
         .iter()
@@ -173,7 +176,7 @@ async fn read_workflows(
     let read = named.into_iter().map(|(name, arn)| async move {
         let (workflow, (jobs, job)) = tokio::join!(
             budget.call("GetIdMappingWorkflow", workflows.get_workflow(name)),
-            read_jobs(budget, workflows, name),
+            read_jobs(budget, workflows, name, since),
         );
         let reading = WorkflowReading {
             arn: arn.to_owned(),
@@ -186,24 +189,26 @@ async fn read_workflows(
     join_all(read).await.into_iter().collect()
 }
 
-/// Reads the jobs of a workflow, and one of them by its id.
+/// Reads the jobs of a workflow, and meanwhile one of them by its id.
 async fn read_jobs(
     budget: &Budget,
     workflows: &Workflows,
     name: &str,
+    since: OffsetDateTime,
 ) -> (Result<JobList, ReadError>, Option<Result<(), ReadError>>) {
-    let jobs = async {
-        let _turn = tokio::time::timeout_at(budget.until, budget.calls.acquire()).await;
-        workflows.list_until(name, budget.until, MAX_CALL).await
+    let first = budget
+        .call("ListIdMappingJobs", workflows.list_first(name))
+        .await;
+    let pages = match first {
+        Ok(pages) => pages,
+        Err(error) => return (Err(error), None),
     };
-    let jobs = jobs.await;
-    let newest = jobs.as_ref().ok().and_then(|list| list.jobs.first());
-    let job = match newest {
-        Some(newest) => {
-            let check = workflows.check_job(name, &newest.id);
-            Some(budget.call("GetIdMappingJob", check).await)
-        }
-        None => None,
+    let one = pages.one();
+    let job = async {
+        let check = workflows.check_job(name, one.as_deref()?);
+        Some(budget.call("GetIdMappingJob", check).await)
     };
-    (jobs, job)
+    let jobs = workflows.list_until(name, pages, since, budget.until, MAX_CALL);
+    let (jobs, job) = tokio::join!(jobs, job);
+    (Ok(jobs), job)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::gather::Readings;
-use crate::aws::entity_resolution::{may_be_of_open_call, owners};
+use crate::aws::entity_resolution::{Owner, owners};
 use crate::clock::Timestamp;
 use crate::job::{Job, JobId, JobState, JobStatus, WorkflowJob};
 use crate::job_type::JobType;
@@ -33,8 +33,9 @@ pub struct JobLine {
     pub(super) started_by_this_function: Option<bool>,
     #[serde(skip)]
     target: Option<Target>,
+    /// As the ledger knows it.
     #[serde(skip)]
-    known: Option<Job>,
+    known: Option<JobId>,
 }
 
 impl JobLine {
@@ -50,33 +51,49 @@ impl JobLine {
         self.target.as_ref() == Some(target)
     }
 
-    /// The job as its table's status shows it.
-    pub(super) fn of_table(&self) -> Option<TableJob> {
-        let id = match &self.known {
-            Some(job) => job.id.clone(),
-            None => JobId::EntityResolutionJobId(self.id.as_str().into()),
+    /// From when to when it ran, as far as that is known. `None` if its start is not known.
+    pub(super) fn interval(&self, now: OffsetDateTime) -> Option<(OffsetDateTime, OffsetDateTime)> {
+        let start = self.started_at?.0;
+        let end = match (self.ended_at, self.status) {
+            (Some(end), _) => end.0,
+            (None, JobState::Running | JobState::Queued) => now,
+            (None, _) => start,
         };
-        TableJob::new(id, self.known.as_ref(), self)
+        Some((start, end.max(start)))
+    }
+
+    /// The job as its table's status shows it.
+    pub(super) fn of_table(&self) -> TableJob {
+        let found = || JobId::EntityResolutionJobId(self.id.as_str().into());
+        TableJob {
+            id: self.known.clone().unwrap_or_else(found),
+            job_type: self.job_type,
+            status: self.status,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+        }
     }
 
     fn new(
         job: &WorkflowJob,
         workflow: Option<&str>,
         target: Option<&Target>,
-        known: Option<&Job>,
+        known: Option<(JobId, Option<JobType>)>,
     ) -> Self {
+        let is_known = known.is_some();
+        let (known, job_type) = known.unzip();
         Self {
             id: job.id.clone(),
             workflow_name: workflow.map(str::to_owned),
             membership_identifier: target.map(|target| target.membership.clone()),
             id_mapping_table_identifier: target.map(|target| target.table.clone()),
-            job_type: known.and_then(|job| job.job_type),
+            job_type: job_type.flatten(),
             status: job.state,
             started_at: job.started_at.map(Timestamp),
             ended_at: job.ended_at.map(Timestamp),
-            started_by_this_function: target.map(|_| true),
+            started_by_this_function: is_known.then_some(true),
             target: target.cloned(),
-            known: known.cloned(),
+            known,
         }
     }
 
@@ -91,7 +108,12 @@ impl JobLine {
             started_at: Some(job.started_at),
             ended_at: None,
         };
-        Self::new(&listed, workflow, Some(target), Some(job))
+        Self::new(
+            &listed,
+            workflow,
+            Some(target),
+            Some((job.id.clone(), job.job_type)),
+        )
     }
 }
 
@@ -104,23 +126,9 @@ pub(super) struct TableJob {
     /// What was sent. `None` if nothing was, or if that is not known.
     pub(super) job_type: Option<JobType>,
     pub(super) status: JobState,
-    pub(super) started_at: Timestamp,
+    /// `None` if it is queued and has no start time.
+    pub(super) started_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
-}
-
-impl TableJob {
-    pub(super) fn new(id: JobId, known: Option<&Job>, line: &JobLine) -> Option<Self> {
-        let started_at = known
-            .map(|job| job.started_at)
-            .or(line.started_at.map(|at| at.0))?;
-        Some(Self {
-            id,
-            job_type: line.job_type,
-            status: line.status,
-            started_at: Timestamp(started_at),
-            ended_at: line.ended_at,
-        })
-    }
 }
 
 /// All jobs that are known, newest first: those that Entity Resolution lists, and those that only the ledger knows.
@@ -146,17 +154,22 @@ pub(super) fn all(readings: &Readings, has_ledger: bool) -> Vec<JobLine> {
             _ => None,
         };
         for (job, owner) in listed.iter().zip(owners(listed, &records)) {
-            let known = owner.as_ref().and_then(|owner| owner.job.as_ref());
-            let table = owner.as_ref().and_then(|owner| tables.get(owner.table));
-            let target = table.map(|table| &table.target);
-            let mut line = JobLine::new(job, Some(name), target.or(only), known);
-            let is_clear = has_ledger && all_readable && !may_be_of_open_call(job, &records);
-            line.started_by_this_function = match target {
-                Some(_) => Some(true),
-                None => is_clear.then_some(false),
+            let mut line = JobLine::new(job, Some(name), only, None);
+            line.started_by_this_function = match owner {
+                Owner::Others if has_ledger && all_readable => Some(false),
+                _ => None,
             };
+            if let Owner::Table {
+                place,
+                id,
+                job_type,
+            } = owner
+            {
+                let target = tables.get(place).map(|table| &table.target);
+                shown.push(id.clone());
+                line = JobLine::new(job, Some(name), target, Some((id, job_type)));
+            }
             all.push(line);
-            shown.extend(known.map(|job| job.id.clone()));
         }
     }
     for reading in &readings.tables {
@@ -178,4 +191,23 @@ pub(super) fn all(readings: &Readings, has_ledger: bool) -> Vec<JobLine> {
         Reverse((open && job.started_at.is_none(), job.started_at))
     });
     all
+}
+
+/// When the job slot was taken, as far as these jobs tell, earliest first.
+pub(super) fn busy(jobs: &[JobLine], now: OffsetDateTime) -> Vec<(OffsetDateTime, OffsetDateTime)> {
+    let mut busy: Vec<(OffsetDateTime, OffsetDateTime)> = Vec::new();
+    for job in jobs
+        .iter()
+        .rev()
+        .filter(|job| job.status != JobState::Queued)
+    {
+        let Some((start, end)) = job.interval(now) else {
+            continue;
+        };
+        match busy.last_mut() {
+            Some((_, last)) if start <= *last => *last = end.max(*last),
+            _ => busy.push((start, end)),
+        }
+    }
+    busy
 }

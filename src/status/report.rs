@@ -32,10 +32,18 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// The configured tables.
     pub tables: Vec<TableStatus>,
-    /// The jobs of their workflows in the last seven days, newest first.
+    /// The jobs of their workflows in the last seven days, newest first, at most 200.
     pub jobs: Vec<JobLine>,
+    /// How many older ones of these days are left out.
+    pub jobs_left_out: usize,
     /// How many messages wait.
     pub queues: Queues,
+    /// When the job slot was taken, as far as all jobs of these days tell.
+    #[serde(skip)]
+    pub(super) busy: Vec<(OffsetDateTime, OffsetDateTime)>,
+    /// Whether the jobs of each workflow were all read.
+    #[serde(skip)]
+    pub(super) has_all_jobs: bool,
 }
 
 /// How many messages are in the queues. `None` if there is no such queue, or it could not be read.
@@ -64,7 +72,8 @@ pub struct TableStatus {
     pub(super) running: Option<TableJob>,
     pub(super) claim: Option<ClaimStatus>,
     pub(super) unknown_outcome: Option<UnknownOutcome>,
-    pub(super) waiting: Vec<WaiterStatus>,
+    /// `None` if it could not be read which requests wait.
+    pub(super) waiting: Option<Vec<WaiterStatus>>,
     pub(super) not_before: Option<Timestamp>,
     pub(super) next_full_refresh: Option<Timestamp>,
     /// What could not be read.
@@ -106,11 +115,36 @@ pub(super) struct WaiterStatus {
     /// The requested job type.
     pub(super) job_type: RequestedType,
     pub(super) since: Timestamp,
+    pub(super) last_tried_at: Timestamp,
     pub(super) urgent: bool,
     pub(super) not_before: Option<Timestamp>,
+    /// Whether it was tried within two retry intervals. Otherwise its message is gone, or no message is delivered.
+    #[serde(skip)]
+    pub(super) is_live: bool,
 }
 
 impl Report {
+    /// A table's name, or its id if the name could not be read. If two tables have one name, it says which one it is.
+    pub(super) fn name_of(&self, table: &TableStatus) -> String {
+        let id = table.target.table.as_str();
+        let Some(name) = &table.name else {
+            return id.to_owned();
+        };
+        let mut same = self
+            .tables
+            .iter()
+            .filter(|other| other.name.as_ref() == Some(name));
+        match same.nth(1) {
+            Some(_) => format!("{name} ({id})"),
+            None => name.clone(),
+        }
+    }
+
+    /// Returns whether the age of a table is not known.
+    pub fn has_unknown_age(&self) -> bool {
+        self.tables.iter().any(|table| table.fresh_since.is_none())
+    }
+
     /// The tables with their ages in seconds: since the start of the last job that succeeded, or of the last one that
     /// started if jobs are not tracked. A table without a known job is as old as itself.
     pub fn ages(&self) -> impl Iterator<Item = (&Target, std::time::Duration)> {
@@ -144,7 +178,16 @@ pub(super) fn of(
     });
     let tables = tables.collect();
     jobs.retain(|job| job.is_after(now - DAYS));
+    let busy = jobs::busy(&jobs, now);
+    let jobs_left_out = jobs.len().saturating_sub(jobs::MAX_JOBS);
     jobs.truncate(jobs::MAX_JOBS);
+    let mut workflows = readings.workflows.values();
+    let has_all_jobs = workflows.all(|workflow| {
+        workflow
+            .jobs
+            .as_ref()
+            .is_ok_and(|list| list.incomplete.is_none())
+    });
     let counts = |queue: &Option<QueueReading>| queue.as_ref()?.counts.as_ref().ok().copied();
     Report {
         ok: checks.iter().all(|check| check.ok != Some(false)),
@@ -153,6 +196,9 @@ pub(super) fn of(
         checks,
         tables,
         jobs,
+        jobs_left_out,
+        busy,
+        has_all_jobs,
         queues: Queues {
             waiting: counts(&readings.waiting_queue),
             dead_letter: counts(&readings.dead_letter_queue),
@@ -187,12 +233,13 @@ impl Context<'_> {
         let created_at = table.and_then(|table| table.created_at);
         let fresh_since = match record.filter(|_| self.settings.ledger_table.is_some()) {
             Some(record) => record
-                .fresh_since(self.settings.track_completion)
+                .fresh_since(self.settings.track_completion, self.now)
                 .or(created_at),
             None => last_succeeded
                 .as_ref()
                 .or(last_started.as_ref())
-                .map(|job| job.started_at.0),
+                .and_then(|job| job.started_at)
+                .map(|started| started.0),
         };
         TableStatus {
             membership_identifier: target.membership.clone(),
@@ -219,7 +266,7 @@ impl Context<'_> {
             not_before: record.and_then(|record| self.not_before(record)),
             next_full_refresh: record
                 .and_then(|record| self.next_full_refresh(record, workflow, reading)),
-            unavailable: unavailable(reading, workflow),
+            unavailable: self.unavailable(reading, workflow),
             target: target.clone(),
             fresh_since,
         }
@@ -228,9 +275,8 @@ impl Context<'_> {
     /// The newest job of a table in one of these states.
     fn last_job(&self, target: &Target, states: &[JobState]) -> Option<TableJob> {
         let mut of_table = self.jobs.iter().filter(|job| job.is_of(target));
-        of_table
-            .find(|job| states.contains(&job.status))
-            .and_then(JobLine::of_table)
+        let last = of_table.find(|job| states.contains(&job.status));
+        last.map(JobLine::of_table)
     }
 
     fn unknown_outcome(&self, record: &Record) -> Option<UnknownOutcome> {
@@ -241,20 +287,18 @@ impl Context<'_> {
         })
     }
 
-    fn waiting(&self, target: &Target) -> Vec<WaiterStatus> {
-        let waiters = self
-            .readings
-            .waiters
-            .iter()
-            .flat_map(|waiters| waiters.live(self.now));
-        let of_table = waiters.filter(|waiter| waiter.target() == target);
+    fn waiting(&self, target: &Target) -> Option<Vec<WaiterStatus>> {
+        let all = self.readings.waiters.as_ref().ok()?.all();
+        let of_table = all.iter().filter(|waiter| waiter.target() == target);
         let status = |waiter: &Waiter| WaiterStatus {
             job_type: waiter.requested_type(),
             since: Timestamp(waiter.since()),
+            last_tried_at: Timestamp(waiter.seen_at()),
             urgent: waiter.is_urgent(),
             not_before: waiter.not_before().map(Timestamp),
+            is_live: waiter.is_live(self.now),
         };
-        of_table.map(status).collect()
+        Some(of_table.map(status).collect())
     }
 
     /// Until when `MIN_INTERVAL` holds back the requests of a table.
@@ -281,6 +325,33 @@ impl Context<'_> {
         let due = record.last_batch().map(|started| started + every.duration);
         Some(Timestamp(due.unwrap_or(self.now)))
     }
+
+    /// What could not be read of a table.
+    fn unavailable(
+        &self,
+        reading: &TableReading,
+        workflow: Option<&WorkflowReading>,
+    ) -> Vec<String> {
+        let jobs = workflow.map(|reading| reading.jobs.as_ref());
+        let errors = [
+            reading.record.as_ref().err(),
+            self.readings.waiters.as_ref().err(),
+            reading.table.as_ref().err(),
+            reading
+                .populated
+                .as_ref()
+                .and_then(|read| read.as_ref().err()),
+            workflow.and_then(|reading| reading.workflow.as_ref().err()),
+            jobs.and_then(|jobs| jobs.map_or_else(Some, |list| list.incomplete.as_ref())),
+        ];
+        let mut messages: Vec<String> = Vec::new();
+        for error in errors.into_iter().flatten() {
+            if !messages.contains(&error.message) {
+                messages.push(error.message.clone());
+            }
+        }
+        messages
+    }
 }
 
 fn described(name: &str, reading: Option<&WorkflowReading>) -> TableWorkflow {
@@ -292,26 +363,18 @@ fn described(name: &str, reading: Option<&WorkflowReading>) -> TableWorkflow {
     }
 }
 
-/// What could not be read of a table.
-fn unavailable(reading: &TableReading, workflow: Option<&WorkflowReading>) -> Vec<String> {
-    let errors = [
-        reading.record.as_ref().err(),
-        reading.table.as_ref().err(),
-        reading
-            .populated
-            .as_ref()
-            .and_then(|read| read.as_ref().err()),
-        workflow.and_then(|reading| reading.workflow.as_ref().err()),
-        workflow.and_then(|reading| reading.jobs.as_ref().err()),
-    ];
-    errors
-        .into_iter()
-        .flatten()
-        .map(|error| error.message.clone())
-        .collect()
-}
-
 impl TableStatus {
+    /// The last job, if it failed.
+    pub(super) fn failed_last(&self) -> Option<&TableJob> {
+        let failed = self.last_failed.as_ref()?;
+        let is_older = |other: &Option<TableJob>| {
+            other
+                .as_ref()
+                .is_none_or(|job| job.started_at <= failed.started_at)
+        };
+        (is_older(&self.last_succeeded) && is_older(&self.last_started)).then_some(failed)
+    }
+
     pub(super) fn target(&self) -> &Target {
         &self.target
     }

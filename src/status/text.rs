@@ -21,6 +21,8 @@ impl Times {
             0 => "today".to_owned(),
             1 => "yesterday".to_owned(),
             -1 => "tomorrow".to_owned(),
+            // Without the year it would be taken for a near day.
+            days if days.abs() > 180 => format!("{} {}", day(local.date()), local.year()),
             _ => day(local.date()),
         };
         format!("{day} {:02}:{:02}", local.hour(), local.minute())
@@ -125,6 +127,7 @@ mod tests {
             (datetime!(2026-11-25 22:29 UTC), "yesterday 23:59"),
             (datetime!(2026-11-24 01:00 UTC), "Tue 24 Nov 02:30"),
             (datetime!(2026-11-27 01:00 UTC), "tomorrow 02:30"),
+            (datetime!(2027-11-24 01:00 UTC), "Wed 24 Nov 2027 02:30"),
         ] {
             assert_eq!(times.at(time), expected);
         }

@@ -235,3 +235,24 @@ async fn the_age_of_a_table_is_that_of_what_is_in_it() {
         );
     }
 }
+
+/// If the age of one table is not known, there is none for all together, so that an alarm on the oldest one rings.
+#[tokio::test]
+async fn an_age_that_is_not_known_is_not_hidden_by_the_others() {
+    let arns = format!("{},{}", table_arn(T1), table_arn(T2));
+    let builder = Environment::builder()
+        .ledger()
+        .setting("ID_MAPPING_TABLE_ARNS", &arns);
+    let function = Function::built(builder).await;
+    response(function.invoke(request_for(T1).to_string()).await);
+    make_unreadable(&function.aws, T1);
+    response(function.invoke(r#"{"status": true}"#.to_owned()).await);
+    let (of_service, of_tables) = ages(&function);
+    let tables: Vec<&str> = of_tables.iter().map(|(table, _)| &**table).collect();
+    assert_eq!((of_service, tables), (Vec::new(), vec![T2]));
+}
+
+fn make_unreadable(aws: &FakeAws, table: &str) {
+    let items = &mut aws.state().items;
+    items.get_mut(&table_arn(table)).unwrap()["record"] = json!({ "S": "[1]" });
+}

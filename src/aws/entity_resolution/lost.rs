@@ -20,7 +20,7 @@ use crate::target::Target;
 const CLOCK_DIFFERENCE: Duration = Duration::seconds(5);
 
 /// How long ago a job may have been started that the list shows as queued, without a start time.
-const LONGEST_QUEUED: Duration = Duration::days(1);
+pub(super) const LONGEST_QUEUED: Duration = Duration::days(1);
 
 /// How long after a call its job may start. A job that starts later belongs to another call, perhaps for another table
 /// with the same workflow.

@@ -19,6 +19,9 @@ use crate::target::Target;
 /// whole list tells that a job is missing.
 const MAX_PAGES: usize = 1_000;
 
+/// The most jobs of a page.
+pub(super) const PAGE: usize = 25;
+
 /// The clients with which tables, workflows and jobs are read.
 #[derive(Clone, Debug)]
 pub struct Workflows {
@@ -195,7 +198,7 @@ impl Workflows {
             .entity_resolution
             .list_id_mapping_jobs()
             .workflow_name(workflow)
-            .max_results(25)
+            .max_results(PAGE as i32)
             .set_next_token(token)
             .send()
             .await
