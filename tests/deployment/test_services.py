@@ -1,7 +1,7 @@
 """The built binary against moto's DynamoDB, SQS and EventBridge, where a rule feeds a queue.
 
 moto has no PopulateIdMappingTable: Clean Rooms, and Lambda's Runtime API, are small servers here,
-and the tests are Lambda's poller of the waiting queue. Expects `cargo lambda build --release` to
+and the tests are Lambda's poller of the waiting queue. Expects `.ci/package x86_64 ZIP` to
 have run, or POPULATOR_BINARY to name a binary. Everything stays on loopback; each process ends by
 its id with its test.
 """

@@ -1,6 +1,6 @@
 """The function under the tools that a user has: cargo-lambda, and AWS's Runtime Interface Emulator.
 
-Expects `cargo lambda build --release` to have run. Everything stays on loopback; each process ends
+Expects `.ci/package x86_64 ZIP` to have run. Everything stays on loopback; each process ends
 by its id with its test.
 """
 
@@ -93,11 +93,11 @@ def test_cargo_lambda_watches_and_invokes():
             assert "InvalidRequest" in refused.stderr and "$.membershipId" in refused.stderr, refused.stderr
 
 
-def test_the_release_zip_holds_the_bootstrap_alone():
+def test_the_release_zip_holds_the_bootstrap_alone(tmp_path):
     built = BOOTSTRAP.read_bytes()
-    build = ["cargo", "lambda", "build", "--release", "--locked", "--quiet", "--output-format", "zip"]
-    subprocess.run(build, cwd=ROOT, check=True, stdin=subprocess.DEVNULL, timeout=900)
-    with zipfile.ZipFile(BOOTSTRAP.with_name("bootstrap.zip")) as archive:
+    zip_file = tmp_path / "function.zip"
+    subprocess.run([".ci/package", "x86_64", zip_file], cwd=ROOT, check=True, stdin=subprocess.DEVNULL, timeout=900)
+    with zipfile.ZipFile(zip_file) as archive:
         [entry] = archive.infolist()
         assert (entry.filename, entry.external_attr >> 16 & 0o777) == ("bootstrap", 0o755)
         assert archive.read(entry) == built

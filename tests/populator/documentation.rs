@@ -54,13 +54,14 @@ const OTHER_NAMES: [&str; 6] = [
 ];
 
 /// The programs of commands that are not run here: they need an account, a network or much time.
-const OTHER_PROGRAMS: [&str; 19] = [
+const OTHER_PROGRAMS: [&str; 20] = [
     "uv",
     "aws",
     "cdk",
     "cp",
     "curl",
     "export",
+    "gh",
     "git",
     "jq",
     "mkdir",
@@ -70,11 +71,14 @@ const OTHER_PROGRAMS: [&str; 19] = [
     "pip",
     "python",
     "python3.11",
+    "rustup",
     "sam",
     "sha256sum",
     "terraform",
-    "unzip",
 ];
+
+/// The programs whose commands are checked in inline code too.
+const CHECKED_PROGRAMS: [&str; 5] = ["cargo", ".ci/notes", ".ci/package", ".ci/run", "fuzz/run"];
 
 /// A page, taken apart.
 struct Page {
@@ -640,7 +644,7 @@ fn commands(page: &Page) -> Vec<Typed> {
     }
     for Span { line, code } in &page.spans {
         let program = code.split(' ').find(|word| assignment(word).is_none());
-        if program.is_some_and(|program| ["cargo", ".ci/run", "fuzz/run"].contains(&program)) {
+        if program.is_some_and(|program| CHECKED_PROGRAMS.contains(&program)) {
             found.extend(typed(&format!("{}:{line}", page.name), code));
         }
     }
@@ -864,9 +868,12 @@ fn is_bench(name: &str) -> bool {
 /// What is wrong with a command, if anything is. An unknown one is a fault, so that each kind is decided on.
 fn fault_of_command(words: &[&str]) -> Option<String> {
     match words {
-        ["cargo", "run", "--example", "local" | "status", ..] | [".ci/run"] | ["fuzz/run", _] => {
-            None
-        }
+        ["cargo", "run", "--example", "local" | "status", ..]
+        | [".ci/notes", _]
+        | [".ci/package", "arm64" | "x86_64", _]
+        | [".ci/run"]
+        | [".ci/run", "--help"]
+        | ["fuzz/run", _] => None,
         ["cargo", "test", arguments @ ..] => fault_of_test(arguments),
         ["cargo", "bench", "--bench", name, ..] => {
             (!is_bench(name)).then(|| format!("{name} is not a benchmark"))
@@ -877,8 +884,8 @@ fn fault_of_command(words: &[&str]) -> Option<String> {
             ..,
         ] => None,
         [".ci/run", step] => {
-            let case = format!("{step})");
-            let is_step = read(".ci/run").lines().any(|line| line.trim() == case);
+            let function = format!("run_{step}() {{");
+            let is_step = read(".ci/run").lines().any(|line| line == function);
             (!is_step).then(|| format!("{step} is not a step of .ci/run"))
         }
         ["fuzz/run", "--executions", _, targets @ ..] => {
