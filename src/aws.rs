@@ -5,6 +5,7 @@ pub mod clients;
 pub mod entity_resolution;
 pub mod event_bus;
 pub mod ledger_table;
+pub mod parameters;
 pub mod queue;
 pub mod services;
 

@@ -3,17 +3,20 @@
 
 mod allowed;
 pub mod endpoint;
+mod further;
 mod variable;
 
 pub use self::allowed::Allowed;
 use self::endpoint::without_scheme;
+use self::further::Further;
 use self::variable::{invalid, items};
 use crate::error::Error;
 use crate::job_type::RequestedType;
 use crate::period::Period;
+use crate::printable::id;
 use crate::target::{AwsLocation, TableArn, arn_parts, is_account, is_region};
 
-/// The largest number of targets that one payload, or `ID_MAPPING_TABLE_ARNS`, may name.
+/// The largest number of targets that one payload, or the settings, may name.
 pub const MAX_TARGETS: usize = 100;
 
 /// The settings, read from environment variables.
@@ -24,8 +27,11 @@ pub struct Settings {
     /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets: the `service` of metrics. `None` if it is not set. No metrics are
     /// written then.
     pub service: Option<String>,
-    /// `ID_MAPPING_TABLE_ARNS`: the targets of events that name none.
+    /// `ID_MAPPING_TABLE_ARNS`, and what the parameters of `ID_MAPPING_TABLES_PATH` list: the targets of events that
+    /// name none.
     pub id_mapping_table_arns: Vec<TableArn>,
+    /// `ID_MAPPING_TABLES_PATH`: the path of the Systems Manager parameters that list further tables.
+    pub id_mapping_tables_path: Option<String>,
     /// `ALLOW_OTHER_TABLES`, `ALLOWED_JOB_TYPES` and `ALLOWED_ACCOUNTS`: what payloads may name.
     pub allowed: Allowed,
     /// `DEFAULT_JOB_TYPE`: the requested type of a request that has none.
@@ -93,13 +99,17 @@ const FULL_REFRESH_EVERY: Bounds = Bounds {
 
 const DEFAULT_MAX_WAIT: &str = "72h";
 
+const TABLES_PATH: &str = "ID_MAPPING_TABLES_PATH";
+
 /// The most that `MAX_JOB_ATTEMPTS` may be.
 const MAX_ATTEMPTS: u32 = 5;
 
 impl Settings {
     /// Reads the settings through a lookup of environment variables. An empty variable counts as unset.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
-        let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let further = Further::read(&set("SETTINGS").unwrap_or_default())?;
+        let get = |name: &str| further.get(name).or_else(|| set(name));
 
         let track_completion = boolean("TRACK_COMPLETION", get("TRACK_COMPLETION"))?;
         endpoint::check(&get)?;
@@ -114,18 +124,17 @@ impl Settings {
         let max_wait = get("MAX_WAIT").unwrap_or_else(|| DEFAULT_MAX_WAIT.to_owned());
         let max_wait = period("MAX_WAIT", &max_wait, MAX_WAIT)?;
         let min_interval = min_interval(get("MIN_INTERVAL"), &max_wait)?;
+        let ledger_table = get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?;
+        let needs = |name, is_set| check_needs(name, is_set, &waiting_queue_url, &ledger_table);
+        needs("TRACK_COMPLETION", track_completion)?;
+        needs("MIN_INTERVAL", min_interval.is_some())?;
         if waiting_queue_url.is_none() {
             check_not_set("SETTLE_TIME", settle_time.is_some(), "WAITING_QUEUE_URL")?;
-            check_not_set("TRACK_COMPLETION", track_completion, "WAITING_QUEUE_URL")?;
-            check_not_set("MIN_INTERVAL", min_interval.is_some(), "WAITING_QUEUE_URL")?;
         }
-        let ledger_table = get("LEDGER_TABLE_NAME").map(ledger_table).transpose()?;
-        if ledger_table.is_none() {
-            check_not_set("TRACK_COMPLETION", track_completion, "LEDGER_TABLE_NAME")?;
-            check_not_set("MIN_INTERVAL", min_interval.is_some(), "LEDGER_TABLE_NAME")?;
-        }
-        let id_mapping_table_arns = get("ID_MAPPING_TABLE_ARNS").map(|list| table_arns(&list));
-        let id_mapping_table_arns = id_mapping_table_arns.transpose()?.unwrap_or_default();
+        let id_mapping_table_arns = match get("ID_MAPPING_TABLE_ARNS") {
+            Some(list) => table_arns("ID_MAPPING_TABLE_ARNS", &list)?,
+            None => Vec::new(),
+        };
         let allowed = Allowed::read(
             &id_mapping_table_arns,
             boolean("ALLOW_OTHER_TABLES", get("ALLOW_OTHER_TABLES"))?,
@@ -136,13 +145,11 @@ impl Settings {
             region: region(get("AWS_REGION"))?,
             service: get("AWS_LAMBDA_FUNCTION_NAME"),
             id_mapping_table_arns,
+            id_mapping_tables_path: get(TABLES_PATH).map(parameter_path).transpose()?,
             allowed,
             default_job_type: default_job_type(get("DEFAULT_JOB_TYPE"))?,
             event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
-            event_source: match get("EVENT_SOURCE") {
-                Some(value) => event_source(value)?,
-                None => "id-mapping-populator".to_owned(),
-            },
+            event_source: event_source(get("EVENT_SOURCE"))?,
             ledger_table,
             waiting_queue_url,
             dead_letter_queue_url: queue_url("DEAD_LETTER_QUEUE_URL")?,
@@ -184,8 +191,38 @@ impl Settings {
         all.map(|(_, warning)| warning).collect()
     }
 
-    /// Checks that the configured tables are in the account and Region of the function. Only an invocation tells in
-    /// which account the function runs.
+    /// Returns these settings with the tables of further lists, each by the name of its parameter. They must be in the
+    /// account and Region of the function.
+    pub fn with_tables<'l>(
+        &self,
+        lists: impl IntoIterator<Item = (&'l str, &'l str)>,
+        location: &AwsLocation,
+    ) -> Result<Self, Error> {
+        let mut tables = self.id_mapping_table_arns.clone();
+        for (parameter, list) in lists {
+            let name = format!("{TABLES_PATH}: parameter {}", id(parameter));
+            for (number, arn) in (1..).zip(table_arns(&name, list)?) {
+                let checked = location.check(&arn);
+                checked.map_err(|reason| invalid(&name, &format!("item {number} {reason}")))?;
+                if !tables.contains(&arn) {
+                    tables.push(arn);
+                }
+            }
+        }
+        if tables.is_empty() {
+            let reason = "names a path without parameters: write ARNs of ID mapping tables into a parameter under it, or correct it";
+            return Err(invalid(TABLES_PATH, reason));
+        }
+        check_table_count(TABLES_PATH, tables.len())?;
+        Ok(Self {
+            allowed: self.allowed.with_tables(&tables),
+            id_mapping_table_arns: tables,
+            ..self.clone()
+        })
+    }
+
+    /// Checks that the tables of `ID_MAPPING_TABLE_ARNS` are in the account and Region of the function. Only an
+    /// invocation tells in which account the function runs.
     pub fn check(&self, location: &AwsLocation) -> Result<(), Error> {
         for (index, arn) in self.id_mapping_table_arns.iter().enumerate() {
             location.check(arn).map_err(|reason| {
@@ -199,22 +236,37 @@ impl Settings {
     }
 }
 
-fn table_arns(list: &str) -> Result<Vec<TableArn>, Error> {
-    let name = "ID_MAPPING_TABLE_ARNS";
+/// Parses a list of ARNs. The name is the variable's, or the variable's and the parameter's.
+fn table_arns(name: &str, list: &str) -> Result<Vec<TableArn>, Error> {
     let items = items(name, list)?;
-    if items.len() > MAX_TARGETS {
-        return Err(invalid(
-            name,
-            &format!(
-                "has {} items and may have {MAX_TARGETS}: split the tables among functions",
-                items.len()
-            ),
-        ));
-    }
+    check_table_count(name, items.len())?;
     let arn = |(number, item): (usize, &str)| {
         TableArn::parse(item).map_err(|reason| invalid(name, &format!("item {number} {reason}")))
     };
     items.into_iter().map(arn).collect()
+}
+
+fn check_table_count(name: &str, count: usize) -> Result<(), Error> {
+    if count <= MAX_TARGETS {
+        return Ok(());
+    }
+    let reason =
+        format!("has {count} items and may have {MAX_TARGETS}: split the tables among functions");
+    Err(invalid(name, &reason))
+}
+
+/// Checks a path of Systems Manager: `Path` in its API reference takes a hierarchy such as `/a/b`, at most 2,048 characters.
+fn parameter_path(value: String) -> Result<String, Error> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(allowed);
+    let path = value.strip_suffix('/').unwrap_or(&value);
+    match path.strip_prefix('/') {
+        Some(names) if value.len() <= 2_048 && names.split('/').all(is_name) => Ok(path.to_owned()),
+        _ => Err(invalid(
+            TABLES_PATH,
+            "is not a path of Systems Manager parameters: write one such as /my-stack/id-mapping-tables",
+        )),
+    }
 }
 
 /// Checks the name or ARN of an event bus. `PutEventsRequestEntry.EventBusName` in EventBridge's API model
@@ -358,7 +410,8 @@ fn function_arn(value: String) -> Result<String, Error> {
 
 /// Checks the `source` of outcome events. EventBridge reserves `aws.` for AWS's own events, and takes at most 256
 /// characters.
-fn event_source(value: String) -> Result<String, Error> {
+fn event_source(value: Option<String>) -> Result<String, Error> {
+    let value = value.unwrap_or_else(|| "id-mapping-populator".to_owned());
     let reason = if value.starts_with("aws.") {
         "begins with `aws.`, which EventBridge reserves for AWS: write another name"
     } else if value.chars().count() > 256 {
@@ -396,6 +449,22 @@ fn boolean(name: &str, value: Option<String>) -> Result<bool, Error> {
         Some("true") => Ok(true),
         Some(_) => Err(invalid(name, "must be `true` or `false`")),
     }
+}
+
+/// Refuses a setting that needs both the waiting queue and the ledger.
+fn check_needs(
+    name: &str,
+    is_set: bool,
+    waiting_queue_url: &Option<String>,
+    ledger_table: &Option<String>,
+) -> Result<(), Error> {
+    if waiting_queue_url.is_none() {
+        check_not_set(name, is_set, "WAITING_QUEUE_URL")?;
+    }
+    if ledger_table.is_none() {
+        check_not_set(name, is_set, "LEDGER_TABLE_NAME")?;
+    }
+    Ok(())
 }
 
 /// Checks a setting that takes effect only with another one, which is not set.

@@ -7,6 +7,7 @@
 mod attempt;
 mod batch;
 mod choose;
+mod configured;
 mod context;
 mod deadline;
 mod decide;
@@ -30,18 +31,20 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 
+use self::configured::{Configured, NoTables};
 use self::context::Learned;
 use self::deadline::{Deadline, Reserve};
 pub use self::invocation::Invocation;
 pub use self::response::Response;
 use self::run::{Run, Source};
+use crate::aws::ReadError;
 use crate::aws::services::Services;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, ErrorType};
 use crate::input::{self, Arrival, Delivery, Payload};
 use crate::metrics::{Metric, Metrics};
-use crate::status::{self, Functions, Status};
+use crate::status::{self, Functions, Question, Report, Status};
 use crate::target::AwsLocation;
 use crate::telemetry;
 use crate::view::View;
@@ -49,7 +52,7 @@ use crate::view::View;
 /// The function, with its clients, for the life of an execution environment.
 #[derive(Clone, Debug)]
 pub struct Populator {
-    settings: Settings,
+    configured: Configured,
     services: Services,
     status: Status,
     clock: Clock,
@@ -62,7 +65,7 @@ impl Populator {
     pub fn new(settings: Settings, config: &SdkConfig, clock: Clock) -> Self {
         Self {
             services: Services::new(&settings, config),
-            settings,
+            configured: Configured::new(settings),
             status: Status::default(),
             clock,
             is_warm: Arc::default(),
@@ -81,7 +84,7 @@ impl Populator {
         }
         // Boxed: the compiler limits how deep futures may contain one another.
         let response = Box::pin(self.respond(payload, invocation, &metrics)).await;
-        if let Some(service) = &self.settings.service {
+        if let Some(service) = &self.configured.at_start().service {
             let lines = metrics.lines(service, &invocation.request_id, self.clock.now());
             telemetry::measured(&lines);
         }
@@ -94,17 +97,22 @@ impl Populator {
         invocation: &Invocation,
         metrics: &Metrics,
     ) -> Result<Response, Error> {
-        let location = &AwsLocation::of(&invocation.function_arn, &self.settings.region);
-        let delivery = self.parse(payload, invocation, location);
-        let delivery = delivery.inspect_err(|error| {
+        let region = &self.configured.at_start().region;
+        let location = &AwsLocation::of(&invocation.function_arn, region);
+        let prepared = self.prepare(payload, invocation, location).await;
+        let prepared = prepared.inspect_err(|error| {
             tracing::error!(errorType = error.error_type.as_str(), "{}", error.message)
         })?;
-        let run = |source| self.run(invocation, location, metrics, source);
+        let settings = &*prepared.settings;
+        let run = |source| self.run(settings, invocation, location, metrics, source);
         let request_id = &invocation.request_id;
-        match delivery {
-            Delivery::Status(view) => Ok(self
-                .answer_status(view, invocation, location, metrics)
-                .await),
+        match prepared.delivery {
+            Delivery::Status(view) => {
+                let report = self
+                    .report(settings, prepared.unread.as_ref(), invocation, location)
+                    .await;
+                Ok(answer_status(view, report, settings, invocation, metrics))
+            }
             Delivery::Batch(messages) => {
                 let mut run = run(Source::Queue);
                 let response = batch::process_batch(&mut run, messages, request_id);
@@ -121,15 +129,49 @@ impl Populator {
         }
     }
 
+    /// Reads the list of tables and the payload. Without the list, only a question for status is answered.
+    async fn prepare(
+        &self,
+        payload: &Payload,
+        invocation: &Invocation,
+        location: &AwsLocation,
+    ) -> Result<Prepared, Error> {
+        let at_start = self.configured.at_start();
+        at_start.check(location)?;
+        let now = self.clock.now();
+        let remaining = self.remaining(invocation);
+        let parameters = self.services.parameters.as_ref();
+        let settings = self
+            .configured
+            .settings(parameters, location, now, remaining);
+        match settings.await {
+            Ok(settings) => Ok(Prepared {
+                delivery: self.parse(payload, invocation, location, &settings)?,
+                settings,
+                unread: None,
+            }),
+            Err(NoTables::NotRead(error)) => {
+                match self.parse(payload, invocation, location, at_start) {
+                    Ok(delivery @ Delivery::Status(_)) => Ok(Prepared {
+                        delivery,
+                        settings: Arc::clone(at_start),
+                        unread: Some(error),
+                    }),
+                    _ => Err(NoTables::NotRead(error).into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Reads a payload. With `STATUS_ONLY` all but questions for status are refused.
     fn parse(
         &self,
         payload: &Payload,
         invocation: &Invocation,
         location: &AwsLocation,
+        settings: &Settings,
     ) -> Result<Delivery, Error> {
-        let settings = &self.settings;
-        settings.check(location)?;
         let arrival = Arrival {
             request_id: &invocation.request_id,
             function_arn: &invocation.function_arn,
@@ -145,8 +187,14 @@ impl Populator {
         }
     }
 
+    /// The time until Lambda ends the invocation.
+    fn remaining(&self, invocation: &Invocation) -> Duration {
+        Duration::try_from(invocation.deadline - self.clock.now()).unwrap_or_default()
+    }
+
     fn run<'a>(
         &'a self,
+        settings: &'a Settings,
         invocation: &'a Invocation,
         location: &'a AwsLocation,
         metrics: &'a Metrics,
@@ -159,7 +207,7 @@ impl Populator {
         };
         Run {
             services: &self.services,
-            settings: &self.settings,
+            settings,
             location,
             metrics,
             trace_header: invocation.trace_header(),
@@ -169,42 +217,59 @@ impl Populator {
         }
     }
 
-    /// Answers a question for a status report. Nothing is changed, started, published or sent.
-    async fn answer_status(
+    /// Makes a status report. Nothing is changed, started, published or sent.
+    async fn report(
         &self,
-        view: View,
+        settings: &Settings,
+        unread: Option<&ReadError>,
         invocation: &Invocation,
         location: &AwsLocation,
-        metrics: &Metrics,
-    ) -> Response {
-        let Self {
+    ) -> Arc<Report> {
+        let clock = &self.clock;
+        let remaining = self.remaining(invocation);
+        let question = Question {
             settings,
-            services,
-            status,
-            clock,
-            ..
-        } = self;
-        let remaining = Duration::try_from(invocation.deadline - clock.now()).unwrap_or_default();
-        let report = status
-            .report(services, settings, location, clock, remaining)
-            .await;
-        for (target, age) in report.ages() {
-            metrics.record_age(target, age);
-        }
-        if report.has_unknown_age() {
-            metrics.record_unknown_age();
-        }
-        match view {
-            View::Json => Response::Status { status: report },
-            View::Widget(widget) => {
-                let own = invocation.function_arn.as_str();
-                let started_by = settings.populator_function_arn.as_deref();
-                let functions = Functions {
-                    asked: own,
-                    started_by: started_by.or((!settings.status_only).then_some(own)),
-                };
-                Response::Html(status::page(&report, widget, functions))
-            }
+            unread,
+            location,
+        };
+        self.status
+            .report(&self.services, question, clock, remaining)
+            .await
+    }
+}
+
+/// What an invocation is about.
+struct Prepared {
+    settings: Arc<Settings>,
+    delivery: Delivery,
+    /// Why the list of tables could not be read.
+    unread: Option<ReadError>,
+}
+
+/// Answers a question for a status report.
+fn answer_status(
+    view: View,
+    report: Arc<Report>,
+    settings: &Settings,
+    invocation: &Invocation,
+    metrics: &Metrics,
+) -> Response {
+    for (target, age) in report.ages() {
+        metrics.record_age(target, age);
+    }
+    if report.has_unknown_age() {
+        metrics.record_unknown_age();
+    }
+    match view {
+        View::Json => Response::Status { status: report },
+        View::Widget(widget) => {
+            let own = invocation.function_arn.as_str();
+            let started_by = settings.populator_function_arn.as_deref();
+            let functions = Functions {
+                asked: own,
+                started_by: started_by.or((!settings.status_only).then_some(own)),
+            };
+            Response::Html(status::page(&report, widget, functions))
         }
     }
 }

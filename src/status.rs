@@ -10,6 +10,7 @@ mod gather;
 mod jobs;
 mod page;
 mod problems;
+mod question;
 mod report;
 mod rows;
 mod style;
@@ -19,11 +20,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use self::page::{Functions, answer, page};
+pub use self::question::Question;
 pub use self::report::Report;
 use crate::aws::services::Services;
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::target::AwsLocation;
 
 /// How long a report is kept. A dashboard may be open in many browsers and refresh each of them.
 const MAX_AGE: time::Duration = time::Duration::seconds(60);
@@ -37,8 +37,7 @@ impl Status {
     pub async fn report(
         &self,
         services: &Services,
-        settings: &Settings,
-        location: &AwsLocation,
+        question: Question<'_>,
         clock: &Clock,
         remaining: Duration,
     ) -> Arc<Report> {
@@ -53,9 +52,12 @@ impl Status {
         {
             return report;
         }
+        let Question {
+            settings, location, ..
+        } = question;
         let readings =
             gather::read(services, settings, location, now - report::DAYS, remaining).await;
-        let report = Arc::new(report::of(&readings, settings, location, clock.now()));
+        let report = Arc::new(report::of(&readings, question, clock.now()));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&report));
         report
     }

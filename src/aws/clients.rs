@@ -102,12 +102,13 @@ pub async fn load(loader: ConfigLoader) -> SdkConfig {
 
 /// The endpoints that a loaded configuration has, from the environment or from a file.
 pub fn endpoints(config: &SdkConfig) -> Vec<String> {
-    const SERVICES: [&str; 5] = [
+    const SERVICES: [&str; 6] = [
         "cleanrooms",
         "dynamodb",
         "entityresolution",
         "eventbridge",
         "sqs",
+        "ssm",
     ];
     let of_service = |service| {
         let key = ServiceConfigKey::builder()

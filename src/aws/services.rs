@@ -6,6 +6,7 @@ use super::clean_rooms::CleanRooms;
 use super::entity_resolution::Workflows;
 use super::event_bus::EventBus;
 use super::ledger_table::Ledger;
+use super::parameters::Parameters;
 use super::queue::Queue;
 use crate::config::Settings;
 
@@ -24,6 +25,8 @@ pub struct Services {
     pub dead_letter_queue: Option<Queue>,
     /// Where outcomes are published.
     pub event_bus: Option<EventBus>,
+    /// Where further ID mapping tables are listed.
+    pub parameters: Option<Parameters>,
 }
 
 impl Services {
@@ -43,6 +46,10 @@ impl Services {
             waiting_queue: queue(&settings.waiting_queue_url, "WAITING_QUEUE_URL"),
             dead_letter_queue: queue(&settings.dead_letter_queue_url, "DEAD_LETTER_QUEUE_URL"),
             event_bus: settings.event_bus.as_ref().map(event_bus),
+            parameters: settings
+                .id_mapping_tables_path
+                .as_ref()
+                .map(|path| Parameters::new(config, path)),
         }
     }
 }

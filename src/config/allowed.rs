@@ -8,8 +8,10 @@ use crate::target::{TableArn, Target, is_account};
 /// What payloads may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowed {
-    /// The tables. `None` if any is allowed.
-    tables: Option<Vec<Target>>,
+    /// Whether payloads may name tables that are not configured.
+    other_tables: bool,
+    /// The configured tables. If there are none, any is allowed.
+    tables: Vec<Target>,
     /// The job types. `None` if any is allowed.
     job_types: Option<Vec<RequestedType>>,
     accounts: Accounts,
@@ -30,24 +32,32 @@ impl Allowed {
         job_types: Option<String>,
         accounts: Option<String>,
     ) -> Result<Self, Error> {
-        let is_limited = !configured.is_empty() && !other_tables;
-        let tables = configured.iter().map(|arn| arn.target.clone());
         Ok(Self {
-            tables: is_limited.then(|| tables.collect()),
+            other_tables,
+            tables: targets(configured),
             job_types: job_types.map(|list| read_job_types(&list)).transpose()?,
             accounts: accounts
                 .map_or(Ok(Accounts::These(Vec::new())), |list| read_accounts(&list))?,
         })
     }
 
+    /// Returns the same with other configured tables.
+    pub(super) fn with_tables(&self, configured: &[TableArn]) -> Self {
+        Self {
+            tables: targets(configured),
+            ..self.clone()
+        }
+    }
+
     /// Checks a table. The error is the predicate of a sentence.
     pub fn check_table(&self, target: &Target) -> Result<(), String> {
-        match &self.tables {
-            Some(tables) if !tables.contains(target) => Err(
-                "is not allowed: name a table of ID_MAPPING_TABLE_ARNS, or set ALLOW_OTHER_TABLES to true".to_owned(),
-            ),
-            _ => Ok(()),
+        if self.other_tables || self.tables.is_empty() || self.tables.contains(target) {
+            return Ok(());
         }
+        Err(
+            "is not allowed: name a table of ID_MAPPING_TABLE_ARNS or ID_MAPPING_TABLES_PATH, or set ALLOW_OTHER_TABLES to true"
+                .to_owned(),
+        )
     }
 
     /// Checks a job type that a payload asks for. The error is the predicate of a sentence.
@@ -77,6 +87,10 @@ impl Allowed {
             false => Err("is not allowed: add the account to ALLOWED_ACCOUNTS".to_owned()),
         }
     }
+}
+
+fn targets(arns: &[TableArn]) -> Vec<Target> {
+    arns.iter().map(|arn| arn.target.clone()).collect()
 }
 
 fn read_job_types(list: &str) -> Result<Vec<RequestedType>, Error> {

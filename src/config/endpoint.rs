@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::variable::invalid;
 use crate::error::{Error, ErrorType};
 
-const ENDPOINTS: [&str; 6] = [
+const ENDPOINTS: [&str; 7] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_CLEANROOMS",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_ENTITYRESOLUTION",
     "AWS_ENDPOINT_URL_EVENTBRIDGE",
     "AWS_ENDPOINT_URL_SQS",
+    "AWS_ENDPOINT_URL_SSM",
 ];
 
 /// The proxies of `http://` endpoints.

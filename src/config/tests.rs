@@ -39,6 +39,8 @@ fn without_variables_the_documented_defaults_hold() {
 fn an_empty_variable_counts_as_unset() {
     let names = [
         "ID_MAPPING_TABLE_ARNS",
+        "ID_MAPPING_TABLES_PATH",
+        "SETTINGS",
         "ALLOW_OTHER_TABLES",
         "ALLOWED_JOB_TYPES",
         "ALLOWED_ACCOUNTS",
@@ -146,6 +148,26 @@ fn an_invalid_value_is_reported_with_its_variable_and_the_right_form() {
         ),
         ("ID_MAPPING_TABLE_ARNS", &many, "has 101 items"),
         ("ALLOW_OTHER_TABLES", "yes", "must be `true` or `false`"),
+        ("ID_MAPPING_TABLES_PATH", "tables", "is not a path"),
+        ("ID_MAPPING_TABLES_PATH", "/a//b", "is not a path"),
+        ("ID_MAPPING_TABLES_PATH", "/a b", "is not a path"),
+        ("ID_MAPPING_TABLES_PATH", "/", "is not a path"),
+        (
+            "SETTINGS",
+            "MAX_WAIT=1d MIN_INTERVAL",
+            "item 2 is not a setting: write one such as",
+        ),
+        ("SETTINGS", "MAX_WAIT=", "item 1 is not a setting"),
+        (
+            "SETTINGS",
+            "EVENT_BUS_NAME=b",
+            "item 1 has another name than ALLOWED_JOB_TYPES, ",
+        ),
+        (
+            "SETTINGS",
+            "MAX_WAIT=1d MAX_WAIT=2d",
+            "item 2 sets MAX_WAIT again",
+        ),
         (
             "ALLOWED_JOB_TYPES",
             "BATCH,FULL",
@@ -434,4 +456,38 @@ fn an_interval_needs_the_ledger_and_is_shorter_than_the_longest_wait() {
             None => assert!(read.is_ok(), "{variables:?}"),
         }
     }
+}
+
+#[test]
+fn settings_may_be_written_in_one_variable_which_is_read_first() {
+    let settings = read(&[
+        ("DEFAULT_JOB_TYPE", "AUTO"),
+        ("MAX_WAIT", "1d"),
+        (
+            "SETTINGS",
+            " DEFAULT_JOB_TYPE=BATCH  ALLOWED_JOB_TYPES=BATCH,AUTO\n",
+        ),
+    ])
+    .unwrap();
+    assert_eq!(settings.default_job_type.as_str(), "BATCH");
+    assert_eq!(settings.max_wait.to_string(), "1d");
+    let allowed = |job_type| settings.allowed.check_job_type(job_type).is_ok();
+    assert!(allowed(RequestedType::Auto) && !allowed(RequestedType::DELETE_ONLY));
+    let error = read(&[("SETTINGS", "MAX_WAIT=14d")]).unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("variable MAX_WAIT is longer than 13d"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn a_path_may_end_with_a_slash() {
+    let settings = read(&[("ID_MAPPING_TABLES_PATH", "/a.b/c_d-1/")]).unwrap();
+    assert_eq!(
+        settings.id_mapping_tables_path.as_deref(),
+        Some("/a.b/c_d-1")
+    );
 }

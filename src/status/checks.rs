@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::gather::{QueueReading, Readings, TableReading, WorkflowReading};
+use super::question::Question;
 use crate::aws::ReadError;
 use crate::aws::entity_resolution::{JobList, Table};
 use crate::aws::queue::MessageCounts;
@@ -46,7 +47,12 @@ struct Statement<'a> {
 }
 
 /// Makes all checks.
-pub(super) fn all(readings: &Readings, settings: &Settings, location: &AwsLocation) -> Vec<Check> {
+pub(super) fn all(readings: &Readings, question: Question<'_>) -> Vec<Check> {
+    let Question {
+        settings,
+        unread,
+        location,
+    } = question;
     let mut all = vec![ledger(readings, settings, location)];
     let queues = [
         ("waitingQueue", "WAITING_QUEUE_URL", &readings.waiting_queue),
@@ -59,7 +65,10 @@ pub(super) fn all(readings: &Readings, settings: &Settings, location: &AwsLocati
     for (name, setting, reading) in queues {
         all.push(queue(name, setting, reading.as_ref(), location));
     }
-    if readings.tables.is_empty() {
+    if let Some(path) = &settings.id_mapping_tables_path {
+        all.push(table_lists(path, readings.tables.len(), unread, location));
+    }
+    if readings.tables.is_empty() && unread.is_none() {
         let message = "no table is configured: status reports only tables of ID_MAPPING_TABLE_ARNS";
         let remedy = "set ID_MAPPING_TABLE_ARNS to the ARNs of the ID mapping tables";
         all.push(Check {
@@ -172,6 +181,19 @@ pub(super) fn statement(action: &str, resource: &[String]) -> String {
         resource,
     };
     serde_json::to_string(&statement).unwrap_or_default()
+}
+
+/// Checks that the parameters with ARNs of tables can be read.
+fn table_lists(
+    path: &str,
+    tables: usize,
+    unread: Option<&ReadError>,
+    location: &AwsLocation,
+) -> Check {
+    let reading = unread.map_or(Ok(()), |error| Err(error.clone()));
+    let seen = |_: &()| format!("{tables} ID mapping tables are configured");
+    let parameters = location.arn("ssm", path, "parameter");
+    read("idMappingTableLists", path, &reading, seen, &[parameters])
 }
 
 fn ledger(readings: &Readings, settings: &Settings, location: &AwsLocation) -> Check {

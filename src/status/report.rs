@@ -6,6 +6,7 @@ use time::{Duration, OffsetDateTime};
 use super::checks::{self, Check};
 use super::gather::{QueueReading, Readings, TableReading, WorkflowReading};
 use super::jobs::{self, JobLine, TableJob};
+use super::question::Question;
 use crate::aws::queue::MessageCounts;
 use crate::choice::Mapping;
 use crate::clock::Timestamp;
@@ -13,7 +14,7 @@ use crate::config::Settings;
 use crate::job::JobState;
 use crate::job_type::{JobType, RequestedType};
 use crate::ledger::{Record, UnknownCall, Waiter};
-use crate::target::{AwsLocation, Identifier, Target};
+use crate::target::{Identifier, Target};
 
 /// How far back the jobs of a report go.
 pub(super) const DAYS: Duration = Duration::days(7);
@@ -159,14 +160,12 @@ impl Report {
 }
 
 /// Makes the report of what was read.
-pub(super) fn of(
-    readings: &Readings,
-    settings: &Settings,
-    location: &AwsLocation,
-    now: OffsetDateTime,
-) -> Report {
+pub(super) fn of(readings: &Readings, question: Question<'_>, now: OffsetDateTime) -> Report {
+    let Question {
+        settings, location, ..
+    } = question;
     let mut jobs = jobs::all(readings, settings.ledger_table.is_some());
-    let checks = checks::all(readings, settings, location);
+    let checks = checks::all(readings, question);
     let tables = readings.tables.iter().map(|table| {
         let context = Context {
             readings,

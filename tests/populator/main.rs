@@ -49,6 +49,7 @@ mod states_language;
 mod status;
 mod store;
 mod strangers;
+mod table_lists;
 mod targets;
 mod unknown;
 mod waiting;

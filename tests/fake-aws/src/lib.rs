@@ -17,6 +17,7 @@ mod in_process;
 mod lambda;
 mod process;
 mod sqs;
+mod ssm;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -75,6 +76,8 @@ pub enum Operation {
     GetQueueAttributes,
     /// Amazon SQS.
     SendMessage,
+    /// AWS Systems Manager.
+    GetParametersByPath,
 }
 
 impl Operation {
@@ -86,6 +89,7 @@ impl Operation {
             Some("DynamoDB_20120810.PutItem") => Some(Self::PutItem),
             Some("AmazonSQS.GetQueueAttributes") => Some(Self::GetQueueAttributes),
             Some("AmazonSQS.SendMessage") => Some(Self::SendMessage),
+            Some("AmazonSSM.GetParametersByPath") => Some(Self::GetParametersByPath),
             Some(_) => None,
             None => {
                 clean_rooms::operation(request).or_else(|| entity_resolution::operation(request))
@@ -178,6 +182,8 @@ pub struct State {
     pub events: Vec<Value>,
     /// The queues by their names.
     pub queues: BTreeMap<String, Queue>,
+    /// The parameters by their names.
+    pub parameters: BTreeMap<String, String>,
     /// The items of the ledger by their keys.
     pub items: BTreeMap<String, Value>,
     /// For tests with several clocks: when each item was changed last.
@@ -496,6 +502,9 @@ impl FakeAws {
             }
             Some(Operation::SendMessage) => {
                 sqs::send_message(request, &mut state.queues, &mut state.sent, now)
+            }
+            Some(Operation::GetParametersByPath) => {
+                ssm::get_parameters_by_path(request, &state.parameters)
             }
             None => http::refusal(
                 404,
