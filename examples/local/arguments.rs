@@ -1,6 +1,6 @@
 //! The command line.
 
-use fake_aws::{Exception, Fault};
+use fake_aws::{Account, Exception, Fault};
 
 pub const USAGE: &str = "\
 cargo run --example local -- events/FILE.json   run the function on this event
@@ -16,6 +16,7 @@ cargo run --example local -- events/FILE.json   run the function on this event
                          workflow runs incrementally
 cargo run --example local -- --serve            run the services for `cargo lambda watch`
     --port PORT          on this port
+    --account FILE       with the memberships and tables of this JSON file, which docs/discover.py lists
 
 For example:
     cargo run --example local -- events/population-requested.json --wire
@@ -33,6 +34,7 @@ pub struct Arguments {
     pub burst: Option<usize>,
     pub serve: bool,
     pub port: u16,
+    pub account: Option<Account>,
     pub help: bool,
     pub wire: bool,
 }
@@ -48,6 +50,12 @@ pub fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, S
             "--port" => {
                 let port = words.next().and_then(|port| port.parse().ok());
                 arguments.port = port.ok_or("--port needs a number from 0 to 65535")?;
+            }
+            "--account" => {
+                let file = words.next().ok_or("--account needs a file")?;
+                let text = std::fs::read_to_string(&file).map_err(|e| format!("{file}: {e}"))?;
+                let account = serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
+                arguments.account = Some(account);
             }
             "--times" | "--burst" => {
                 let number = words.next().and_then(|number| number.parse().ok());
@@ -87,6 +95,9 @@ pub fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, S
     }
     if arguments.port != 0 && !arguments.serve {
         return Err("--port is only for --serve".to_owned());
+    }
+    if arguments.account.is_some() && !arguments.serve {
+        return Err("--account is only for --serve".to_owned());
     }
     Ok(arguments)
 }

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fake_aws::{
-    DEAD, Environment, Exception, FakeAws, Fault, Operation, REGION, Slot, Status, Table, WAITING,
+    Account, DEAD, Environment, Exception, FakeAws, Fault, Listed, Membership, Operation, REGION,
+    Slot, Status, Table, WAITING,
 };
 use id_mapping_populator::clock::Clock;
 use id_mapping_populator::error::Error;
@@ -126,24 +127,46 @@ async fn start(arguments: Arguments) -> Result<(), String> {
             aws.fail_always(Operation::GetIdMappingTable, refused);
         }
         Some(kind) => {
-            for number in 1..=5 {
+            for id in tables_of_events() {
                 let table = Table {
                     provider: kind == "PROVIDER",
                     incremental: kind != "NOT_INCREMENTAL",
                     populated: kind != "NEVER_POPULATED",
                     refuses: false,
                 };
-                aws.set_table(
-                    &format!("aaaaaaaa-{number:04}-4000-8000-{number:012}"),
-                    table,
-                );
+                aws.set_table(&id, table);
             }
         }
         None => {}
     }
+    aws.set_account(arguments.account.clone().unwrap_or_else(account_of_events));
     match &arguments.file {
         Some(file) if !arguments.serve => run(&environment, file, &arguments).await,
         _ => serve(&environment).await,
+    }
+}
+
+/// The tables that the files in `events` name.
+fn tables_of_events() -> impl Iterator<Item = String> {
+    (1..=5).map(|number| format!("aaaaaaaa-{number:04}-4000-8000-{number:012}"))
+}
+
+/// The account that has these tables.
+fn account_of_events() -> Account {
+    let listed = |id| Listed {
+        id,
+        name: None,
+        workflow_arn: None,
+    };
+    let membership = Membership {
+        id: "11111111-2222-4333-8444-555555555555".to_owned(),
+        collaboration_name: "local".to_owned(),
+        status: "ACTIVE".to_owned(),
+        id_mapping_tables: tables_of_events().map(listed).collect(),
+    };
+    Account {
+        memberships: vec![membership],
+        ..Account::default()
     }
 }
 

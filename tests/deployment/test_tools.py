@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import time
 import zipfile
 from contextlib import contextmanager
@@ -65,7 +66,14 @@ def services(*arguments):
             if line.startswith("cargo lambda watch"):
                 break
         assert "AWS_ENDPOINT_URL" in environment and "EVENT_BUS_NAME" in environment, environment
-        yield environment
+        # They print each call, and would wait for a reader.
+        reader = threading.Thread(target=running.stdout.read)
+        reader.start()
+        try:
+            yield environment
+        finally:
+            running.kill()
+            reader.join()
 
 
 def test_cargo_lambda_watches_and_invokes():

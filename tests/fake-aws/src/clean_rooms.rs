@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::http::{Reply, Request, refusal};
-use crate::{ACCOUNT, Exception, Operation, REGION};
+use crate::{ACCOUNT, Exception, Operation, REGION, State};
 
 const JOB_TYPES: [&str; 3] = ["BATCH", "INCREMENTAL", "DELETE_ONLY"];
 
@@ -150,7 +150,7 @@ fn name(table: &str, names: &BTreeMap<String, String>) -> String {
     named.unwrap_or_else(|| format!("table-{table}"))
 }
 
-const COLLABORATION: &str = "cccccccc-0001-4000-8000-000000000001";
+pub(crate) const COLLABORATION: &str = "cccccccc-0001-4000-8000-000000000001";
 
 /// The table whose schema a path names, if it names one.
 fn table_of_schema(path: &str, names: &BTreeMap<String, String>) -> Option<String> {
@@ -208,7 +208,7 @@ fn refused(request: &Request) -> Option<Reply> {
     })
 }
 
-fn invalid(message: &str) -> Reply {
+pub(crate) fn invalid(message: &str) -> Reply {
     let mut reply = refusal(400, "ValidationException", message);
     reply.body = json!({ "message": message, "reason": "FIELD_VALIDATION_FAILED" })
         .to_string()
@@ -307,40 +307,51 @@ pub(crate) fn end_job(jobs: &mut [Job], status: Status, now: OffsetDateTime) -> 
 }
 
 /// Describes a table.
-pub(crate) fn get_table(
-    request: &Request,
-    shared: bool,
-    names: &BTreeMap<String, String>,
-) -> Reply {
+pub(crate) fn get_table(request: &Request, state: &State) -> Reply {
     if let Some(refusal) = refused(request) {
         return refusal;
     }
     let [membership, table] = identifiers(&request.path).unwrap_or_default();
-    let arn = format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:membership/{membership}");
-    let workflow = format!(
-        "arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{}",
-        if shared {
-            "workflow-shared".to_owned()
-        } else {
-            workflow(table)
-        }
-    );
-    Reply::json(
-        200,
-        &json!({ "idMappingTable": {
-            "id": table,
-            "arn": format!("{arn}/idmappingtable/{table}"),
-            "inputReferenceConfig": { "inputReferenceArn": workflow, "manageResourcePolicies": true },
-            "membershipId": membership,
-            "membershipArn": arn,
-            "collaborationId": COLLABORATION,
-            "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}"),
-            "name": name(table, names),
-            "createTime": 1_700_000_000.0,
-            "updateTime": 1_700_000_000.0,
-            "inputReferenceProperties": { "idMappingTableInputSource": [] },
-        } }),
-    )
+    let mut described = table_summary(membership, table, state);
+    described["inputReferenceProperties"] = json!({ "idMappingTableInputSource": [] });
+    Reply::json(200, &json!({ "idMappingTable": described }))
+}
+
+/// What a list and a description of tables both say of one.
+pub(crate) fn table_summary(membership: &str, table: &str, state: &State) -> Value {
+    let arn = membership_arn(membership);
+    json!({
+        "id": table,
+        "arn": format!("{arn}/idmappingtable/{table}"),
+        "inputReferenceConfig": { "inputReferenceArn": workflow_arn(table, state), "manageResourcePolicies": true },
+        "membershipId": membership,
+        "membershipArn": arn,
+        "collaborationId": COLLABORATION,
+        "collaborationArn": collaboration_arn(),
+        "name": name(table, &state.names),
+        "createTime": 1_700_000_000.0,
+        "updateTime": 1_700_000_000.0,
+    })
+}
+
+fn workflow_arn(table: &str, state: &State) -> String {
+    let mut listed = state.account.tables().filter(|listed| listed.id == table);
+    if let Some(arn) = listed.find_map(|listed| listed.workflow_arn.clone()) {
+        return arn;
+    }
+    let name = match state.shared_workflow {
+        true => "workflow-shared".to_owned(),
+        false => workflow(table),
+    };
+    format!("arn:aws:entityresolution:{REGION}:{ACCOUNT}:idmappingworkflow/{name}")
+}
+
+pub(crate) fn membership_arn(membership: &str) -> String {
+    format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:membership/{membership}")
+}
+
+pub(crate) fn collaboration_arn() -> String {
+    format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}")
 }
 
 /// Describes a table's schema in its collaboration, as far as its status goes.
@@ -377,7 +388,7 @@ pub(crate) fn get_schema(
             "creatorAccountId": ACCOUNT,
             "name": name(&table, names),
             "collaborationId": COLLABORATION,
-            "collaborationArn": format!("arn:aws:cleanrooms:{REGION}:{ACCOUNT}:collaboration/{COLLABORATION}"),
+            "collaborationArn": collaboration_arn(),
             "description": "",
             "createTime": 1_700_000_000.0,
             "updateTime": 1_700_000_000.0,
@@ -388,7 +399,7 @@ pub(crate) fn get_schema(
     )
 }
 
-fn is_identifier(text: &str) -> bool {
+pub(crate) fn is_identifier(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(index, byte)| match index {
             8 | 13 | 18 | 23 => byte == b'-',

@@ -82,17 +82,9 @@ pub(crate) fn list_jobs(request: &Request, jobs: &[&Job], state: &State) -> Repl
         Ok((name, _)) => name,
         Err(refusal) => return refusal,
     };
-    let query = |key: &str| {
-        let mut pairs = request
-            .query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='));
-        pairs
-            .find(|(name, _)| *name == key)
-            .and_then(|(_, value)| value.parse::<usize>().ok())
-    };
-    let size = query("maxResults").unwrap_or(25).clamp(1, 25);
-    let skip = query("nextToken").unwrap_or(0);
+    let number = |name| request.query_value(name)?.parse::<usize>().ok();
+    let size = number("maxResults").unwrap_or(25).clamp(1, 25);
+    let skip = number("nextToken").unwrap_or(0);
     let all: Vec<&&Job> = jobs
         .iter()
         .rev()

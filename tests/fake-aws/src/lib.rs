@@ -6,6 +6,7 @@
 //! they end. They record every call, and have the faults that a test injects. They are for tests, benchmarks
 //! and the local example, and no part of the function.
 
+mod account;
 mod clean_rooms;
 mod dynamodb;
 mod entity_resolution;
@@ -29,6 +30,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
+pub use crate::account::{Account, Listed, Membership};
 pub use crate::clean_rooms::{Job, Slot, Status, Table};
 pub use bytes::Bytes;
 
@@ -51,7 +53,7 @@ pub const CREDENTIALS: [&str; 3] = ["AKIDEXAMPLE", "k7secret-access-key", "t0ses
 /// The DynamoDB table that exists: the ledger.
 pub const LEDGER_TABLE: &str = "ledger";
 
-/// An operation that the function calls.
+/// An operation that the function or docs/discover.py calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// AWS Clean Rooms.
@@ -60,6 +62,10 @@ pub enum Operation {
     GetIdMappingTable,
     /// AWS Clean Rooms.
     GetSchema,
+    /// AWS Clean Rooms.
+    ListMemberships,
+    /// AWS Clean Rooms.
+    ListIdMappingTables,
     /// AWS Entity Resolution.
     GetIdMappingWorkflow,
     /// AWS Entity Resolution.
@@ -92,7 +98,8 @@ impl Operation {
             Some("AmazonSSM.GetParametersByPath") => Some(Self::GetParametersByPath),
             Some(_) => None,
             None => {
-                clean_rooms::operation(request).or_else(|| entity_resolution::operation(request))
+                let here = account::operation(request).or_else(|| clean_rooms::operation(request));
+                here.or_else(|| entity_resolution::operation(request))
             }
         }
     }
@@ -156,6 +163,8 @@ pub struct State {
     pub jobs: Vec<Job>,
     /// The ID mapping tables that are not as [`Table::default`] is.
     pub tables: BTreeMap<String, Table>,
+    /// What lists show, and what may not be called.
+    pub account: Account,
     /// The names of tables that have another one than their id with `table-` before it.
     pub names: BTreeMap<String, String>,
     /// Whether Entity Resolution shows jobs only when this many more lists were asked for.
@@ -317,6 +326,15 @@ impl FakeAws {
         self.state().tables.insert(table.to_owned(), is);
     }
 
+    /// What lists show from now on, and what may not be called.
+    pub fn set_account(&self, account: Account) {
+        let mut state = self.state();
+        let named = |table: &Listed| Some((table.id.clone(), table.name.clone()?));
+        let names: Vec<_> = account.tables().filter_map(named).collect();
+        state.names.extend(names);
+        state.account = account;
+    }
+
     /// Entity Resolution shows no job until it was called this many times more.
     pub fn hide_jobs(&self, times: usize) {
         self.state().hidden_for = times;
@@ -455,6 +473,9 @@ impl FakeAws {
     fn serve(&self, operation: Option<Operation>, request: &Request) -> Reply {
         let now = self.now();
         let state = &mut *self.state();
+        if state.account.denied.contains(&request.path) {
+            return Exception::access_denied().reply();
+        }
         match operation {
             Some(Operation::PopulateIdMappingTable) => {
                 let reply =
@@ -467,9 +488,9 @@ impl FakeAws {
                 }
                 reply
             }
-            Some(Operation::GetIdMappingTable) => {
-                clean_rooms::get_table(request, state.shared_workflow, &state.names)
-            }
+            Some(Operation::ListMemberships) => account::list_memberships(request, state),
+            Some(Operation::ListIdMappingTables) => account::list_tables(request, state),
+            Some(Operation::GetIdMappingTable) => clean_rooms::get_table(request, state),
             Some(Operation::GetSchema) => {
                 clean_rooms::get_schema(request, &state.tables, &state.names)
             }
