@@ -204,7 +204,7 @@ def samconfig(stacks):
                 'capabilities = "CAPABILITY_IAM"',
                 "confirm_changeset = true",
                 "resolve_s3 = true",
-                "# Add the parameters of tables.yaml whose values are outputs of the main stack.",
+                "# Add PopulatorRoleName, StatusRoleName and TablesPath, which are outputs of the main stack.",
             ]
         lines += [f"{comment(table)}: {table.arn.rsplit('/', 1)[1]}" for table in tables]
         values = [f'{parameter(name)}="{",".join(arns)}"' for name, arns in lists(tables).items()]
@@ -212,29 +212,22 @@ def samconfig(stacks):
     return "\n".join(lines)
 
 
-def terraform(stacks):
-    def assignments(tables, indent):
-        comments = {table.arn: f" {comment(table)}" for table in tables}
-        for name, arns in lists(tables).items():
-            yield f"{indent}{name} = ["
-            yield from (f"{indent}  {json.dumps(arn)},{comments.get(arn, '')}" for arn in arns)
-            yield f"{indent}]"
+def undivided(stacks):
+    """The ARNs for the tools that divide the tables among stacks themselves, and know their memberships."""
+    arns = lists([table for tables in stacks for table in tables])
+    return {name: arns[name] for name in ("id_mapping_table_arns", "id_mapping_workflow_arns")}
 
-    lines = list(assignments(stacks[0], ""))
-    if stacks[1:]:
-        lines += ["further_tables = ["]
-        for tables in stacks[1:]:
-            lines += ["  {", *assignments(tables, "    "), "  },"]
-        lines += ["]"]
+
+def terraform(stacks):
+    comments = {table.arn: f" {comment(table)}" for tables in stacks for table in tables}
+    lines = []
+    for name, arns in undivided(stacks).items():
+        lines += [f"{name} = [", *(f"  {json.dumps(arn)},{comments.get(arn, '')}" for arn in arns), "]"]
     return "\n".join(lines)
 
 
 def cdk(stacks):
-    def context(tables):
-        return {parameter(name)[0].lower() + parameter(name)[1:]: arns for name, arns in lists(tables).items()}
-
-    first, *further = map(context, stacks)
-    return json.dumps({"id-mapping-populator": {**first, **({"furtherTables": further} if further else {})}}, indent=2)
+    return json.dumps({"id-mapping-populator": undivided(stacks)}, indent=2)
 
 
 FORMATS = {"samconfig": samconfig, "terraform": terraform, "cdk": cdk}
