@@ -145,7 +145,7 @@ impl Settings {
             region: region(get("AWS_REGION"))?,
             service: get("AWS_LAMBDA_FUNCTION_NAME"),
             id_mapping_table_arns,
-            id_mapping_tables_path: get(TABLES_PATH).map(parameter_path).transpose()?,
+            id_mapping_tables_path: parameter_path(get("ID_MAPPING_TABLES_PATH"))?,
             allowed,
             default_job_type: default_job_type(get("DEFAULT_JOB_TYPE"))?,
             event_bus: get("EVENT_BUS_NAME").map(event_bus).transpose()?,
@@ -256,15 +256,20 @@ fn check_table_count(name: &str, count: usize) -> Result<(), Error> {
 }
 
 /// Checks a path of Systems Manager: `Path` in its API reference takes a hierarchy such as `/a/b`, at most 2,048 characters.
-fn parameter_path(value: String) -> Result<String, Error> {
+fn parameter_path(value: Option<String>) -> Result<Option<String>, Error> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(allowed);
+    let Some(value) = value else {
+        return Ok(None);
+    };
     let path = value.strip_suffix('/').unwrap_or(&value);
     match path.strip_prefix('/') {
-        Some(names) if value.len() <= 2_048 && names.split('/').all(is_name) => Ok(path.to_owned()),
+        Some(names) if value.len() <= 2_048 && names.split('/').all(is_name) => {
+            Ok(Some(path.to_owned()))
+        }
         _ => Err(invalid(
             TABLES_PATH,
-            "is not a path of Systems Manager parameters: write one such as /my-stack/id-mapping-tables",
+            "is not a path of Systems Manager parameters: write one such as /id-mapping-populator/my-stack/",
         )),
     }
 }
