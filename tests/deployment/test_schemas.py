@@ -1,10 +1,11 @@
-"""The sample events against the JSON Schemas of events/schemas/."""
+"""The sample events against the JSON Schemas of events/schemas/, and these against the registry of schemas.yaml."""
 
 import json
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft4Validator, FormatChecker
+from templates import parsed
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (EVENTS / "schemas").glob("*.json")}
@@ -76,3 +77,27 @@ BEYOND = {"other-region.json", "near-miss-in-event.json"}
 @pytest.mark.parametrize("file", [path.name for path in (EVENTS / "refused").glob("*.json") if path.name not in BEYOND])
 def test_what_is_refused_breaks_the_schema(file):
     assert faults("request", event(f"refused/{file}"))
+
+
+REGISTRY = parsed("schemas.yaml")["Resources"]
+REGISTERED = {f"{''.join(part.title() for part in name.split('-'))}Schema": schema for name, schema in SCHEMAS.items()}
+
+
+def test_the_registry_has_each_schema_and_nothing_else():
+    assert {name: resource["Type"] for name, resource in REGISTRY.items()} == {
+        "Schemas": "AWS::EventSchemas::Registry",
+        **{name: "AWS::EventSchemas::Schema" for name in REGISTERED},
+    }
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_a_schema_of_the_registry_is_that_of_the_file(name):
+    schema = REGISTRY[name]["Properties"]
+    assert json.loads(schema["Content"]) == REGISTERED[name]
+    assert (schema["Type"], schema["RegistryName"]) == (
+        "JSONSchemaDraft4",
+        {"Fn::GetAtt": ["Schemas", "RegistryName"]},
+    )
+    kind = REGISTERED[name].get("x-amazon-events-detail-type", "ID Mapping Population Request")
+    assert schema["SchemaName"] == f"id-mapping-populator@{kind.replace(' ', '')}"
+    assert len(schema["Content"]) < 100_000

@@ -272,7 +272,7 @@ def test_the_template_deploys_the_state_machine_and_its_role(resources):
 
 def test_parameters_cannot_break_the_definition():
     """A substitution is text in a JSON string, so nothing may end the string."""
-    main = yaml_parse((ROOT / "template.yaml").read_text())["Parameters"]
+    main = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
     for name, parameter in PARAMETERS.items():
         if parameter["Type"] == "String" and "AllowedValues" not in parameter:
             for wrong in ['a"b', "a\\b", "a\nb", ""]:
@@ -283,7 +283,7 @@ def test_parameters_cannot_break_the_definition():
         elif parameter["Type"] == "Number":
             assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"]
     # A job is looked at more often than it is tracked, so the state machine sees it before it is known to have failed.
-    assert PARAMETERS["WaitSeconds"]["MaxValue"] < min(main["RetryInterval"]["AllowedValues"])
+    assert PARAMETERS["WaitSeconds"]["MaxValue"] < main["WaitingQueue"]["Properties"]["VisibilityTimeout"]
     # A version or an alias would need a permission of its own.
     assert not re.fullmatch(PARAMETERS["PopulatorArn"]["AllowedPattern"], GIVEN["PopulatorArn"] + ":live")
 

