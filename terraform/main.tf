@@ -29,6 +29,11 @@ resource "aws_cloudformation_stack" "populator" {
       condition     = length(local.workflows) <= length(local.tables)
       error_message = "There are too many workflows for these tables: each table has one."
     }
+
+    precondition {
+      condition     = length(local.tables) == 1 || !var.own_tables_only
+      error_message = "own_tables_only is not for stacks with further tables."
+    }
   }
 }
 

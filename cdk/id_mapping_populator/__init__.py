@@ -52,6 +52,8 @@ class IdMappingPopulator(Construct):
         stack = Stack.of(self)
         workflows = parameters.get("id_mapping_workflow_arns", [])
         first, *further = _groups(parameters["id_mapping_table_arns"], workflows, tables_per_stack)
+        if further and parameters.get("own_tables_only"):
+            raise ValueError("own_tables_only is not for stacks with further tables")
         given = {_parameter(name): value for name, value in parameters.items()} | first
         # CfnInclude removes the parameters that have a value, so another copy tells how they are defined.
         definitions = CfnInclude(Stack(App(), "definitions"), "template", template_file=template_file)

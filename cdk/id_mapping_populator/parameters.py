@@ -5,8 +5,8 @@ from typing import NotRequired, Required, TypedDict
 
 class Parameters(TypedDict, total=False):
     id_mapping_table_arns: Required[list[str]]
-    """ARNs of the ID mapping tables that the function may populate, at most 25. Further tables are stacks of
-    tables.yaml. Events that name no table (schedules, S3, Glue) are for all of them."""
+    """ARNs of the ID mapping tables that the function may populate, each once. Append new ones, so that none moves to
+    another stack. Events that name no table (schedules, S3, Glue) are for all of them."""
 
     id_mapping_workflow_arns: NotRequired[list[str]]
     """ARNs of the AWS Entity Resolution ID mapping workflows behind these tables. AUTO reads the workflows to choose
@@ -20,10 +20,13 @@ class Parameters(TypedDict, total=False):
     for any. The default is ''."""
 
     own_tables_only: NotRequired[bool]
-    """Whether only own tables. It looks at id_mapping_table_arns. The default is False."""
+    """If true, the stack's rule matches only events that name one of at most 7 id_mapping_table_arns, so that several
+    stacks can share an event bus. It is not for stacks with further tables. The default is False."""
 
     settings: NotRequired[str]
-    """Further settings. The default is ''."""
+    """Further settings of the function, NAME=value with a space between two: ALLOW_OTHER_TABLES, ALLOWED_JOB_TYPES,
+    DEFAULT_JOB_TYPE, FULL_REFRESH_EVERY, MAX_JOB_ATTEMPTS, MAX_WAIT, MIN_INTERVAL, SETTLE_TIME. For example
+    FULL_REFRESH_EVERY=156h SETTLE_TIME=5m. DEFAULT_JOB_TYPE is AUTO unless it is here. The default is ''."""
 
     schedule_expression: NotRequired[str]
     """When to refresh all tables: a cron or rate expression of EventBridge Scheduler, for example cron(0 2 * * ? *).
@@ -41,16 +44,21 @@ class Parameters(TypedDict, total=False):
     must allow this one. If empty, no events are published. The default is 'default'."""
 
     track_completion: NotRequired[bool]
-    """Track. If empty, where it can."""
+    """Whether each job is tracked to its end. 'ID Mapping Job Succeeded' or 'ID Mapping Job Failed' is then announced
+    at most about 20 minutes after the end. If empty, jobs are tracked if id_mapping_workflow_arns and
+    outcome_event_bus_name are not empty, because tracking needs both."""
 
     ledger_table_name: NotRequired[str]
-    """A table. The default is ''."""
+    """The DynamoDB table that is the ledger: one that an earlier stack left. If empty, the stack has a table of its
+    own. The default is ''."""
 
     retain_on_delete: NotRequired[bool]
-    """Keep. The default is True."""
+    """Whether both queues with their messages and both logs stay when the stack is deleted, and the ledger's table is
+    protected from deletion. The table itself stays in either case. The default is True."""
 
     monitoring: NotRequired[str]
-    """Mon. The default is 'alarms'."""
+    """Whether there is a nested stack with CloudWatch alarms for problems that a person must act on, and with saved
+    queries (alarms), and with a dashboard too (all). The default is 'alarms'."""
 
     alarm_topic_arn: NotRequired[str]
     """The SNS topic that the alarms notify. If empty, the alarms only change their state. The default is ''."""
@@ -62,18 +70,18 @@ class Parameters(TypedDict, total=False):
     there is no such alarm. The default is 0."""
 
     architecture: NotRequired[str]
-    """The instruction set. Give it to sam build too, which compiles for it (--parameter-overrides
-    Architecture=x86_64). The default is 'arm64'."""
+    """The instruction set. The default is 'arm64'."""
 
     reserved_concurrency: NotRequired[int]
     """How many invocations may run at once, at most. If -1, as many as the account allows. The waiting queue needs
     two. The default is -1."""
 
     code_signing_config_arn: NotRequired[str]
-    """Signing. The default is ''."""
+    """The code signing configuration of both functions. If empty, they have none. The default is ''."""
 
     deployment_preference: NotRequired[str]
-    """Pref. The default is ''."""
+    """How CodeDeploy shifts events, schedules and the waiting queue to a new version, behind the alias live. It goes
+    back if an invocation fails. If empty, an update takes effect at once, without an alias. The default is ''."""
 
     permissions_boundary_arn: NotRequired[str]
     """The policy that is the permissions boundary of all roles. If empty, they have none. The default is ''."""

@@ -61,7 +61,7 @@ class Stack(Named):
 
     def create(self, ctx, planned):
         template = json.loads(os.environ["TEMPLATES"])[PurePosixPath(planned["template_url"]).name]
-        return super().create(ctx, planned) | {"outputs": {name: f"{name} of {planned['name']}" for name in template}}
+        return super().create(ctx, planned) | {"outputs": {name: f"{name}-of-{planned['name']}" for name in template}}
 
     def update(self, ctx, current, planned):
         return super().update(ctx, current, planned) | {"outputs": current["outputs"]}
