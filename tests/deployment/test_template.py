@@ -26,7 +26,7 @@ WORKFLOW = "arn:aws:entityresolution:eu-west-1:123456789012:idmappingworkflow/cu
 # The key of the parameter, or one of AWS.
 KEY = {"Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
 # The alias's ARN if traffic is shifted to it, or the function's.
-INVOKED = {"Fn::If": ["ShiftsTraffic", {"Ref": "PopulatorAliaslive"}, {"Fn::GetAtt": ["Populator", "Arn"]}]}
+INVOKED = {"Fn::If": ["ShiftsTraffic", {"Fn::Sub": "${PopulatorAliaslive}"}, {"Fn::GetAtt": ["Populator", "Arn"]}]}
 
 
 @pytest.fixture(scope="module")
@@ -827,7 +827,7 @@ def test_the_rule_takes_the_request_events_alone(resources):
     assert properties(resources, "PopulatorRequestedPermission") == {
         "Action": "lambda:InvokeFunction",
         "FunctionName": {
-            "Fn::If": ["ShiftsTraffic", {"Ref": "PopulatorAliaslive"}, {"Ref": "Populator"}]
+            "Fn::If": ["ShiftsTraffic", {"Fn::Sub": "${PopulatorAliaslive}"}, {"Ref": "Populator"}]
         },
         "Principal": "events.amazonaws.com",
         "SourceArn": get("PopulatorRequested"),
@@ -936,7 +936,7 @@ def test_consumers_find_every_arn():
     assert values == {
         "FunctionArn": value(get("Populator")),
         "FunctionName": value({"Ref": "Populator"}),
-        "AliasArn": {"Condition": "ShiftsTraffic", **value({"Ref": "Populator.Alias"})},
+        "AliasArn": {"Condition": "ShiftsTraffic", **value({"Fn::Sub": "${Populator.Alias}"})},
         "PopulatorRoleName": value({"Ref": "PopulatorRole"}),
         "StatusRoleName": value({"Ref": "StatusRole"}),
         "StatusFunctionName": value({"Ref": "Status"}),
