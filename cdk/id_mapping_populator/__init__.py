@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, Unpack
 
-from aws_cdk import App, CfnParameter, CfnStack, Stack, Token
+from aws_cdk import App, CfnParameter, CfnStack, Intrinsic, Stack, Token
+from aws_cdk.aws_sam import CfnFunction
 from aws_cdk.cloudformation_include import CfnInclude
 from constructs import Construct
 
@@ -50,24 +51,33 @@ class IdMappingPopulator(Construct):
             raise TypeError(f"missing arguments: {', '.join(sorted(missing))}")
 
         stack = Stack.of(self)
+        release = f"https://{release_bucket}.s3.{stack.region}.{stack.url_suffix}/{_release(template_file)}"
         workflows = parameters.get("id_mapping_workflow_arns", [])
         first, *further = _groups(parameters["id_mapping_table_arns"], workflows, tables_per_stack)
         if further and parameters.get("own_tables_only"):
             raise ValueError("own_tables_only is not for stacks with further tables")
         given = {_parameter(name): value for name, value in parameters.items()} | first
         # CfnInclude removes the parameters that have a value, so another copy tells how they are defined.
-        definitions = CfnInclude(Stack(App(), "definitions"), "template", template_file=template_file)
+        # The function refers to an alarm on itself, which SAM moves to the function's alias.
+        included = {"template_file": template_file, "allow_cyclical_references": True}
+        definitions = CfnInclude(Stack(App(), "definitions"), "template", **included)
         values = {
             name: _value(name, definitions.get_parameter(name), given, stack)
             for name in [*map(_parameter, Parameters.__annotations__), "MembershipArns"]
         }
         values["ReleaseBucket"] = release_bucket
+        preference = values["DeploymentPreference"]
+        # CfnInclude takes no text for `Enabled`, but a token, which is replaced below.
+        values["DeploymentPreference"] = Intrinsic(preference)
         # It has to come first, and the resources of SAM add theirs.
         stack.add_transform("AWS::LanguageExtensions")
-        self.template = CfnInclude(self, "Template", template_file=template_file, parameters=values)
+        self.template = CfnInclude(self, "Template", parameters=values, **included)
+        function = self.template.get_resource("Populator")
+        shifted = function.deployment_preference
+        function.deployment_preference = CfnFunction.DeploymentPreferenceProperty(
+            enabled=bool(preference), type=shifted.type, role=shifted.role, alarms=shifted.alarms
+        )
 
-        host = f"{release_bucket}.s3.{stack.region}.{stack.url_suffix}"
-        release = f"https://{host}/{_release(template_file)}"
         roles_and_path = {name: self.output(name) for name in ["PopulatorRoleName", "StatusRoleName", "TablesPath"]}
         for number, group in enumerate(further, 2):
             lists = {name: ",".join(arns) for name, arns in group.items()}

@@ -49,7 +49,7 @@ GIVEN = {
 # A value of each variable that it refuses, if it refuses any. Of the others Terraform itself knows the type.
 REFUSED = {
     "id_mapping_table_arns": [membership_arn(1)],
-    "id_mapping_workflow_arns": [""],
+    "id_mapping_workflow_arns": [workflow(1), membership_arn(1)],
     "allowed_accounts": "21098765432",
     "settings": "MAX_WAIT=3d  SETTLE_TIME=5m",
     "schedule_expression": "rate(12 hour)",
