@@ -97,7 +97,7 @@ class Stack:
     def stack(self, logical):
         if logical not in self.nested:
             properties = self.template["Resources"][logical]["Properties"]
-            template = parsed(properties["TemplateURL"])
+            template = parsed(self.value(properties["TemplateURL"]).rsplit("/")[-1])
             parameters = self.value(properties["Parameters"])
             self.nested[logical] = Stack(f"{self.name}-{logical}", template, parameters, self.region)
         return self.nested[logical]

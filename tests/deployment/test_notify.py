@@ -9,9 +9,9 @@ import pytest
 from cfnlint.api import ManualArgs, lint_file
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
-from test_template import PARAMETERS as PARAMETERS_OF_THE_FUNCTION
-from test_template import ROOT
+from templates import ROOT, parsed
 
+PARAMETERS_OF_THE_FUNCTION = parsed("template.yaml")["Parameters"]
 TEMPLATE = yaml_parse((ROOT / "docs/notify/template.yaml").read_text())
 PARAMETERS, RESOURCES = TEMPLATE["Parameters"], TEMPLATE["Resources"]
 RULES = {name for name, resource in RESOURCES.items() if resource["Type"] == "AWS::Events::Rule"}
@@ -164,8 +164,10 @@ def test_only_the_rules_may_publish_and_the_rest_is_a_parameter():
     assert subscription["Properties"] == {"TopicArn": {"Ref": "Topic"}, "Protocol": "email", "Endpoint": {"Ref": "Email"}}
     for condition, parameter in [("HasEmail", "Email"), ("HasKey", "KmsKeyArn")]:
         assert TEMPLATE["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
-    for parameter in ["OutcomeEventBusName", "OutcomeEventSource"]:
-        assert PARAMETERS[parameter]["Default"] == PARAMETERS_OF_THE_FUNCTION[parameter]["Default"]
+    assert PARAMETERS["OutcomeEventBusName"]["Default"] == PARAMETERS_OF_THE_FUNCTION["OutcomeEventBusName"]["Default"]
+    # The function's template allows no other one.
+    [policy] = parsed("template.yaml")["Resources"]["PopulatorRole"]["Properties"]["Policies"]
+    assert f"'events:source': '{PARAMETERS['OutcomeEventSource']['Default']}'" in str(policy)
     assert PARAMETERS["Email"]["Default"] == "" == PARAMETERS["KmsKeyArn"]["Default"]
 
 

