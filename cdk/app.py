@@ -1,6 +1,6 @@
-"""An app that deploys the construct with arguments of the context `id-mapping-populator`. Run it from the project's root.
+"""An app that deploys the construct with the arguments that cdk.context.json has as `id-mapping-populator`.
 
-docs/deploy.md has the commands. A file `cdk.context.json` may have the context.
+docs/deploy.md has the commands.
 """
 
 from aws_cdk import App, Stack

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
-from templates import ROOT, Stack, expanded, membership_arn, parsed, table, text, workflow
+from templates import ROOT, Stack, expanded, membership_arn, parsed, table, workflow
 from test_terraform import DERIVED, GIVEN, PARAMETERS, REFUSED, VERSION, snake
 
 CDK = ROOT / "cdk"
@@ -19,24 +20,11 @@ TYPES = {"CommaDelimitedList": list[str], "Number": int, "String": str}
 TABLES = [table(1), table(2)]
 
 
-def released():
-    """The template as a release has it."""
-    folder = f"id-mapping-populator/{VERSION}"
-    host = "https://${ReleaseBucket}.s3.${AWS::Region}.${AWS::URLSuffix}"
-    code = "CodeUri:\n        Bucket: !Ref ReleaseBucket\n        Key: !Sub " + f"{folder}/bootstrap-${{Architecture}}.zip"
-    made = text("template.yaml").replace("CodeUri: .", code)
-    for nested in ["tables.yaml", "monitoring.yaml"]:
-        assert f"TemplateURL: {nested}" in made
-        made = made.replace(f"TemplateURL: {nested}", f"TemplateURL: !Sub {host}/{folder}/{nested}")
-    assert made.count(folder) == 4
-    return made.replace("\nParameters:\n", "\nParameters:\n  ReleaseBucket:\n    Type: String\n", 1)
-
-
 @pytest.fixture(scope="module")
 def template_file(tmp_path_factory):
-    file = tmp_path_factory.mktemp("release") / "template.yaml"
-    file.write_text(released())
-    return str(file)
+    folder = tmp_path_factory.mktemp("release")
+    subprocess.run([ROOT / ".ci/release-template", VERSION, folder], check=True)
+    return str(folder / "template.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +131,9 @@ def test_the_arguments_and_the_parameters_are_the_same_set(cdk):
 
 
 @pytest.mark.parametrize("arguments", [{}, GIVEN], ids=["defaults", "everything"])
-def test_the_stack_is_that_of_the_template(synthesized, arguments):
+def test_the_stack_is_that_of_the_template(synthesized, template_file, arguments):
     made = synthesized(**arguments)
-    template = yaml_parse(released())
+    template = yaml_parse(Path(template_file).read_text())
     assert made["Transform"] == template["Transform"]
     assert made["Conditions"].keys() == template["Conditions"].keys()
     assert made["Rules"].keys() == template["Rules"].keys() | {"CheckBootstrapVersion"}
