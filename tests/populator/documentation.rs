@@ -35,11 +35,11 @@ const LANGUAGES: [&str; 5] = ["console", "json", "mermaid", "rust", "text"];
 const SOURCES: [&str; 8] = [
     ".ci",
     "benches",
-    "docs/cdk",
-    "docs/terraform",
+    "cdk",
     "examples",
     "fuzz",
     "src",
+    "terraform",
     "tests",
 ];
 
