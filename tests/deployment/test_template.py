@@ -255,6 +255,7 @@ def test_the_resources_are_these_and_no_others(resources):
         "PopulatorRole": "AWS::IAM::Role",
         "PopulatorSchedule": "AWS::Scheduler::Schedule",
         "PopulatorScheduleRole": "AWS::IAM::Role",
+        "RollbackAlarm": "AWS::CloudWatch::Alarm",
         "Status": "AWS::Lambda::Function",
         "StatusLogGroup": "AWS::Logs::LogGroup",
         "StatusRole": "AWS::IAM::Role",
@@ -268,6 +269,7 @@ def test_the_resources_are_these_and_no_others(resources):
         "LedgerTable": "HasOwnLedger",
         "MonitoringStack": "HasMonitoring",
         "PopulatorAliasEventInvokeConfig": "ShiftsTraffic",
+        "RollbackAlarm": "ShiftsTraffic",
     }
     shifted = expanded(parsed("template.yaml"), **SHIFTS)["Resources"]
     assert {name: shifted[name]["Type"] for name in shifted.keys() - resources.keys()} == {
@@ -310,7 +312,7 @@ def test_a_nested_stack_gets_each_parameter_that_it_requires_and_no_other(logica
 
 def test_only_outputs_that_a_nested_stack_has_are_read():
     read = set(re.findall(r"(\w+Stack)\.Outputs\.(\w+)", TEXT))
-    assert len(read) == 8
+    assert len(read) == 7
     for logical, output in read:
         child = parsed(TEMPLATE["Resources"][logical]["Properties"]["TemplateURL"])
         assert output in child["Outputs"], output
@@ -410,11 +412,40 @@ def test_traffic_is_shifted_only_if_that_is_chosen():
     own = dict(made["PopulatorAliasEventInvokeConfig"]["Properties"])
     assert {**own, "Qualifier": "$LATEST"} == made["PopulatorEventInvokeConfig"]["Properties"] and own["Qualifier"] == "live"
     group = made["PopulatorDeploymentGroup"]["Properties"]
-    assert group["AlarmConfiguration"]["Alarms"] == [{"Name": "populator-MonitoringStack-ErrorAlarm"}]
+    alarm = made["RollbackAlarm"]["Properties"]
+    # Without a reference, which would be a cycle for tools that do not expand the function.
+    assert group["AlarmConfiguration"]["Alarms"] == [{"Name": alarm["AlarmName"]}]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Threshold"]) == ("AWS/Lambda", "Errors", 0)
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": "populator-Populator"}]
+    assert "| `RollbackAlarm`" in (ROOT / "docs/operate.md").read_text()
     assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
     assert main_stack(**SHIFTS).outputs["AliasArn"] == LIVE and "AliasArn" not in main_stack().outputs
-    with pytest.raises(Refused, match="DeploymentPreference needs Monitoring"):
-        main_stack(Monitoring="none", **SHIFTS)
+
+
+def references(node):
+    """The resources that a part of the template names."""
+    if isinstance(node, list):
+        for item in node:
+            yield from references(item)
+    elif isinstance(node, dict):
+        for name, item in node.items():
+            if name in ["Ref", "DependsOn"]:
+                yield from [item] if isinstance(item, str) else item
+            elif name == "Fn::GetAtt":
+                yield item[0]
+            elif name == "Fn::Sub":
+                yield from re.findall(r"\$\{([A-Za-z0-9]+)", item if isinstance(item, str) else item[0])
+            yield from references(item)
+
+
+def test_the_template_has_no_cycle_before_sam_expands_it():
+    """AWS CDK includes it as it is."""
+    resources = TEMPLATE["Resources"]
+    needs = {name: {other.split(".")[0] for other in references(resources[name])} & resources.keys() for name in resources}
+    assert needs["MonitoringStack"] >= {"Populator", "TablesStack"}
+    while ready := [name for name in needs if not needs[name]]:
+        needs = {name: needs[name] - set(ready) for name in needs if name not in ready}
+    assert needs == {}
 
 
 def test_a_changed_parameter_makes_a_version_to_which_traffic_is_shifted():
