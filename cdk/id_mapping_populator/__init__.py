@@ -58,9 +58,7 @@ class IdMappingPopulator(Construct):
             raise ValueError("own_tables_only is not for stacks with further tables")
         given = {_parameter(name): value for name, value in parameters.items()} | first
         # CfnInclude removes the parameters that have a value, so another copy tells how they are defined.
-        # The function refers to an alarm on itself, which SAM moves to the function's alias.
-        included = {"template_file": template_file, "allow_cyclical_references": True}
-        definitions = CfnInclude(Stack(App(), "definitions"), "template", **included)
+        definitions = CfnInclude(Stack(App(), "definitions"), "template", template_file=template_file)
         values = {
             name: _value(name, definitions.get_parameter(name), given, stack)
             for name in [*map(_parameter, Parameters.__annotations__), "MembershipArns"]
@@ -71,7 +69,7 @@ class IdMappingPopulator(Construct):
         values["DeploymentPreference"] = Intrinsic(preference)
         # It has to come first, and the resources of SAM add theirs.
         stack.add_transform("AWS::LanguageExtensions")
-        self.template = CfnInclude(self, "Template", parameters=values, **included)
+        self.template = CfnInclude(self, "Template", template_file=template_file, parameters=values)
         function = self.template.get_resource("Populator")
         shifted = function.deployment_preference
         function.deployment_preference = CfnFunction.DeploymentPreferenceProperty(
