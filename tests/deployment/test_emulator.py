@@ -85,8 +85,8 @@ def as_json(template):
     return json.dumps({name: section for name, section in template.items() if section})
 
 
-def deployed(aws, release, **parameters):
-    """The main stack, as `aws cloudformation deploy` makes it from a release in a bucket."""
+def deployed(aws, release, without=None, **parameters):
+    """The main stack, as `aws cloudformation deploy` makes it from a release in a bucket, perhaps without a resource."""
     given = {**tables([1]), "Monitoring": "none", **parameters, "ReleaseBucket": "releases"}
     aws("s3").create_bucket(Bucket="releases", CreateBucketConfiguration={"LocationConstraint": REGION})
     zipped = io.BytesIO()
@@ -102,6 +102,7 @@ def deployed(aws, release, **parameters):
             template = known(yaml_parse((release / name).read_text()), nested_parameters(stack, logical))
             aws("s3").put_object(Bucket="releases", Key=f"{FOLDER}{name}", Body=as_json(template))
     main = known(main, given)
+    main["Resources"].pop(without, None)
     main["Resources"]["Target"] = TARGET
     [target] = main["Resources"]["PopulatorRequested"]["Properties"]["Targets"]
     target["Arn"] = {"Fn::GetAtt": ["Target", "Arn"]}
@@ -121,11 +122,11 @@ def created(aws, name, template, parameters):
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
-def further(aws, outputs, numbers):
+def further(aws, outputs, numbers, **parameters):
     """A stack of tables.yaml, with all outputs of the main stack that are its parameters."""
     template = yaml_parse(text("tables.yaml"))
     given = {name: value for name, value in outputs.items() if name in template["Parameters"]}
-    given |= tables(numbers)
+    given |= {**tables(numbers), **parameters}
     return created(aws, f"tables-{numbers[0]}", known(template, given), given)
 
 
@@ -168,15 +169,15 @@ def test_a_release_deploys_and_further_tables_reach_both_roles(aws, release):
 
 
 def received(aws, outputs):
-    """The details of the events that the rule sent to its target."""
+    """The events that the rule sent to its target."""
     [target] = aws("events").list_targets_by_rule(Rule=outputs["RequestRuleArn"].split("/")[-1])["Targets"]
     url = aws("sqs").get_queue_url(QueueName=target["Arn"].split(":")[-1])["QueueUrl"]
-    details = []
+    events = []
     while messages := aws("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
             aws("sqs").delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-            details.append(json.loads(message["Body"])["detail"])
-    return details
+            events.append(json.loads(message["Body"]))
+    return events
 
 
 # moto matches no objects in a list, so test_tables.py has the targets.
@@ -192,7 +193,7 @@ def test_the_deployed_rule_matches_what_put_events_sends(aws, release, own, matc
         ]:
             entry = {"Source": "test", "DetailType": kind, "Detail": json.dumps(detail)}
             assert aws("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
-    assert [detail["number"] for detail in received(aws, outputs)] == matched
+    assert [event["detail"]["number"] for event in received(aws, outputs)] == matched
 
 
 def deleted(aws, outputs):

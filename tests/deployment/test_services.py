@@ -18,6 +18,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -197,7 +198,8 @@ class Harness:
             KeySchema=[{"AttributeName": "idMappingTableArn", "KeyType": "HASH"}],
             BillingMode="PAY_PER_REQUEST",
         )
-        events = session.client("events", **options)
+        self.client = partial(session.client, **options)
+        events = self.client("events")
         events.create_event_bus(Name=BUS)
         self.announced = self.queue("announced")
         events.put_rule(Name="outcomes", EventBusName=BUS, EventPattern=json.dumps({"source": [SOURCE]}))
@@ -211,8 +213,14 @@ class Harness:
         return self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
     @contextmanager
-    def function(self):
-        """A new execution environment of the function."""
+    def function(self, variables=None):
+        """A new execution environment of the function, which may have the variables of a deployed one."""
+        variables = variables or {
+            "EVENT_BUS_NAME": BUS,
+            "LEDGER_TABLE_NAME": LEDGER,
+            "WAITING_QUEUE_URL": self.waiting_queue,
+            "DEAD_LETTER_QUEUE_URL": self.dead_letters,
+        }
         runtime = self.runtime = RuntimeApi()
         with served(runtime.answer) as runtime_host:
             environment = {
@@ -226,10 +234,7 @@ class Harness:
                 "AWS_SECRET_ACCESS_KEY": "local",
                 "AWS_ENDPOINT_URL": self.moto,
                 "AWS_ENDPOINT_URL_CLEANROOMS": f"http://{self.clean_rooms_host}",
-                "EVENT_BUS_NAME": BUS,
-                "LEDGER_TABLE_NAME": LEDGER,
-                "WAITING_QUEUE_URL": self.waiting_queue,
-                "DEAD_LETTER_QUEUE_URL": self.dead_letters,
+                **variables,
             }
             process = self.process = started([BINARY], environment, self.log)
             try:
@@ -248,12 +253,23 @@ class Harness:
 
     def invoke(self, payload):
         """What the function returns."""
+        kind, body = self.answered(payload)
+        assert kind == "response", body
+        return body
+
+    def failed(self, payload):
+        """The error of an invocation that fails."""
+        kind, body = self.answered(payload)
+        assert kind == "error", body
+        return body
+
+    def answered(self, payload):
         request_id = str(uuid.uuid4())
         self.runtime.pending.put((request_id, json.dumps(payload).encode()))
         self.waited_for(lambda: not self.runtime.answers.empty(), "the function does not answer")
         answered, kind, body = self.runtime.answers.get()
-        assert (answered, kind) == (request_id, "response"), body
-        return body
+        assert answered == request_id
+        return kind, body
 
     def received(self, url, **options):
         """The messages of a queue, which stay there."""
