@@ -15,7 +15,7 @@ pub struct Parameters {
 }
 
 /// A parameter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Parameter {
     /// Its name, which begins with the path.
     pub name: String,
@@ -55,10 +55,5 @@ impl Parameters {
         }
         all.sort_by(|one: &Parameter, other| one.name.cmp(&other.name));
         Ok(all)
-    }
-
-    /// The path.
-    pub fn path(&self) -> &str {
-        &self.path
     }
 }
