@@ -1,6 +1,6 @@
 """An app that deploys the construct with the arguments that cdk.context.json has as `id-mapping-populator`.
 
-docs/deploy.md has the commands.
+docs/terraform-cdk.md has the commands.
 """
 
 from aws_cdk import App, Stack

@@ -106,7 +106,7 @@ variable "request_event_bus_name" {
 }
 
 variable "outcome_event_bus_name" {
-  description = "The event bus for outcome events: its name, or its ARN if it is in another account or Region, where its policy must allow this one. If empty, no events are published."
+  description = "The event bus for outcome events: its name, or its ARN if it is in another account, where its policy must allow this one. If empty, no events are published."
   type        = string
   default     = "default"
   nullable    = false

@@ -40,8 +40,8 @@ class Parameters(TypedDict, total=False):
     """The event bus on which 'ID Mapping Population Requested' events arrive. The default is 'default'."""
 
     outcome_event_bus_name: NotRequired[str]
-    """The event bus for outcome events: its name, or its ARN if it is in another account or Region, where its policy
-    must allow this one. If empty, no events are published. The default is 'default'."""
+    """The event bus for outcome events: its name, or its ARN if it is in another account, where its policy must allow
+    this one. If empty, no events are published. The default is 'default'."""
 
     track_completion: NotRequired[bool]
     """Whether each job is tracked to its end. 'ID Mapping Job Succeeded' or 'ID Mapping Job Failed' is then announced

@@ -91,7 +91,7 @@ OF_LAMBDA = [
             "Condition": {
                 "ArnLike": {
                     "lambda:SourceFunctionArn": {
-                        "Fn::Sub": "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*"
+                        "Fn::Sub": "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:*"
                     }
                 }
             },
