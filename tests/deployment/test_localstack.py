@@ -125,7 +125,7 @@ def changeable(template, resources):
 
 
 class Deployed:
-    """The main stack of the release, with its nested stacks."""
+    """The main stack of the release, with its nested stacks. `changes`: it is updated or deleted later."""
 
     def __init__(self, aws, release, name, changes=False, **parameters):  # noqa: F811
         self.aws, self.name, self.bucket = aws, name, f"releases-{name}"
@@ -141,35 +141,36 @@ class Deployed:
         main["Resources"] |= {logical: TARGET for logical in FUNCTIONS}
         del main["Rules"]
         aws("s3").create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        for key, template, resources in [
-            ("main", main, self.monitored.resources),
-            *((f"{FOLDER}{nested}", *self.nested(release, nested)) for nested in NESTED),
-        ]:
-            template = changeable(template, resources) if changes else template
-            aws("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(template))
+        self.upload("main", main, self.monitored, changes)
+        for nested, logical in NESTED.items():
+            template = known(yaml_parse((release / nested).read_text()))
+            self.upload(f"{FOLDER}{nested}", template, self.monitored.stack(logical), changes)
         self.change("create_stack", "CREATE_COMPLETE")
 
-    def nested(self, release, name):  # noqa: F811
-        return known(yaml_parse((release / name).read_text())), self.monitored.stack(NESTED[name]).resources
+    def upload(self, key, template, stack, changes):
+        template = changeable(template, stack.resources) if changes else template
+        self.aws("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(template))
 
     def change(self, call, expected, **parameters):
         """Creates or updates the stack. The outputs are then those of the change."""
         cloudformation = self.aws("cloudformation")
         given = {**self.given, **parameters}
-        getattr(cloudformation, call)(
+        answer = getattr(cloudformation, call)(
             StackName=self.name,
             TemplateURL=f"{cloudformation.meta.endpoint_url}/{self.bucket}/main",
             Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         )
+        # The name of a stack that was deleted finds nothing.
+        self.id = answer["StackId"]
         stack = self.changed()
-        assert stack["StackStatus"] == expected, self.reasons(stack["StackId"])
+        assert stack["StackStatus"] == expected, (stack, self.reasons(self.id))
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def delete(self):
         self.aws("cloudformation").delete_stack(StackName=self.name)
         stack = self.changed()
-        assert stack["StackStatus"] == "DELETE_COMPLETE", self.reasons(stack["StackId"])
+        assert stack["StackStatus"] == "DELETE_COMPLETE", (stack, self.reasons(self.id))
 
     def reasons(self, name):
         """What LocalStack says about resources of a stack: that they failed, or that it only pretends to make them."""
@@ -181,16 +182,11 @@ class Deployed:
         """The stack after its change."""
         end = time.monotonic() + SECONDS
         while True:
-            # A stack that was deleted has only its id.
-            [stack] = self.aws("cloudformation").describe_stacks(StackName=self.id())["Stacks"]
+            [stack] = self.aws("cloudformation").describe_stacks(StackName=self.id)["Stacks"]
             if not stack["StackStatus"].endswith("_IN_PROGRESS"):
                 return stack
             assert time.monotonic() < end, stack
             time.sleep(0.2)
-
-    def id(self):
-        stacks = self.aws("cloudformation").describe_stacks()["Stacks"]
-        return next((stack["StackId"] for stack in stacks if stack["StackName"] == self.name), self.name)
 
     def made(self, nested=None):
         """The physical ids of the resources of the main stack, or of a nested one."""
@@ -204,7 +200,7 @@ class Deployed:
         return self.aws("scheduler").get_schedule(Name=self.made()["PopulatorSchedule"])
 
     def alarms(self):
-        """All alarms of the nested stack, by their names."""
+        """All alarms of the nested stack, by their names. LocalStack names a resource after its stack."""
         pages = self.aws("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{self.name}-")
         return {alarm["AlarmName"]: alarm for page in pages for alarm in page["MetricAlarms"]}
 
@@ -245,7 +241,7 @@ def test_the_alarms_are_those_of_the_template(stack):
     for name, properties in expected.items():
         alarm = alarms[made[name]]
         assert alarm["Threshold"] == float(properties["Threshold"]), name
-        for property in ["AlarmDescription", "ComparisonOperator", "EvaluationPeriods", "MetricName", "TreatMissingData"]:
+        for property in ["AlarmDescription", "ComparisonOperator", "MetricName", "Namespace", "TreatMissingData"]:
             assert alarm.get(property) == properties.get(property), (name, property)
     assert alarms[made["StaleTableAlarm"]]["Threshold"] == 36
     [dimension] = alarms[made["DeadLetterAlarm"]]["Dimensions"]
@@ -269,7 +265,8 @@ def test_the_list_of_tables_and_both_roles_policies_are_made(stack):
 
 def test_the_rule_may_send_to_the_dead_letter_queue(stack):
     url = stack.outputs["DeadLetterQueueUrl"]
-    attributes = stack.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy", "QueueArn"])["Attributes"]
+    answer = stack.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["Policy", "QueueArn"])
+    attributes = answer["Attributes"]
     [statement] = json.loads(attributes["Policy"])["Statement"]
     assert statement["Resource"] == attributes["QueueArn"] == stack.outputs["DeadLetterQueueArn"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
