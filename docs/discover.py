@@ -171,9 +171,9 @@ def lists(tables):
 
 
 def groups(tables):
-    """The tables of each stack. The oldest are first, so that a new table moves no other one to another stack."""
+    """The tables of each stack."""
     result = []
-    for table in sorted(tables, key=lambda table: (table.created, table.arn)):
+    for table in tables:
         grown = [*(result[-1] if result else []), table]
         fits = len(grown) <= MAX_TABLES and all(len(",".join(arns)) <= MAX_BYTES for arns in lists(grown).values())
         if result and fits:
@@ -191,9 +191,9 @@ def comment(table):
     return f"# {shown(table.name)} in {shown(table.collaboration)}"
 
 
-def samconfig(stacks):
+def samconfig(tables):
     lines = []
-    for number, tables in enumerate(stacks, 1):
+    for number, tables in enumerate(groups(tables), 1):
         if number > 1:
             lines += [
                 "",
@@ -212,22 +212,22 @@ def samconfig(stacks):
     return "\n".join(lines)
 
 
-def undivided(stacks):
+def undivided(tables):
     """The ARNs for the tools that divide the tables among stacks themselves, and know their memberships."""
-    arns = lists([table for tables in stacks for table in tables])
+    arns = lists(tables)
     return {name: arns[name] for name in ("id_mapping_table_arns", "id_mapping_workflow_arns")}
 
 
-def terraform(stacks):
-    comments = {table.arn: f" {comment(table)}" for tables in stacks for table in tables}
+def terraform(tables):
+    comments = {table.arn: f" {comment(table)}" for table in tables}
     lines = []
-    for name, arns in undivided(stacks).items():
+    for name, arns in undivided(tables).items():
         lines += [f"{name} = [", *(f"  {json.dumps(arn)},{comments.get(arn, '')}" for arn in arns), "]"]
     return "\n".join(lines)
 
 
-def cdk(stacks):
-    return json.dumps({"id-mapping-populator": undivided(stacks)}, indent=2)
+def cdk(tables):
+    return json.dumps({"id-mapping-populator": undivided(tables)}, indent=2)
 
 
 FORMATS = {"samconfig": samconfig, "terraform": terraform, "cdk": cdk}
@@ -274,7 +274,9 @@ def main():
     if options.write and account.is_incomplete:
         print("discover.py: no parameters are written, because tables may be missing", file=sys.stderr)
     elif options.write and tables:
-        print(FORMATS[options.write](groups(tables.values())))
+        # The oldest are first, so that a new table moves no other one to another stack.
+        oldest_first = sorted(tables.values(), key=lambda table: (table.created, table.arn))
+        print(FORMATS[options.write](oldest_first))
     return 1 if account.problems else 0
 
 

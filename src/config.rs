@@ -201,9 +201,9 @@ impl Settings {
         let mut tables = self.id_mapping_table_arns.clone();
         for (parameter, list) in lists {
             let name = format!("{TABLES_PATH}: parameter {}", id(parameter));
-            for (number, arn) in (1..).zip(table_arns(&name, list)?) {
-                let checked = location.check(&arn);
-                checked.map_err(|reason| invalid(&name, &format!("item {number} {reason}")))?;
+            let arns = table_arns(&name, list)?;
+            check_location(&name, &arns, location)?;
+            for arn in arns {
                 if !tables.contains(&arn) {
                     tables.push(arn);
                 }
@@ -224,16 +224,21 @@ impl Settings {
     /// Checks that the tables of `ID_MAPPING_TABLE_ARNS` are in the account and Region of the function. Only an
     /// invocation tells in which account the function runs.
     pub fn check(&self, location: &AwsLocation) -> Result<(), Error> {
-        for (index, arn) in self.id_mapping_table_arns.iter().enumerate() {
-            location.check(arn).map_err(|reason| {
-                invalid(
-                    "ID_MAPPING_TABLE_ARNS",
-                    &format!("item {} {reason}", index + 1),
-                )
-            })?;
-        }
-        Ok(())
+        check_location(
+            "ID_MAPPING_TABLE_ARNS",
+            &self.id_mapping_table_arns,
+            location,
+        )
     }
+}
+
+/// Checks the tables of a list, which has this name (see [`table_arns`]).
+fn check_location(name: &str, arns: &[TableArn], location: &AwsLocation) -> Result<(), Error> {
+    for (number, arn) in (1..).zip(arns) {
+        let checked = location.check(arn);
+        checked.map_err(|reason| invalid(name, &format!("item {number} {reason}")))?;
+    }
+    Ok(())
 }
 
 /// Parses a list of ARNs. The name is the variable's, or the variable's and the parameter's.

@@ -32,7 +32,7 @@ struct Kept {
     settings: Arc<Settings>,
 }
 
-/// Why there are no settings with tables.
+/// Why the tables cannot be added to the settings.
 #[derive(Clone, Debug)]
 pub(super) enum NoTables {
     NotRead(ReadError),

@@ -12,6 +12,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["template.yaml", "tables.yaml", "monitoring.yaml", "schemas.yaml"]
+# The nested stacks of the first one, by their templates.
+NESTED = {"tables.yaml": "TablesStack", "monitoring.yaml": "MonitoringStack"}
 REGION, ACCOUNT = "eu-west-1", "123456789012"
 
 
@@ -194,6 +196,15 @@ FUNCTIONS = {
     "Fn::Sub": Stack.substituted,
     "Ref": lambda stack, name: stack.ref(name),
 }
+
+
+def with_policies(resources, stack):
+    """The resources with what CloudFormation makes of their policies. No emulator takes functions in them."""
+    policies = {"DeletionPolicy", "UpdateReplacePolicy"}
+    return {
+        logical: {**resource, **{name: stack.resources.get(logical, resource)[name] for name in policies & resource.keys()}}
+        for logical, resource in resources.items()
+    }
 
 
 def table(number, membership=1, region=REGION):

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse
-from templates import ACCOUNT, REGION, Stack, expanded, membership_arn, table, table_id, tables, text
+from templates import ACCOUNT, NESTED, REGION, Stack, expanded, membership_arn, table, table_id, tables, text, with_policies
 from test_release_template import FOLDER, SCRIPT, VERSION
 
 # What moto does not know.
@@ -71,14 +71,12 @@ def known(template, parameters):
     for name, resource in template["Resources"].items():
         if resource["Type"] in LEFT_OUT or name not in stack.resources:
             continue
-        policies = {key: stack.resources[name][key] for key in ["DeletionPolicy", "UpdateReplacePolicy"] if key in resource}
-        kept[name] = {**resource, **policies}
-        kept[name].pop("Condition", None)
+        kept[name] = {key: value for key, value in resource.items() if key != "Condition"}
     outputs = template.get("Outputs", {})
     gone = {name for name, resource in template["Resources"].items() if resource["Type"] in LEFT_OUT}
     is_known = {name: not any(f"'{other}'" in str(output) for other in gone) for name, output in outputs.items()}
     outputs = {name: outputs[name] for name in stack.outputs if is_known[name]}
-    return {**template, "Resources": kept, "Outputs": outputs, "Transform": None, "Rules": {}}
+    return {**template, "Resources": with_policies(kept, stack), "Outputs": outputs, "Transform": None, "Rules": {}}
 
 
 def as_json(template):
@@ -96,8 +94,7 @@ def deployed(aws, release, without=None, **parameters):
         aws("s3").put_object(Bucket="releases", Key=f"{FOLDER}id-mapping-populator-{architecture}.zip", Body=zipped.getvalue())
     main = expanded(yaml_parse((release / "template.yaml").read_text()), **given)
     stack = Stack(NAME, main, given)
-    for name in ["tables.yaml", "monitoring.yaml"]:
-        logical = "TablesStack" if name == "tables.yaml" else "MonitoringStack"
+    for name, logical in NESTED.items():
         if logical in stack.resources:
             template = known(yaml_parse((release / name).read_text()), nested_parameters(stack, logical))
             aws("s3").put_object(Bucket="releases", Key=f"{FOLDER}{name}", Body=as_json(template))

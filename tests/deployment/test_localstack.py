@@ -22,7 +22,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from samtranslator.yaml_helper import yaml_parse
-from templates import ACCOUNT, REGION, ROOT, Stack, expanded, table, table_id, tables
+from templates import ACCOUNT, NESTED, REGION, ROOT, Stack, expanded, table, table_id, tables, with_policies
 from test_emulator import TARGET, received, release  # noqa: F401
 from test_release_template import FOLDER
 from test_tools import free_port
@@ -46,7 +46,6 @@ LEFT_OUT = {
     "AWS::Logs::QueryDefinition",
 }
 ALARM = "AWS::CloudWatch::Alarm"
-NESTED = {"tables.yaml": "TablesStack", "monitoring.yaml": "MonitoringStack"}
 MONITORED = {"Monitoring": "all", "StaleAfterHours": "36"}
 
 pytestmark = pytest.mark.skipif(
@@ -134,10 +133,7 @@ class Deployed:
         # The resources as CloudFormation evaluates them.
         self.expected = Stack(name, main, self.given)
         self.monitored = Stack(name, main, {**self.given, **MONITORED})
-        for logical, resource in main["Resources"].items():
-            # LocalStack takes no functions in a policy.
-            for policy in {"DeletionPolicy", "UpdateReplacePolicy"} & resource.keys():
-                resource[policy] = self.expected.resources.get(logical, resource)[policy]
+        main["Resources"] = with_policies(main["Resources"], self.expected)
         main["Resources"] |= {logical: TARGET for logical in FUNCTIONS}
         del main["Rules"]
         aws("s3").create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})

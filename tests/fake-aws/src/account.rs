@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::clean_rooms::{self, COLLABORATION, invalid, is_identifier, unsigned};
+use crate::clean_rooms::{
+    self, COLLABORATION, invalid, invalid_identifier, is_identifier, unsigned,
+};
 use crate::http::{Reply, Request};
 use crate::{ACCOUNT, Exception, Operation, State};
 
@@ -81,7 +83,7 @@ pub(crate) fn list_memberships(request: &Request, state: &State) -> Reply {
     if status
         .is_some_and(|status| !["ACTIVE", "REMOVED", "COLLABORATION_DELETED"].contains(&status))
     {
-        return invalid("status is none of ACTIVE, REMOVED, COLLABORATION_DELETED");
+        return invalid("status is not one of ACTIVE, REMOVED, COLLABORATION_DELETED");
     }
     let all = state.account.memberships.iter();
     let all = all.filter(|membership| status.is_none_or(|status| membership.status == status));
@@ -116,7 +118,7 @@ pub(crate) fn list_tables(request: &Request, state: &State) -> Reply {
     }
     let id = membership(&request.path).unwrap_or_default();
     if !is_identifier(id) {
-        return invalid("an identifier is no lower-case UUID of 36 characters");
+        return invalid_identifier();
     }
     let mut memberships = state.account.memberships.iter();
     let Some(membership) = memberships.find(|membership| membership.id == id) else {

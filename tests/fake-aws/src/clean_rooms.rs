@@ -204,8 +204,12 @@ fn refused(request: &Request) -> Option<Reply> {
         let ids = identifiers(&request.path).into_iter().flatten();
         ids.into_iter()
             .any(|id| !is_identifier(id))
-            .then(|| invalid("an identifier is no lower-case UUID of 36 characters"))
+            .then(invalid_identifier)
     })
+}
+
+pub(crate) fn invalid_identifier() -> Reply {
+    invalid("an identifier is not a lower-case UUID of 36 characters")
 }
 
 pub(crate) fn invalid(message: &str) -> Reply {
