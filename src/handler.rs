@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use time::OffsetDateTime;
 
 use self::configured::{Configured, NoTables};
 use self::context::Learned;
@@ -108,9 +109,7 @@ impl Populator {
         let request_id = &invocation.request_id;
         match prepared.delivery {
             Delivery::Status(view) => {
-                let report = self
-                    .report(settings, prepared.unread.as_ref(), invocation, location)
-                    .await;
+                let report = self.report(&prepared, invocation, location).await;
                 Ok(answer_status(view, report, settings, invocation, metrics))
             }
             Delivery::Batch(messages) => {
@@ -146,6 +145,7 @@ impl Populator {
             .settings(parameters, location, now, remaining);
         match settings.await {
             Ok(settings) => Ok(Prepared {
+                received_at: now,
                 delivery: self.parse(payload, invocation, location, &settings)?,
                 settings,
                 unread: None,
@@ -153,6 +153,7 @@ impl Populator {
             Err(NoTables::NotRead(error)) => {
                 match self.parse(payload, invocation, location, at_start) {
                     Ok(delivery @ Delivery::Status(_)) => Ok(Prepared {
+                        received_at: now,
                         delivery,
                         settings: Arc::clone(at_start),
                         unread: Some(error),
@@ -220,16 +221,17 @@ impl Populator {
     /// Makes a status report. Nothing is changed, started, published or sent.
     async fn report(
         &self,
-        settings: &Settings,
-        unread: Option<&ReadError>,
+        prepared: &Prepared,
         invocation: &Invocation,
         location: &AwsLocation,
     ) -> Arc<Report> {
         let clock = &self.clock;
-        let remaining = self.remaining(invocation);
+        let due = prepared.received_at + STATUS_DUE - clock.now();
+        let due = Duration::try_from(due).unwrap_or_default();
+        let remaining = due.min(self.remaining(invocation));
         let question = Question {
-            settings,
-            unread,
+            settings: &prepared.settings,
+            unread: prepared.unread.as_ref(),
             location,
         };
         self.status
@@ -240,11 +242,15 @@ impl Populator {
 
 /// What an invocation is about.
 struct Prepared {
+    received_at: OffsetDateTime,
     settings: Arc<Settings>,
     delivery: Delivery,
     /// Why the list of tables could not be read.
     unread: Option<ReadError>,
 }
+
+/// How long a status may take. With the time to send the answer it is there after ten seconds.
+const STATUS_DUE: time::Duration = time::Duration::milliseconds(9_500);
 
 /// Answers a question for a status report.
 fn answer_status(

@@ -52,7 +52,8 @@ impl Configured {
         &self.at_start
     }
 
-    /// Returns the settings with all tables. If these cannot be read again, those of the last time are used.
+    /// Returns the settings with all tables. If these cannot be read again, or have a fault, those of the last time are
+    /// used.
     pub(super) async fn settings(
         &self,
         parameters: Option<&Parameters>,
@@ -79,14 +80,17 @@ impl Configured {
                 });
                 Ok(settings)
             }
-            (Err(NoTables::NotRead(error)), Some(kept)) => {
-                tracing::warn!(
-                    "the tables of ID_MAPPING_TABLES_PATH cannot be read again, and those of {} are used: {error}",
-                    timestamp(kept.read_at)
+            (Err(error), Some(kept)) => {
+                let error = Error::from(error);
+                tracing::error!(
+                    errorType = error.error_type.as_str(),
+                    "the tables that were read at {} are used: {}",
+                    timestamp(kept.read_at),
+                    error.message
                 );
                 Ok(kept.settings)
             }
-            (Err(error), _) => Err(error),
+            (Err(error), None) => Err(error),
         }
     }
 

@@ -17,9 +17,6 @@ use crate::config::Settings;
 use crate::ledger::{Record, Waiters};
 use crate::target::{AwsLocation, Target};
 
-/// How long all reads together may take. The answer is due ten seconds after the question.
-const MAX_READING: Duration = Duration::from_secs(9);
-
 /// How long a call may take, its retries included.
 const MAX_CALL: Duration = Duration::from_secs(3);
 
@@ -97,7 +94,7 @@ pub(super) async fn read(
     remaining: Duration,
 ) -> Readings {
     let budget = &Budget {
-        until: Instant::now() + MAX_READING.min(remaining.saturating_sub(RESERVE)),
+        until: Instant::now() + remaining.saturating_sub(RESERVE),
         calls: Semaphore::new(MAX_CALLS),
     };
     let targets = || settings.id_mapping_table_arns.iter().map(|arn| &arn.target);

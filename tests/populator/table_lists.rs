@@ -15,6 +15,14 @@ fn all_tables(id: &str) -> Value {
     json!({ "requestId": id, "jobType": "BATCH" })
 }
 
+fn arn(number: usize) -> String {
+    table_arn(&format!("aaaaaaaa-0001-4000-8000-{number:012}"))
+}
+
+fn hundred() -> String {
+    (0..100).map(arn).collect::<Vec<_>>().join(",")
+}
+
 async fn simulator(lists: &[(&str, String)], settings: &[(&str, &str)]) -> Simulator {
     let mut all = vec![("ID_MAPPING_TABLES_PATH", PATH)];
     all.extend(settings);
@@ -69,16 +77,25 @@ async fn an_event_that_names_no_table_is_for_the_tables_of_all_lists() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_tables_of_four_lists_are_read_once_in_five_minutes() {
-    let arn = |number: usize| table_arn(&format!("aaaaaaaa-0001-4000-8000-{number:012}"));
     let list = |first: usize| (first..first + 25).map(arn).collect::<Vec<_>>().join(",");
     let lists = ["1", "2", "3", "4"].map(|name| (name, list(25 * name.parse::<usize>().unwrap())));
     let mut sim = simulator(&lists, &[]).await;
     assert_eq!(sim.outcomes(&all_tables("night")).await.len(), 100);
     sim.outcomes(&all_tables("night")).await;
     assert_eq!(reads(&sim), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earlier_lists_are_used_while_the_new_ones_have_a_fault() {
+    let mut sim = simulator(&[("1", hundred())], &[]).await;
+    assert_eq!(sim.outcomes(&all_tables("one")).await.len(), 100);
+    write(&sim, &[("2", arn(200))]);
     sim.pass(Duration::from_secs(301));
-    write(&sim, &[("5", arn(200))]);
-    let (error_type, message) = sim.failure(&all_tables("again")).await;
+    assert_eq!(sim.outcomes(&all_tables("two")).await.len(), 100);
+    assert_eq!(reads(&sim), 2);
+    // A new environment knows no earlier lists.
+    sim.renew_environments().await;
+    let (error_type, message) = sim.failure(&all_tables("three")).await;
     assert_eq!(error_type, "InvalidConfiguration");
     assert!(
         message.contains("ID_MAPPING_TABLES_PATH has 101 items and may have 100"),
@@ -208,4 +225,19 @@ async fn a_status_says_whether_the_lists_can_be_read() {
         T1
     );
     assert_eq!(check(&report)["ok"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_is_in_time_however_slow_the_lists_and_the_tables_are() {
+    let mut sim = simulator(&[("a", hundred())], &[]).await;
+    let question = json!({ "status": true });
+    sim.response(&question).await;
+    sim.pass(Duration::from_secs(301));
+    for operation in [Operation::GetParametersByPath, Operation::GetIdMappingTable] {
+        sim.aws.fail_always(operation, Fault::Hang);
+    }
+    let before = sim.now();
+    let report = sim.response(&question).await;
+    assert!(sim.now() - before < time::Duration::seconds(10));
+    assert_eq!(report["status"]["tables"].as_array().unwrap().len(), 100);
 }
