@@ -31,8 +31,9 @@ PLACE = "[a-z0-9-]+:[0-9]{12}"
 TABLE = re.compile(f"arn:aws[a-z-]*:cleanrooms:({PLACE}):membership/{UUID}/idmappingtable/{UUID}")
 WORKFLOW = re.compile(f"arn:aws[a-z-]*:entityresolution:({PLACE}):idmappingworkflow/([a-zA-Z0-9_-]{{1,255}})")
 
-# A stack has at most 25 tables, and a parameter of CloudFormation at most 4,096 bytes.
-MAX_TABLES = 25
+# A stack has at most 25 tables, the function at most 100, and a parameter of CloudFormation at most 4,096 bytes.
+TABLES_PER_STACK = 25
+MAX_TABLES = 100
 MAX_BYTES = 4096
 
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
@@ -175,7 +176,7 @@ def groups(tables):
     result = []
     for table in tables:
         grown = [*(result[-1] if result else []), table]
-        fits = len(grown) <= MAX_TABLES and all(len(",".join(arns)) <= MAX_BYTES for arns in lists(grown).values())
+        fits = len(grown) <= TABLES_PER_STACK and all(len(",".join(arns)) <= MAX_BYTES for arns in lists(grown).values())
         if result and fits:
             result[-1] = grown
         else:
@@ -227,7 +228,8 @@ def terraform(tables):
 
 
 def cdk(tables):
-    return json.dumps({"id-mapping-populator": undivided(tables)}, indent=2)
+    release = {"template_file": "release/template.yaml", "release_bucket": "BUCKET"}
+    return json.dumps({"id-mapping-populator": release | undivided(tables)}, indent=2)
 
 
 FORMATS = {"samconfig": samconfig, "terraform": terraform, "cdk": cdk}
@@ -269,11 +271,13 @@ def main():
             print(f"  {shown(table.name)}\n    {table.arn}\n    {workflows[table.workflow]}", file=listing)
     if not tables:
         account.problems.append(f"no ID mapping table was found in {account.region}")
+    if options.write and len(tables) > MAX_TABLES:
+        account.problems.append(f"{len(tables)} tables are too many for one function, which takes {MAX_TABLES}: use --membership")
     for problem in account.problems:
         print(f"discover.py: {problem}", file=sys.stderr)
     if options.write and account.is_incomplete:
         print("discover.py: no parameters are written, because tables may be missing", file=sys.stderr)
-    elif options.write and tables:
+    elif options.write and 0 < len(tables) <= MAX_TABLES:
         # The oldest are first, so that a new table moves no other one to another stack.
         oldest_first = sorted(tables.values(), key=lambda table: (table.created, table.arn))
         print(FORMATS[options.write](oldest_first))

@@ -31,6 +31,11 @@ resource "aws_cloudformation_stack" "populator" {
     }
 
     precondition {
+      condition     = length(local.tables) <= 5
+      error_message = "There are too many stacks with tables: at most five, because a role takes ten managed policies. Raise tables_per_stack."
+    }
+
+    precondition {
       condition     = length(local.tables) == 1 || !var.own_tables_only
       error_message = "own_tables_only is not for stacks with further tables."
     }

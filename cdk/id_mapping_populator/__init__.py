@@ -13,8 +13,8 @@ from .parameters import Parameters
 
 __all__ = ["IdMappingPopulator", "Parameters"]
 
-# What tables.yaml takes.
-MOST_TABLES = 25
+# What tables.yaml takes, what the function takes, and for how many stacks a role takes managed policies.
+TABLES_PER_STACK, MOST_TABLES, MOST_STACKS = 25, 100, 5
 
 
 class IdMappingPopulator(Construct):
@@ -31,13 +31,14 @@ class IdMappingPopulator(Construct):
         template_file: str,
         release_bucket: str,
         schema_registry: bool = False,
-        tables_per_stack: int = MOST_TABLES,
+        tables_per_stack: int = TABLES_PER_STACK,
         **parameters: Unpack[Parameters],
     ) -> None:
         """Includes `template_file`, which is the file `template.yaml` of a release.
 
         `release_bucket` has the release's files, and is in the Region of the stack. A nested stack is added for each
-        `tables_per_stack` further tables. If names of workflows have more than 60 characters, write less than 25: a
+        `tables_per_stack` further tables. If names of workflows have more than 60 characters, write less than 25, but
+        not so little that there are more than five stacks: a
         policy and a parameter of CloudFormation take only so much text. With `schema_registry` a nested stack has an
         EventBridge schema registry with the JSON Schemas of requests and outcome events.
 
@@ -102,13 +103,15 @@ def _parameter(name: str) -> str:
 
 def _groups(tables: list[str], workflows: list[str], size: int) -> list[dict[str, list[str]]]:
     """The lists of each stack. All policies are attached to the same roles, so a workflow need not be with its tables."""
-    if not 1 <= size <= MOST_TABLES:
-        raise ValueError(f"tables_per_stack must be from 1 to {MOST_TABLES}")
-    if not tables:
-        raise ValueError("id_mapping_table_arns must have at least one ARN")
+    if not 1 <= size <= TABLES_PER_STACK:
+        raise ValueError(f"tables_per_stack must be from 1 to {TABLES_PER_STACK}")
+    if not 1 <= len(tables) <= MOST_TABLES:
+        raise ValueError(f"id_mapping_table_arns has {len(tables)} ARNs, and must have 1 to {MOST_TABLES}")
     for name, arns in [("id_mapping_table_arns", tables), ("id_mapping_workflow_arns", workflows)]:
         if len(set(arns)) < len(arns):
             raise ValueError(f"{name} must have each ARN once")
+    if len(tables) > size * MOST_STACKS:
+        raise ValueError(f"tables_per_stack is too small: there may be {MOST_STACKS} stacks with tables")
     groups = []
     for start in range(0, len(tables), size):
         of_group = tables[start : start + size]

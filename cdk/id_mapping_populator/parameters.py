@@ -5,8 +5,8 @@ from typing import NotRequired, Required, TypedDict
 
 class Parameters(TypedDict, total=False):
     id_mapping_table_arns: Required[list[str]]
-    """ARNs of the ID mapping tables that the function may populate, each once. Append new ones, so that none moves to
-    another stack. Events that name no table (schedules, S3, Glue) are for all of them."""
+    """ARNs of the ID mapping tables that the function may populate, each once, at most 100. Append new ones, so that
+    none moves to another stack. Events that name no table (schedules, S3, Glue) are for all of them."""
 
     id_mapping_workflow_arns: NotRequired[list[str]]
     """ARNs of the AWS Entity Resolution ID mapping workflows behind these tables. AUTO reads the workflows to choose
@@ -74,7 +74,7 @@ class Parameters(TypedDict, total=False):
 
     reserved_concurrency: NotRequired[int]
     """How many invocations may run at once, at most. If -1, as many as the account allows. The waiting queue needs
-    two. The default is -1."""
+    two. If 0, none runs. The default is -1."""
 
     code_signing_config_arn: NotRequired[str]
     """The code signing configuration of both functions. If empty, they have none. The default is ''."""

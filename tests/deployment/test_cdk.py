@@ -190,7 +190,9 @@ def topic(stack):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"id_mapping_table_arns": []}, "at least one ARN"),
+        ({"id_mapping_table_arns": []}, "has 0 ARNs, and must have 1 to 100"),
+        ({"id_mapping_table_arns": [table(number) for number in range(101)]}, "has 101 ARNs, and must have 1 to 100"),
+        ({"id_mapping_table_arns": [table(number) for number in range(51)], "tables_per_stack": 10}, "may be 5 stacks"),
         ({"id_mapping_table_arns": [table(1), table(1)]}, "id_mapping_table_arns must have each ARN once"),
         ({"id_mapping_workflow_arns": [workflow(1), workflow(1)]}, "id_mapping_workflow_arns must have each ARN once"),
         ({"id_mapping_workflow_arns": [workflow(number) for number in range(26)]}, "each table has one"),

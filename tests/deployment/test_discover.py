@@ -153,6 +153,7 @@ def from_terraform(text):
 def from_cdk(text):
     [(key, context)] = json.loads(text).items()
     assert key == "id-mapping-populator"
+    assert (context.pop("template_file"), context.pop("release_bucket")) == ("release/template.yaml", "BUCKET")
     yield undivided(context)
 
 
@@ -247,6 +248,15 @@ HOSTILE = [
     "ID,Evil=x }] } ]",
     "",
 ]
+
+
+def test_more_tables_than_the_function_takes_are_not_written(discover, tool):
+    account = [membership(1, list(range(1, 102)))]
+    done = discover(account, "--write", tool)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "101 tables are too many for one function, which takes 100: use --membership" in done.stderr
+    # Without `--write` it only lists them.
+    assert discover(account).returncode == 0
 
 
 def test_a_name_is_only_text(discover, tool):

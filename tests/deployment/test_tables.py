@@ -184,6 +184,12 @@ def test_the_function_finds_100_tables_under_its_path():
         assert find["Action"] == "ssm:GetParametersByPath"
 
 
+def test_a_table_is_listed_after_its_permissions():
+    resources = parsed("tables.yaml")["Resources"]
+    policies = [name for name, resource in resources.items() if resource["Type"] == "AWS::IAM::ManagedPolicy"]
+    assert len(policies) == 2 and resources["TableList"]["DependsOn"] == policies
+
+
 def test_a_list_of_25_fits_a_parameter_of_cloudformation_in_each_region():
     given = tables(range(1, 26), region="ap-southeast-2")
     assert all(len(value) <= PARAMETER for value in given.values())

@@ -339,8 +339,9 @@ def deletion_policies(**parameters):
 
 def test_nothing_is_lost_with_the_stack_unless_that_is_chosen():
     state = ["DeadLetterQueue", "LogGroup", "StatusLogGroup", "WaitingQueue"]
+    # A first deployment that fails could not delete a ledger that is protected.
     ledger = {"LedgerTable": ("Retain", "Retain")}
-    assert deletion_policies() == {name: ("Retain", "Retain") for name in state} | ledger
+    assert deletion_policies() == {name: ("RetainExceptOnCreate", "Retain") for name in state} | ledger
     assert deletion_policies(RetainOnDelete="false") == {name: ("Delete", "Delete") for name in state} | ledger
     # Functions in these attributes need this transform, before SAM's.
     assert TEMPLATE["Transform"] == ["AWS::LanguageExtensions", "AWS::Serverless-2016-10-31"]
@@ -370,6 +371,7 @@ OTHER_BUS = "arn:aws:events:us-east-1:210987654321:event-bus/central"
     [
         ("default", "arn:aws:events:eu-west-1:123456789012:event-bus/default"),
         ("aws.partner/x", "arn:aws:events:eu-west-1:123456789012:event-bus/aws.partner/x"),
+        ("arn", "arn:aws:events:eu-west-1:123456789012:event-bus/arn"),
         (OTHER_BUS, OTHER_BUS),
     ],
 )
@@ -404,6 +406,7 @@ def test_traffic_is_shifted_only_if_that_is_chosen():
         assert made["WaitingQueueSource"]["Properties"]["FunctionName"] == invoked
         [policy] = made["PopulatorScheduleRole"]["Properties"]["Policies"]
         assert policy["PolicyDocument"]["Statement"][0]["Resource"] == invoked
+        assert made["Status"]["Properties"]["Environment"]["Variables"]["POPULATOR_FUNCTION_ARN"] == invoked
         permission = made["PopulatorRequestedPermission"]["Properties"]["FunctionName"]
         assert permission == (LIVE if parameters else "populator-Populator")
         assert made["PopulatorEventInvokeConfig"]["Properties"]["Qualifier"] == "$LATEST"
@@ -411,6 +414,8 @@ def test_traffic_is_shifted_only_if_that_is_chosen():
         assert ("PopulatorAliasEventInvokeConfig" in made) == bool(parameters) == ("DeploymentRole" in made)
     own = dict(made["PopulatorAliasEventInvokeConfig"]["Properties"])
     assert {**own, "Qualifier": "$LATEST"} == made["PopulatorEventInvokeConfig"]["Properties"] and own["Qualifier"] == "live"
+    shifter = "arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited"
+    assert made["DeploymentRole"]["Properties"]["ManagedPolicyArns"] == [shifter]
     group = made["PopulatorDeploymentGroup"]["Properties"]
     alarm = made["RollbackAlarm"]["Properties"]
     # Without a reference, which would be a cycle for tools that do not expand the function.
@@ -460,25 +465,36 @@ def test_a_changed_parameter_makes_a_version_to_which_traffic_is_shifted():
     changed = [{"Settings": "MAX_WAIT=3d"}, {"AllowedAccounts": "*"}, {"OutcomeEventBusName": "other"}]
     changed += [{"TrackCompletion": "false"}, {"LedgerTableName": "earlier"}, {"Architecture": "x86_64"}, {}]
     descriptions = {version(**SHIFTS, **parameters) for parameters in changed}
-    assert len(descriptions) == len(changed) and all(len(description) <= 256 for description in descriptions)
+    assert len(descriptions) == len(changed)
+    # Lambda takes 256 characters.
+    [most] = re.findall(r"last four may\s+then have (\d+) characters", (ROOT / "docs/deploy.md").read_text())
+    longest = version(**SHIFTS, Architecture="x86_64", TrackCompletion="false", OutcomeEventBusName="x")
+    assert len(longest) - len("x") + int(most) == 256
     variables = properties(TEMPLATE["Resources"], "Populator")["Environment"]["Variables"]
     used = set(re.findall(r"'Ref': '(\w+)'", str(variables))) & PARAMETERS.keys()
     assert used <= {name for parameters in changed for name in parameters}
 
 
-def test_a_boundary_bounds_each_role_and_a_vpc_needs_both_its_lists(resources):
-    bounded = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
-    roles = [name for name, resource in resources.items() if resource["Type"] == "AWS::IAM::Role"]
-    assert len(roles) == 4
-    for role in roles:
-        assert properties(resources, role)["PermissionsBoundary"] == bounded, role
-    assert accepts("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/team/boundary")
+def test_a_boundary_bounds_each_role():
+    for boundary in ["arn:aws:iam::123456789012:policy/team/boundary", ""]:
+        main = main_stack(PermissionsBoundaryArn=boundary, StaleAfterHours="36", **SHIFTS)
+        stacks = [main, *main.nested.values()]
+        resources = [resource for stack in stacks for resource in stack.resources.values()]
+        roles = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::IAM::Role"]
+        assert len(roles) == 5
+        assert {role.get("PermissionsBoundary", "") for role in roles} == {boundary}
     assert not accepts("PermissionsBoundaryArn", "boundary")
-    assert accepts("SubnetIds", "subnet-0123456789abcdef0") and accepts("SecurityGroupIds", "sg-0123456789abcdef0")
-    rule = TEMPLATE["Rules"]["SubnetsNeedSecurityGroups"]
-    [assertion] = rule["Assertions"]
-    for condition, parameter in [(rule["RuleCondition"], "SubnetIds"), (assertion["Assert"], "SecurityGroupIds")]:
-        assert condition == {"Fn::Not": [{"Fn::EachMemberEquals": [{"Ref": parameter}, ""]}]}
+
+
+def test_a_vpc_needs_both_its_lists():
+    lists = {"SubnetIds": "subnet-0123456789abcdef0", "SecurityGroupIds": "sg-0123456789abcdef0"}
+    for function in ["Populator", "Status"]:
+        config = main_stack(**lists).resources[function]["Properties"]["VpcConfig"]
+        assert config == {name: [value] for name, value in lists.items()}
+        assert "VpcConfig" not in main_stack().resources[function]["Properties"]
+    for name, other in [("SubnetIds", "SecurityGroupIds"), ("SecurityGroupIds", "SubnetIds")]:
+        with pytest.raises(Refused, match=f"{name} needs {other}"):
+            main_stack(**{name: lists[name]})
 
 
 def test_conditions_are_what_their_names_say():
@@ -559,8 +575,9 @@ def test_the_environment_is_what_the_code_reads(resources):
     # A setting may have a default of the template.
     assert set(of_status) & settings_of_the_template() == {"DEFAULT_JOB_TYPE"}
     # The status checks the settings of the other function, so it has the same.
-    own = {"STATUS_ONLY": "true", "POPULATOR_FUNCTION_ARN": get("Populator")}
-    assert of_status == {**variables, **own} and not variables.keys() & own.keys()
+    own = {"STATUS_ONLY", "POPULATOR_FUNCTION_ARN"}
+    assert {name: value for name, value in of_status.items() if name not in own} == variables
+    assert of_status.keys() - variables.keys() == own and of_status["STATUS_ONLY"] == "true"
     assert variables == {
         "ID_MAPPING_TABLES_PATH": {"Fn::Sub": "/id-mapping-populator/${AWS::StackName}/"},
         "SETTINGS": {"Ref": "Settings"},

@@ -258,6 +258,9 @@ def test_a_variable_refuses_what_the_template_refuses(terraform):
     ("variables", "error"),
     [
         ({"id_mapping_table_arns": []}, "id_mapping_table_arns: at least one."),
+        ({"id_mapping_table_arns": [table(number) for number in range(101)]}, "id_mapping_table_arns: at most 100."),
+        ({"id_mapping_table_arns": [table(number) for number in range(51)], "tables_per_stack": 10}, "at most five"),
+        ({"reserved_concurrency": 1.5}, "reserved_concurrency: at least -1 and a whole number."),
         ({"id_mapping_table_arns": [table(1), table(1)]}, "id_mapping_table_arns: each once."),
         ({"id_mapping_workflow_arns": [workflow(1), workflow(1)]}, "id_mapping_workflow_arns: each once."),
         ({"id_mapping_workflow_arns": [workflow(number) for number in range(26)]}, "each table has one"),
@@ -267,7 +270,7 @@ def test_a_variable_refuses_what_the_template_refuses(terraform):
         ),
     ],
 )
-def test_lists_are_refused_that_no_stack_could_have(terraform, variables, error):
+def test_values_are_refused_that_no_stack_could_have(terraform, variables, error):
     given = {"release_bucket": "releases", "id_mapping_table_arns": [table(1)], **variables}
     assert error in terraform.refusal(given)
 

@@ -512,9 +512,9 @@ fn the_pages_name_the_parameters_of_the_template_and_no_others() {
         let Some(template) = template_of(&command) else {
             continue;
         };
-        let known = of_template(template, "Parameters");
         for name in parameters_of(&command) {
             count += 1;
+            let known = of_template(template, "Parameters");
             let is_of_releases = template == "template.yaml" && name == "ReleaseBucket";
             if !known.contains(name) && !is_of_releases {
                 faults.push(format!("{}: {name} does not exist", command.place));

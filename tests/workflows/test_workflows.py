@@ -107,7 +107,7 @@ def test_ci_runs_each_step_of_the_run_except_the_mutants():
     assert job["strategy"]["matrix"] == {"step": order}
     [step] = [step for step in job["steps"] if ".ci/run" in step.get("run", "")]
     assert step["run"] == '.ci/run "$STEP"'
-    assert step["env"] == {"STEP": "${{ matrix.step }}", "ADVISORIES": "required"}
+    assert step["env"] == {"STEP": "${{ matrix.step }}", "ADVISORIES": "required", "LOCALSTACK": "required"}
 
 
 @pytest.mark.parametrize("argument", ["lints", "lint docs", "run_lint"])
