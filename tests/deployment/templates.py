@@ -199,10 +199,15 @@ FUNCTIONS = {
 
 
 def with_policies(resources, stack):
-    """The resources with what CloudFormation makes of their policies. No emulator takes functions in them."""
+    """The resources with what CloudFormation makes of their policies, after their creation. No emulator takes functions
+    in them, or RetainExceptOnCreate."""
     policies = {"DeletionPolicy", "UpdateReplacePolicy"}
+
+    def value(logical, resource, name):
+        return stack.resources.get(logical, resource)[name].replace("RetainExceptOnCreate", "Retain")
+
     return {
-        logical: {**resource, **{name: stack.resources.get(logical, resource)[name] for name in policies & resource.keys()}}
+        logical: {**resource, **{name: value(logical, resource, name) for name in policies & resource.keys()}}
         for logical, resource in resources.items()
     }
 

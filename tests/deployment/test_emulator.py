@@ -28,6 +28,7 @@ LEFT_OUT = {
     "AWS::Scheduler::Schedule",
 }
 NAME = "populator"
+BUCKET = "releases"
 # A queue in the place of the function: moto does not run one.
 TARGET = {"Type": "AWS::SQS::Queue", "Properties": {}}
 
@@ -85,25 +86,40 @@ def as_json(template):
 
 def deployed(aws, release, without=None, **parameters):
     """The main stack, as `aws cloudformation deploy` makes it from a release in a bucket, perhaps without a resource."""
-    given = {**tables([1]), "Monitoring": "none", **parameters, "ReleaseBucket": "releases"}
-    aws("s3").create_bucket(Bucket="releases", CreateBucketConfiguration={"LocationConstraint": REGION})
+    given = {**tables([1]), "Monitoring": "none", **parameters, "ReleaseBucket": BUCKET}
+    made_bucket(aws)
+    for architecture in ["arm64", "x86_64"]:
+        aws("s3").put_object(Bucket=BUCKET, Key=f"{FOLDER}id-mapping-populator-{architecture}.zip", Body=code(""))
+    return created(aws, NAME, main_template(aws, release, given, without), given)
+
+
+def made_bucket(aws):
+    aws("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def code(content):
+    """The zip of a function."""
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w") as archive:
-        archive.writestr("bootstrap", "")
-    for architecture in ["arm64", "x86_64"]:
-        aws("s3").put_object(Bucket="releases", Key=f"{FOLDER}id-mapping-populator-{architecture}.zip", Body=zipped.getvalue())
+        archive.writestr("bootstrap", content)
+    return zipped.getvalue()
+
+
+def main_template(aws, release, given, without=None):
+    """The main template as moto knows it. Those of its nested stacks are then in the bucket."""
     main = expanded(yaml_parse((release / "template.yaml").read_text()), **given)
     stack = Stack(NAME, main, given)
     for name, logical in NESTED.items():
         if logical in stack.resources:
             template = known(yaml_parse((release / name).read_text()), nested_parameters(stack, logical))
-            aws("s3").put_object(Bucket="releases", Key=f"{FOLDER}{name}", Body=as_json(template))
+            _, _, key = stack.resources[logical]["Properties"]["TemplateURL"].partition(".amazonaws.com/")
+            aws("s3").put_object(Bucket=BUCKET, Key=key, Body=as_json(template))
     main = known(main, given)
     main["Resources"].pop(without, None)
     main["Resources"]["Target"] = TARGET
     [target] = main["Resources"]["PopulatorRequested"]["Properties"]["Targets"]
     target["Arn"] = {"Fn::GetAtt": ["Target", "Arn"]}
-    return created(aws, NAME, main, given)
+    return main
 
 
 def nested_parameters(stack, logical):
@@ -193,13 +209,13 @@ def test_the_deployed_rule_matches_what_put_events_sends(aws, release, own, matc
     assert [event["detail"]["number"] for event in received(aws, outputs)] == matched
 
 
-def deleted(aws, outputs):
+def deleted(aws, outputs, name=NAME):
     # CloudFormation does this, and moto does not.
     for role in ["PopulatorRoleName", "StatusRoleName"]:
         of = {"RoleName": outputs[role]}
         for policy in aws("iam").list_attached_role_policies(**of)["AttachedPolicies"]:
             aws("iam").detach_role_policy(**of, PolicyArn=policy["PolicyArn"])
-    aws("cloudformation").delete_stack(StackName=NAME)
+    aws("cloudformation").delete_stack(StackName=name)
 
 
 def test_the_state_outlives_the_stack_and_the_next_one_adopts_the_ledger(aws, release):
@@ -211,10 +227,10 @@ def test_the_state_outlives_the_stack_and_the_next_one_adopts_the_ledger(aws, re
     assert aws("logs").describe_log_groups(logGroupNamePrefix=outputs["LogGroupName"])["logGroups"]
     assert aws("dynamodb").describe_table(TableName=outputs["LedgerTableName"])
     aws("s3").delete_objects(
-        Bucket="releases",
-        Delete={"Objects": [{"Key": item["Key"]} for item in aws("s3").list_objects_v2(Bucket="releases")["Contents"]]},
+        Bucket=BUCKET,
+        Delete={"Objects": [{"Key": item["Key"]} for item in aws("s3").list_objects_v2(Bucket=BUCKET)["Contents"]]},
     )
-    aws("s3").delete_bucket(Bucket="releases")
+    aws("s3").delete_bucket(Bucket=BUCKET)
     adopted = deployed(aws, release, LedgerTableName=outputs["LedgerTableName"])
     assert adopted["LedgerTableName"] == outputs["LedgerTableName"]
     assert len(aws("dynamodb").list_tables()["TableNames"]) == 1

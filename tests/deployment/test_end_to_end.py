@@ -1,21 +1,12 @@
 """An event through the rule of a deployed stack to the release binary, which has the variables of the deployed function, and
 back as an outcome event: with moto's CloudFormation, EventBridge, SQS, DynamoDB and Systems Manager over HTTP."""
 
-import http.client
 import json
 
 from test_emulator import deployed, further, received, release  # noqa: F401
-from test_services import FIRST, MEMBERSHIP_ARN, SECOND, SECONDS, harness, moto, table_arn  # noqa: F401
+from test_services import FIRST, MEMBERSHIP_ARN, SECOND, aws, harness, moto, table_arn  # noqa: F401
 
 OF_THE_STACK = {"IdMappingTableArns": table_arn(FIRST), "MembershipArns": MEMBERSHIP_ARN}
-
-
-def without_docker(port):
-    """Functions can be made, and cannot be invoked."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-    connection.request("POST", "/moto-api/config", body=json.dumps({"lambda": {"use_docker": False}}))
-    assert connection.getresponse().status == 201
-    connection.close()
 
 
 def put(aws, **detail):
@@ -37,9 +28,8 @@ def announced(aws):
     return read
 
 
-def test_an_event_goes_through_the_deployed_rule_to_the_binary_and_back(harness, moto, release):  # noqa: F811
-    aws, clean_rooms = harness.client, harness.clean_rooms
-    without_docker(moto)
+def test_an_event_goes_through_the_deployed_rule_to_the_binary_and_back(harness, aws, release):  # noqa: F811
+    clean_rooms = harness.clean_rooms
     # With the event source moto would invoke the function that it made, and delete the messages.
     outputs = deployed(aws, release, without="WaitingQueueSource", **OF_THE_STACK)
     function = aws("lambda").get_function(FunctionName=outputs["FunctionName"])["Configuration"]

@@ -74,6 +74,18 @@ def test_the_bucket_is_required_and_named_as_s3_names_it(release):
             Stack("populator", template, {**tables([1]), "ReleaseBucket": wrong})
 
 
+def copied(repository, template):
+    """A repository with the script and this main template."""
+    script = repository / ".ci/release-template"
+    script.parent.mkdir(parents=True)
+    script.write_text(SCRIPT.read_text())
+    script.chmod(0o755)
+    for name in set(NAMES) - {"template.yaml"}:
+        (repository / name).write_text(text(name))
+    (repository / "template.yaml").write_text(template)
+    return repository
+
+
 def run(repository, *arguments):
     return subprocess.run([repository / ".ci/release-template", *arguments], capture_output=True, text=True)
 
@@ -88,12 +100,8 @@ def run(repository, *arguments):
     ],
 )
 def test_a_template_that_it_does_not_know_is_refused(tmp_path, old, new, message):
-    (tmp_path / ".ci").mkdir()
-    script = tmp_path / ".ci/release-template"
-    script.write_text(SCRIPT.read_text())
-    script.chmod(0o755)
     assert old in text("template.yaml")
-    (tmp_path / "template.yaml").write_text(text("template.yaml").replace(old, new))
+    copied(tmp_path, text("template.yaml").replace(old, new))
     refused = run(tmp_path, VERSION, str(tmp_path / "out"))
     assert refused.returncode == 1 and message in refused.stderr, refused.stderr
     assert not (tmp_path / "out").exists()

@@ -176,18 +176,33 @@ def moto(tmp_path_factory):
         print(*(line for line in log.read_text().splitlines() if '" 200 -' not in line), sep="\n")
 
 
+def tell(port, path, body):
+    """A call of moto's own API."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    connection.request("POST", f"/moto-api/{path}", body=json.dumps(body))
+    assert connection.getresponse().status in [200, 201]
+    connection.close()
+
+
+@pytest.fixture
+def aws(moto, monkeypatch):
+    """Makes clients of moto, which has nothing yet. Functions can be made there, and not invoked."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    tell(moto, "reset", {})
+    tell(moto, "config", {"lambda": {"use_docker": False}})
+    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
+    return partial(session.client, endpoint_url=f"http://127.0.0.1:{moto}", config=Config(proxies={}))
+
+
 class Harness:
     """The services with their queues, table and bus, and the function between them."""
 
-    def __init__(self, moto, clean_rooms, log):
+    def __init__(self, moto, aws, clean_rooms, log):
         self.clean_rooms, self.clean_rooms_host, self.log = *clean_rooms, log
         self.moto = f"http://127.0.0.1:{moto}"
         self.process = None
-
-        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION)
-        options = {"endpoint_url": self.moto, "config": Config(proxies={})}
-        self.sqs = session.client("sqs", **options)
-        self.dynamodb = session.client("dynamodb", **options)
+        self.sqs, self.dynamodb = aws("sqs"), aws("dynamodb")
 
         self.dead_letters = self.queue("dead-letters")
         redrive = {"deadLetterTargetArn": self.queue_arn(self.dead_letters), "maxReceiveCount": 1000}
@@ -198,8 +213,7 @@ class Harness:
             KeySchema=[{"AttributeName": "idMappingTableArn", "KeyType": "HASH"}],
             BillingMode="PAY_PER_REQUEST",
         )
-        self.client = partial(session.client, **options)
-        events = self.client("events")
+        events = aws("events")
         events.create_event_bus(Name=BUS)
         self.announced = self.queue("announced")
         events.put_rule(Name="outcomes", EventBusName=BUS, EventPattern=json.dumps({"source": [SOURCE]}))
@@ -321,18 +335,12 @@ class Harness:
 
 
 @pytest.fixture
-def harness(moto, tmp_path, monkeypatch):
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    connection = http.client.HTTPConnection("127.0.0.1", moto, timeout=SECONDS)
-    connection.request("POST", "/moto-api/reset")
-    assert connection.getresponse().status == 200
-    connection.close()
+def harness(moto, aws, tmp_path):
     clean_rooms, log = CleanRooms(), tmp_path / "log"
     log.touch()
     try:
         with served(clean_rooms.answer) as host:
-            yield Harness(moto, (clean_rooms, host), log)
+            yield Harness(moto, aws, (clean_rooms, host), log)
     finally:
         print(log.read_text())
 
