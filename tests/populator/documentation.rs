@@ -21,7 +21,8 @@ use id_mapping_populator::target::AwsLocation;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::harness::{T1, table_arn};
+use crate::harness::{T1, T2, table_arn};
+use crate::live::Arguments;
 use crate::repository::{files, name_of, read, root};
 
 /// The most lines of the README, and of a page in `docs`.
@@ -884,9 +885,20 @@ fn is_bench(name: &str) -> bool {
     manifests.any(|file| fs::read_to_string(file).unwrap().contains(&entry))
 }
 
+/// What is wrong with the arguments of the live example. Placeholders stand for the ARNs of tables.
+fn fault_of_live(arguments: &[&str]) -> Option<String> {
+    let tables = [("SECOND_TABLE_ARN", T2), ("TABLE_ARN", T1)];
+    let word = |word: &&str| {
+        let table = tables.iter().find(|(name, _)| name == word);
+        table.map_or_else(|| (*word).to_owned(), |(_, table)| table_arn(table))
+    };
+    Arguments::read(arguments.iter().map(word)).err()
+}
+
 /// What is wrong with a command, if anything is. An unknown one is a fault, so that each kind is decided on.
 fn fault_of_command(words: &[&str]) -> Option<String> {
     match words {
+        ["cargo", "run", "--example", "live", "--", arguments @ ..] => fault_of_live(arguments),
         ["cargo", "run", "--example", "local" | "status", ..]
         | [".ci/notes", _]
         | [".ci/package", "arm64" | "x86_64", _]

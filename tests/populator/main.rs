@@ -31,6 +31,7 @@ mod in_process;
 mod interleave;
 mod interval;
 mod invariants;
+mod live;
 mod load;
 #[cfg(target_os = "linux")] // it reads /proc
 mod memory;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::http::{Reply, Request, refusal};
-use crate::{ACCOUNT, Exception, Operation, REGION, State};
+use crate::{ACCOUNT, Exception, Operation, REGION, State, sts};
 
 const JOB_TYPES: [&str; 3] = ["BATCH", "INCREMENTAL", "DELETE_ONLY"];
 
@@ -259,6 +259,76 @@ pub(crate) fn populate(
     let id = job.id.clone();
     jobs.push(job);
     Reply::json(200, &json!({ "idMappingJobId": id }))
+}
+
+/// Why a call is refused by the rate, a permission, or because of the table.
+pub(crate) fn refused_before(
+    request: &Request,
+    state: &State,
+    now: OffsetDateTime,
+) -> Option<Reply> {
+    let calls = state.calls.iter().filter(|call| {
+        call.operation == Some(Operation::PopulateIdMappingTable)
+            && now - call.at < time::Duration::SECOND
+    });
+    if state
+        .calls_per_second
+        .is_some_and(|most| calls.count() > most)
+    {
+        return Some(Exception::throttling().reply());
+    }
+    let is_limited = request.header("authorization")?.contains(sts::LIMITED);
+    if state.needs_start_permission && is_limited {
+        let mut reply = refusal(403, "AccessDeniedException", "");
+        reply.body = json!({
+            "message": "User: arn:aws:sts::123456789012:assumed-role/experimenter/live is not authorized to perform: \
+                        entityresolution:StartIdMappingJob on resource: \
+                        arn:aws:entityresolution:eu-west-1:123456789012:idmappingworkflow/w with an explicit deny",
+            "reason": "INSUFFICIENT_PERMISSIONS",
+        })
+        .to_string()
+        .into();
+        return Some(reply);
+    }
+    let [_, table] = identifiers(&request.path)?;
+    if !is_identifier(table) {
+        return None;
+    }
+    if !state.existing.is_empty() && !state.existing.iter().any(|known| known == table) {
+        return Some(Exception::not_found().reply());
+    }
+    let body: Value = serde_json::from_slice(&request.body).ok()?;
+    let table = state.tables.get(table).copied().unwrap_or_default();
+    let fits = match body["jobType"].as_str() {
+        Some("INCREMENTAL" | "DELETE_ONLY") => {
+            table.incremental && table.populated && !table.provider
+        }
+        _ => true,
+    };
+    let refused = state.refuses_unfit_types && !fits;
+    refused.then(|| Exception::validation("INVALID_CONFIGURATION").reply())
+}
+
+/// Ends the jobs that have run as long as a job runs. A queued one begins when the one before it ends.
+pub(crate) fn end_due_jobs(state: &mut State, now: OffsetDateTime) {
+    let Some(runs_for) = state.job_runs_for else {
+        return;
+    };
+    let jobs = &mut state.jobs;
+    let is_due = |job: &Job| job.started_at + runs_for <= now;
+    while jobs
+        .iter()
+        .find(|job| job.status == Status::Running)
+        .is_some_and(is_due)
+    {
+        let queued = jobs.iter().position(|job| job.status == Status::Queued);
+        end_job(jobs, Status::Succeeded, now);
+        if let Some(begun) = queued.and_then(|queued| jobs.get_mut(queued))
+            && begun.status == Status::Running
+        {
+            begun.started_at = now;
+        }
+    }
 }
 
 /// Whether another job is taken, and how it begins.

@@ -1,5 +1,5 @@
-//! AWS Entity Resolution: `GET /idmappingworkflows/NAME`, `…/jobs` and `…/jobs/ID` (API model
-//! `entityresolution-2018-05-10`).
+//! AWS Entity Resolution: `GET /idmappingworkflows/NAME`, `…/jobs` and `…/jobs/ID`, and
+//! `DELETE /matchingworkflows/NAME/uniqueids` (API model `entityresolution-2018-05-10`).
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,11 @@ use crate::{ACCOUNT, Operation, REGION, State};
 const WORKFLOW_PREFIX: &str = "workflow-";
 
 pub(crate) fn operation(request: &Request) -> Option<Operation> {
+    if request.method == "DELETE" {
+        let name = request.path.strip_prefix("/matchingworkflows/")?;
+        let name = name.strip_suffix("/uniqueids")?;
+        return (!name.is_empty()).then_some(Operation::BatchDeleteUniqueId);
+    }
     if request.method != "GET" {
         return None;
     }
@@ -134,6 +139,26 @@ pub(crate) fn get_job(request: &Request, state: &State) -> Reply {
         body["outputSourceConfig"] = json!([{ "outputS3Path": "s3://bucket/prefix", "roleArn": "arn:aws:iam::123456789012:role/r" }]);
     }
     Reply::json(200, &body)
+}
+
+/// Refuses to delete ids: there is no matching workflow.
+pub(crate) fn delete_unique_ids(
+    request: &Request,
+    deletes: &mut Vec<OffsetDateTime>,
+    now: OffsetDateTime,
+) -> Reply {
+    if let Some(refusal) = unsigned(request, "entityresolution") {
+        return refusal;
+    }
+    if request.header("uniqueids").is_none_or(str::is_empty) {
+        return refusal(400, "ValidationException", "uniqueIds is missing");
+    }
+    deletes.push(now);
+    refusal(
+        404,
+        "ResourceNotFoundException",
+        "no such matching workflow",
+    )
 }
 
 fn summary(job: &Job, state: &State) -> Value {

@@ -8,6 +8,7 @@
 
 mod account;
 mod clean_rooms;
+mod cloud_trail;
 mod dynamodb;
 mod entity_resolution;
 mod environment;
@@ -19,6 +20,7 @@ mod lambda;
 mod process;
 mod sqs;
 mod ssm;
+mod sts;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -53,7 +55,7 @@ pub const CREDENTIALS: [&str; 3] = ["AKIDEXAMPLE", "k7secret-access-key", "t0ses
 /// The DynamoDB table that exists: the ledger.
 pub const LEDGER_TABLE: &str = "ledger";
 
-/// An operation that the function or docs/discover.py calls.
+/// An operation that the function, docs/discover.py or the live example calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     /// AWS Clean Rooms.
@@ -72,6 +74,12 @@ pub enum Operation {
     ListIdMappingJobs,
     /// AWS Entity Resolution.
     GetIdMappingJob,
+    /// AWS Entity Resolution.
+    BatchDeleteUniqueId,
+    /// AWS CloudTrail.
+    LookupEvents,
+    /// AWS Security Token Service.
+    AssumeRole,
     /// Amazon EventBridge.
     PutEvents,
     /// Amazon DynamoDB.
@@ -96,10 +104,12 @@ impl Operation {
             Some("AmazonSQS.GetQueueAttributes") => Some(Self::GetQueueAttributes),
             Some("AmazonSQS.SendMessage") => Some(Self::SendMessage),
             Some("AmazonSSM.GetParametersByPath") => Some(Self::GetParametersByPath),
+            Some("CloudTrail_20131101.LookupEvents") => Some(Self::LookupEvents),
             Some(_) => None,
             None => {
                 let here = account::operation(request).or_else(|| clean_rooms::operation(request));
                 here.or_else(|| entity_resolution::operation(request))
+                    .or_else(|| sts::operation(request))
             }
         }
     }
@@ -185,6 +195,21 @@ pub struct State {
     pub shared_workflow: bool,
     /// Whether each job that is started through Clean Rooms fails at once.
     pub fails_at_once: bool,
+    /// The ID mapping tables that exist. Without any all do.
+    pub existing: Vec<String>,
+    /// How long a job runs. `None` if a test ends it.
+    pub job_runs_for: Option<time::Duration>,
+    /// Whether a job type is refused that does not fit the table or its workflow.
+    pub refuses_unfit_types: bool,
+    /// Whether the caller of `PopulateIdMappingTable` needs `entityresolution:StartIdMappingJob` too, which a session
+    /// with a policy does not have.
+    pub needs_start_permission: bool,
+    /// How many calls of `PopulateIdMappingTable` are taken within a second. `None` if any number is.
+    pub calls_per_second: Option<usize>,
+    /// When `BatchDeleteUniqueId` was called.
+    pub deletes: Vec<OffsetDateTime>,
+    /// How long after a call CloudTrail's event history shows it. `None` if it never does.
+    pub recorded_after: Option<time::Duration>,
     /// What a second job gets.
     pub slot: Slot,
     /// The events that EventBridge took, as it would deliver them.
@@ -476,8 +501,12 @@ impl FakeAws {
         if state.account.denied.contains(&request.path) {
             return Exception::access_denied().reply();
         }
+        clean_rooms::end_due_jobs(state, now);
         match operation {
             Some(Operation::PopulateIdMappingTable) => {
+                if let Some(refusal) = clean_rooms::refused_before(request, state, now) {
+                    return refusal;
+                }
                 let reply =
                     clean_rooms::populate(request, state.slot, &state.tables, &mut state.jobs, now);
                 if let Some(job) = state.jobs.last_mut().filter(|_| state.same_ids) {
@@ -515,6 +544,11 @@ impl FakeAws {
                 entity_resolution::list_jobs(request, &jobs, state)
             }
             Some(Operation::GetIdMappingJob) => entity_resolution::get_job(request, state),
+            Some(Operation::BatchDeleteUniqueId) => {
+                entity_resolution::delete_unique_ids(request, &mut state.deletes, now)
+            }
+            Some(Operation::LookupEvents) => cloud_trail::lookup_events(request, state, now),
+            Some(Operation::AssumeRole) => sts::assume_role(request),
             Some(Operation::PutEvents) => event_bridge::put_events(request, &mut state.events),
             Some(Operation::GetItem) => dynamodb::get_item(request, &state.items),
             Some(Operation::PutItem) => dynamodb::put_item(request, &mut state.items),

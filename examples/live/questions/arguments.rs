@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::experiment::Experiment;
+use super::facts::target;
+
+pub const USAGE: &str = "\
+Asks AWS what its documentation leaves open (docs/guarantees.md). The credentials are those of the environment.
+
+cargo run --example live -- plan --table ARN    read only: what each experiment would do, need and cost
+cargo run --example live -- run --table ARN --i-accept-the-cost
+    --second-table ARN       another table, of the same Region and account
+    --experiment NAME        only this one; repeatable
+    --role ARN               a role for start-permission: you may assume it, and it may populate the table
+    --price USD              what Entity Resolution bills for 1,000 records; 0.25 unless you know better
+    --records NUMBER         how many records a job has at most, if no earlier job tells
+    --yes                    do not ask before the first job, for scripts
+    --file FILE              where the run is kept, id-mapping-live.json; it has identifiers
+    --report FILE            where the report is written, id-mapping-live-report.json; it has none
+    --interval SECONDS       the time between two looks at a job, 30
+cargo run --example live -- run --resume FILE --i-accept-the-cost
+                             goes on with a run that was interrupted
+    --job-ended              you saw in the console that the jobs of the run have ended";
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    pub runs: bool,
+    /// The ARNs of the tables.
+    pub tables: Vec<String>,
+    pub experiments: Vec<Experiment>,
+    pub role: Option<String>,
+    pub price: Option<f64>,
+    pub records: Option<u64>,
+    pub accepts_the_cost: bool,
+    pub yes: bool,
+    pub file: PathBuf,
+    pub resumes: bool,
+    pub job_ended: bool,
+    pub report: PathBuf,
+    pub interval: Duration,
+}
+
+impl Arguments {
+    /// Reads the words after the program's name. An error says what is wrong.
+    pub fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let runs = match words.next().as_deref() {
+            Some("plan") => false,
+            Some("run") => true,
+            _ => return Err("write plan or run".to_owned()),
+        };
+        let mut arguments = Self {
+            runs,
+            tables: Vec::new(),
+            experiments: Vec::new(),
+            role: None,
+            price: None,
+            records: None,
+            accepts_the_cost: false,
+            yes: false,
+            file: PathBuf::from("id-mapping-live.json"),
+            resumes: false,
+            job_ended: false,
+            report: PathBuf::from("id-mapping-live-report.json"),
+            interval: Duration::from_secs(30),
+        };
+        let mut second = None;
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--i-accept-the-cost" => arguments.accepts_the_cost = true,
+                "--yes" => arguments.yes = true,
+                "--job-ended" => arguments.job_ended = true,
+                _ => {
+                    let value = words
+                        .next()
+                        .ok_or(format!("{word} is not an option, or needs a value"))?;
+                    match word.as_str() {
+                        "--second-table" => second = Some(value),
+                        _ => arguments.set(&word, value)?,
+                    }
+                }
+            }
+        }
+        arguments.tables.extend(second);
+        arguments.check()?;
+        Ok(arguments)
+    }
+
+    fn set(&mut self, word: &str, value: String) -> Result<(), String> {
+        let invalid = |form: &str| format!("{word} must be {form}");
+        match word {
+            "--table" => self.tables.insert(0, value),
+            "--experiment" => {
+                let names = Experiment::ALL.map(Experiment::name).join(", ");
+                let experiment = Experiment::named(&value);
+                let experiment = experiment.ok_or_else(|| invalid(&format!("one of {names}")))?;
+                self.experiments.push(experiment);
+            }
+            "--role" => self.role = Some(value),
+            "--price" => {
+                let price = value
+                    .parse()
+                    .ok()
+                    .filter(|price| (0.0..1_000.0).contains(price));
+                self.price = Some(price.ok_or_else(|| invalid("a number of US dollars"))?);
+            }
+            "--records" => {
+                let records = value.parse().map_err(|_| invalid("a number"))?;
+                self.records = Some(records);
+            }
+            "--file" => self.file = value.into(),
+            "--resume" => {
+                self.file = value.into();
+                self.resumes = true;
+            }
+            "--report" => self.report = value.into(),
+            "--interval" => {
+                let seconds = value
+                    .parse()
+                    .ok()
+                    .filter(|seconds| (1..=3_600).contains(seconds));
+                let seconds = seconds.ok_or_else(|| invalid("1 to 3600 seconds"))?;
+                self.interval = Duration::from_secs(seconds);
+            }
+            _ => return Err(format!("{word} is not an option")),
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.resumes {
+            let is_new =
+                !self.tables.is_empty() || !self.experiments.is_empty() || self.role.is_some();
+            return match is_new {
+                true => Err(
+                    "with --resume the tables, the experiments and the role are those of the file"
+                        .to_owned(),
+                ),
+                false => Ok(()),
+            };
+        }
+        if self.tables.is_empty() {
+            return Err("--table is missing: the ARN of an ID mapping table".to_owned());
+        }
+        check_tables(&self.tables)
+    }
+}
+
+/// Checks that the ARNs name different tables of one place.
+pub fn check_tables(arns: &[String]) -> Result<(), String> {
+    let place = |arn: &str| arn.split(':').take(5).collect::<Vec<_>>().join(":");
+    for (index, arn) in arns.iter().enumerate() {
+        target(arn)?;
+        let before = arns.iter().take(index);
+        if before.clone().any(|other| other == arn) {
+            return Err(format!("{arn} is named twice"));
+        }
+        if before.clone().any(|other| place(other) != place(arn)) {
+            return Err("the tables must be of one Region and account".to_owned());
+        }
+    }
+    match arns.len() {
+        1 | 2 => Ok(()),
+        count => Err(format!("there are {count} tables, and may be two")),
+    }
+}

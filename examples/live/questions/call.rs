@@ -1,0 +1,390 @@
+//! Calls of the services, and what was observed of each.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_cleanrooms::config::retry::RetryConfig;
+use aws_sdk_cleanrooms::config::timeout::TimeoutConfig;
+use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cleanrooms::types::{JobType, SchemaStatusReasonCode};
+use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use id_mapping_populator::target::Target;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+/// How long a call may take. A call of `PopulateIdMappingTable` is never repeated.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What was observed of a call. It has no identifier, name or ARN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Observed {
+    /// What the call was for, such as `second call, same table`.
+    pub step: String,
+    pub operation: String,
+    /// The HTTP status. Without one there was no answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error_code: Option<String>,
+    /// The `reason` of Clean Rooms' errors.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// The permission that an AccessDeniedException names, or else the one that the operation needs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missing_permission: Option<String>,
+    pub milliseconds: u64,
+}
+
+impl Observed {
+    /// Whether the service answered that it does not do what was asked.
+    pub fn is_refusal(&self) -> bool {
+        self.status.is_some_and(|status| {
+            (400..500).contains(&status) && ![408, 425, 499].contains(&status)
+        })
+    }
+
+    /// Whether there were too many calls.
+    pub fn is_throttled(&self) -> bool {
+        let code = self.error_code.as_deref().unwrap_or_default();
+        self.status == Some(429) || code.starts_with("Throttl")
+    }
+
+    /// Whether the job slot or the state of the table was the reason.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.status, Some(402 | 409))
+    }
+
+    /// The answer in a few words, such as `409 ConflictException (INVALID_STATE)`.
+    pub fn answer(&self) -> String {
+        let Some(status) = self.status else {
+            return "no answer".to_owned();
+        };
+        let code = self.error_code.as_deref();
+        let code = code.map(|code| format!(" {code}")).unwrap_or_default();
+        let reason = self.reason.as_deref();
+        let reason = reason.map(|reason| format!(" ({reason})"));
+        format!("{status}{code}{}", reason.unwrap_or_default())
+    }
+}
+
+/// A read that failed.
+#[derive(Debug)]
+pub struct NotRead(pub Box<Observed>);
+
+impl NotRead {
+    /// A call that was not made.
+    pub fn unasked(operation: &'static str) -> Self {
+        Self(Box::new(
+            Watch::start("read the table", operation, "").observed(None),
+        ))
+    }
+}
+
+/// What Entity Resolution lists of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    pub id: String,
+    pub status: String,
+    pub started_at: OffsetDateTime,
+}
+
+impl Listed {
+    pub fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "SUCCEEDED" | "FAILED")
+    }
+}
+
+/// What Entity Resolution tells of one job.
+#[derive(Clone, Debug)]
+pub struct Described {
+    pub status: String,
+    pub job_type: Option<String>,
+    pub input_records: Option<u64>,
+}
+
+/// What is known of a table's workflow.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    pub name: String,
+    pub is_provider: bool,
+    pub is_incremental: bool,
+}
+
+/// The clients of the services, with the credentials of the environment.
+#[derive(Clone)]
+pub struct Services {
+    config: SdkConfig,
+    clean_rooms: aws_sdk_cleanrooms::Client,
+    entity_resolution: aws_sdk_entityresolution::Client,
+    cloud_trail: aws_sdk_cloudtrail::Client,
+}
+
+impl Services {
+    pub fn new(config: SdkConfig) -> Self {
+        Self {
+            clean_rooms: aws_sdk_cleanrooms::Client::new(&config),
+            entity_resolution: aws_sdk_entityresolution::Client::new(&config),
+            cloud_trail: aws_sdk_cloudtrail::Client::new(&config),
+            config,
+        }
+    }
+
+    /// The same services for a session of this role that may do all that the role may, except this action.
+    pub async fn without(&self, action: &str, role: &str) -> Result<Self, CredentialsError> {
+        let policy = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [
+                { "Effect": "Allow", "Action": "*", "Resource": "*" },
+                { "Effect": "Deny", "Action": action, "Resource": "*" },
+            ],
+        });
+        let session = AssumeRoleProvider::builder(role)
+            .session_name("id-mapping-live")
+            .policy(policy.to_string())
+            .configure(&self.config);
+        let credentials = session.build().await.provide_credentials().await?;
+        let credentials = SharedCredentialsProvider::new(credentials);
+        let config = self.config.to_builder();
+        Ok(Self::new(config.credentials_provider(credentials).build()))
+    }
+
+    /// Calls `PopulateIdMappingTable` once. Returns the job's id if one was started.
+    pub async fn populate(
+        &self,
+        step: &str,
+        target: &Target,
+        job_type: Option<&str>,
+    ) -> (Observed, Option<String>) {
+        let timeout = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+        let config = aws_sdk_cleanrooms::Config::builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeout);
+        let call = self.clean_rooms.populate_id_mapping_table();
+        let call = call
+            .membership_identifier(target.membership.as_str())
+            .id_mapping_table_identifier(target.table.as_str())
+            .set_job_type(job_type.map(JobType::from));
+        let call = call.customize().config_override(config);
+        let watch = Watch::start(step, "PopulateIdMappingTable", "cleanrooms");
+        match Box::pin(call.send()).await {
+            Ok(output) => (watch.answered(), Some(output.id_mapping_job_id)),
+            Err(error) => (watch.failed(&error), None),
+        }
+    }
+
+    /// The ARN of a table's workflow, and where its schema is: the collaboration and the name.
+    pub async fn table(&self, target: &Target) -> Result<(String, [String; 2]), NotRead> {
+        let call = self.clean_rooms.get_id_mapping_table();
+        let call = call
+            .membership_identifier(target.membership.as_str())
+            .id_mapping_table_identifier(target.table.as_str());
+        let watch = Watch::start("read the table", "GetIdMappingTable", "cleanrooms");
+        let table = watch.read(Box::pin(call.send()).await)?.0.id_mapping_table;
+        let table = table.ok_or_else(|| watch.empty())?;
+        let workflow = table
+            .input_reference_config
+            .map(|config| config.input_reference_arn);
+        let workflow = workflow.ok_or_else(|| watch.empty())?;
+        Ok((workflow, [table.collaboration_id, table.name]))
+    }
+
+    /// Whether a table was ever populated.
+    pub async fn is_populated(&self, [collaboration, name]: &[String; 2]) -> Result<bool, NotRead> {
+        let call = self.clean_rooms.get_schema();
+        let call = call.collaboration_identifier(collaboration).name(name);
+        let watch = Watch::start("read the schema", "GetSchema", "cleanrooms");
+        let schema = watch.read(Box::pin(call.send()).await)?.0.schema;
+        let details = schema.map(|schema| schema.schema_status_details);
+        let mut reasons = details.iter().flatten().flat_map(|detail| detail.reasons());
+        let never = SchemaStatusReasonCode::IdMappingTableNotPopulated;
+        Ok(!reasons.any(|reason| *reason.code() == never))
+    }
+
+    pub async fn workflow(&self, arn: &str) -> Result<Workflow, NotRead> {
+        let name = arn.rsplit('/').next().unwrap_or(arn);
+        let call = self.entity_resolution.get_id_mapping_workflow();
+        let call = call.workflow_name(name);
+        let watch = Watch::start(
+            "read the workflow",
+            "GetIdMappingWorkflow",
+            "entityresolution",
+        );
+        let workflow = watch.read(Box::pin(call.send()).await)?.0;
+        let techniques = workflow.id_mapping_techniques;
+        let kind = techniques.map(|techniques| techniques.id_mapping_type.as_str().to_owned());
+        Ok(Workflow {
+            name: name.to_owned(),
+            is_provider: kind.as_deref() == Some("PROVIDER"),
+            is_incremental: workflow.incremental_run_config.is_some(),
+        })
+    }
+
+    /// The jobs of a workflow, the newest first.
+    pub async fn jobs(&self, workflow: &str) -> Result<Vec<Listed>, NotRead> {
+        let call = self.entity_resolution.list_id_mapping_jobs();
+        let mut pages = call.workflow_name(workflow).into_paginator().send();
+        let mut jobs = Vec::new();
+        loop {
+            let watch = Watch::start("list the jobs", "ListIdMappingJobs", "entityresolution");
+            let Some(page) = pages.next().await else {
+                break;
+            };
+            let page = watch.read(page)?.0.jobs.unwrap_or_default();
+            jobs.extend(page.into_iter().filter_map(|job| {
+                let nanoseconds = job.start_time.as_nanos();
+                Some(Listed {
+                    id: job.job_id,
+                    status: job.status.as_str().to_owned(),
+                    started_at: OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?,
+                })
+            }));
+        }
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.started_at));
+        Ok(jobs)
+    }
+
+    pub async fn job(&self, workflow: &str, id: &str) -> Result<(Described, Observed), NotRead> {
+        let call = self.entity_resolution.get_id_mapping_job();
+        let call = call.workflow_name(workflow).job_id(id);
+        let watch = Watch::start(
+            "read the job by its id",
+            "GetIdMappingJob",
+            "entityresolution",
+        );
+        let (job, observed) = watch.read(Box::pin(call.send()).await)?;
+        let records = job.metrics.and_then(|metrics| metrics.input_records);
+        let described = Described {
+            status: job.status.as_str().to_owned(),
+            job_type: job.job_type.map(|job_type| job_type.as_str().to_owned()),
+            input_records: records.and_then(|records| u64::try_from(records).ok()),
+        };
+        Ok((described, observed))
+    }
+
+    /// Calls `BatchDeleteUniqueId` for an id that does not exist, of a matching workflow that does not exist.
+    pub async fn delete_nothing(&self, name: &str) -> Observed {
+        let call = self.entity_resolution.batch_delete_unique_id();
+        let call = call.workflow_name(name).unique_ids(name);
+        let watch = Watch::start(
+            "delete an id that does not exist",
+            "BatchDeleteUniqueId",
+            "entityresolution",
+        );
+        match Box::pin(call.send()).await {
+            Ok(_) => watch.answered(),
+            Err(error) => watch.failed(&error),
+        }
+    }
+
+    /// How many calls of `BatchDeleteUniqueId` CloudTrail's event history has, which are at most a page.
+    pub async fn recorded_deletes(&self) -> Result<(usize, Observed), NotRead> {
+        let attribute = LookupAttribute::builder()
+            .attribute_key(LookupAttributeKey::EventName)
+            .attribute_value("BatchDeleteUniqueId");
+        let watch = Watch::start("look into the event history", "LookupEvents", "cloudtrail");
+        let attribute = attribute.build().map_err(|_| watch.empty())?;
+        let call = self
+            .cloud_trail
+            .lookup_events()
+            .lookup_attributes(attribute);
+        let (output, observed) = watch.read(Box::pin(call.send()).await)?;
+        Ok((output.events.unwrap_or_default().len(), observed))
+    }
+}
+
+/// Measures a call.
+struct Watch {
+    step: String,
+    operation: &'static str,
+    service: &'static str,
+    began: Instant,
+}
+
+impl Watch {
+    fn start(step: &str, operation: &'static str, service: &'static str) -> Self {
+        Self {
+            step: step.to_owned(),
+            operation,
+            service,
+            began: Instant::now(),
+        }
+    }
+
+    fn observed(&self, status: Option<u16>) -> Observed {
+        Observed {
+            step: self.step.clone(),
+            operation: self.operation.to_owned(),
+            status,
+            error_code: None,
+            reason: None,
+            missing_permission: None,
+            milliseconds: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn answered(&self) -> Observed {
+        self.observed(Some(200))
+    }
+
+    /// An answer without what must be in it.
+    fn empty(&self) -> NotRead {
+        NotRead(Box::new(self.answered()))
+    }
+
+    fn read<T, E>(
+        &self,
+        result: Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<(T, Observed), NotRead>
+    where
+        E: ProvideErrorMetadata,
+    {
+        match result {
+            Ok(output) => Ok((output, self.answered())),
+            Err(error) => Err(NotRead(Box::new(self.failed(&error)))),
+        }
+    }
+
+    fn failed<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> Observed {
+        let response = error.raw_response();
+        let body = response.and_then(|response| response.body().bytes());
+        let body: Value = serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default();
+        let refusal = error.as_service_error();
+        let code = refusal.and_then(|refusal| refusal.code()).map(word);
+        let is_denied = code
+            .as_deref()
+            .is_some_and(|code| code.starts_with("AccessDenied"));
+        let message = refusal
+            .and_then(|refusal| refusal.message())
+            .unwrap_or_default();
+        Observed {
+            reason: body["reason"].as_str().map(word),
+            missing_permission: is_denied.then(|| {
+                let operation = format!("{}:{}", self.service, self.operation);
+                denied_action(message).unwrap_or(operation)
+            }),
+            error_code: code,
+            ..self.observed(response.map(|response| response.status().as_u16()))
+        }
+    }
+}
+
+/// A word of an answer, without what could make it more than a word.
+fn word(text: &str) -> String {
+    let is_allowed = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
+    text.chars().filter(is_allowed).take(80).collect()
+}
+
+/// The action that an AccessDeniedException names.
+fn denied_action(message: &str) -> Option<String> {
+    let named = message.split_once("not authorized to perform: ")?.1;
+    let action = named.split_whitespace().next()?;
+    let (service, name) = action.split_once(':')?;
+    Some(format!("{}:{}", word(service), word(name)))
+}

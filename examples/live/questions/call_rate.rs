@@ -1,0 +1,66 @@
+//! How many calls of `PopulateIdMappingTable` the service takes at once.
+
+use futures_util::future::join_all;
+use id_mapping_populator::target::{Identifier, Target};
+use uuid::Uuid;
+
+use super::experiment::{About, Experiment};
+use super::report::{Finding, Verdict};
+use super::run::{Run, Stop};
+
+pub const ABOUT: About = About {
+    name: "call-rate",
+    question: "Are 20 calls of PopulateIdMappingTable at once too many?",
+    branch_a: "yes: some are throttled",
+    branch_b: "no: none is throttled",
+    does: "calls 20 times at once for a table that does not exist, which starts nothing",
+    needs: "cleanrooms:PopulateIdMappingTable on all tables of the membership",
+};
+
+const CALLS: usize = 20;
+
+pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
+    // A new UUID names no table.
+    let table = Identifier::parse(&Uuid::new_v4().to_string()).map_err(Stop::File)?;
+    let membership = run.table(0)?.target.membership.clone();
+    let nobody = Target { membership, table };
+    let calls = (0..CALLS).map(|_| {
+        run.services
+            .populate("one of 20 calls at once", &nobody, None)
+    });
+    let answers = join_all(calls).await;
+    let observations: Vec<_> = answers.into_iter().map(|(observed, _)| observed).collect();
+    let throttled = observations
+        .iter()
+        .filter(|observed| observed.is_throttled())
+        .count();
+    let slowest = observations
+        .iter()
+        .map(|observed| observed.milliseconds)
+        .max();
+    let milliseconds = slowest.unwrap_or_default();
+    let verdict = match throttled {
+        0 if observations
+            .iter()
+            .all(|observed| observed.status == Some(404)) =>
+        {
+            Verdict::B
+        }
+        0 => Verdict::Neither,
+        _ => Verdict::A,
+    };
+    let mut answer =
+        format!("{throttled} of {CALLS} calls within {milliseconds} ms were throttled");
+    let mut needs = observations
+        .iter()
+        .filter_map(|observed| observed.missing_permission.as_ref());
+    if let Some(permission) = needs.next() {
+        answer.push_str(&format!("; the caller needs {permission}"));
+    }
+    Ok(Finding::new(
+        Experiment::CallRate,
+        verdict,
+        answer,
+        observations,
+    ))
+}

@@ -1,0 +1,117 @@
+//! The experiments: each asks one question that AWS's documentation leaves open.
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::Table;
+use super::report::Finding;
+use super::run::{Run, Stop};
+use super::{call_rate, delete_event, job_id, job_list, second_call, start_permission, unfit_type};
+
+/// An experiment. They run in this order: first those that start nothing, and then those that can share a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Experiment {
+    DeleteEvent,
+    CallRate,
+    JobList,
+    JobId,
+    SecondCall,
+    StartPermission,
+    UnfitType,
+}
+
+/// What an experiment is.
+pub struct About {
+    pub name: &'static str,
+    pub question: &'static str,
+    pub branch_a: &'static str,
+    pub branch_b: &'static str,
+    pub does: &'static str,
+    /// The permissions that it needs besides those of the plan.
+    pub needs: &'static str,
+}
+
+/// What an experiment would start at most.
+pub type Jobs = Result<Vec<PlannedJob>, &'static str>;
+
+/// A job that an experiment may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedJob {
+    /// The index of the table.
+    pub table: usize,
+    pub job_type: &'static str,
+}
+
+impl Experiment {
+    pub const ALL: [Self; 7] = [
+        Self::DeleteEvent,
+        Self::CallRate,
+        Self::JobList,
+        Self::JobId,
+        Self::SecondCall,
+        Self::StartPermission,
+        Self::UnfitType,
+    ];
+
+    pub fn about(self) -> &'static About {
+        match self {
+            Self::DeleteEvent => &delete_event::ABOUT,
+            Self::CallRate => &call_rate::ABOUT,
+            Self::JobList => &job_list::ABOUT,
+            Self::JobId => &job_id::ABOUT,
+            Self::SecondCall => &second_call::ABOUT,
+            Self::StartPermission => &start_permission::ABOUT,
+            Self::UnfitType => &unfit_type::ABOUT,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        self.about().name
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|experiment| experiment.name() == name)
+    }
+
+    /// The name of one of its calls.
+    pub fn step(self, call: &str) -> String {
+        format!("{}: {call}", self.name())
+    }
+
+    /// The jobs that it may start, or what it needs to be possible.
+    pub fn jobs(self, tables: &[Table], has_role: bool) -> Jobs {
+        let one = || {
+            tables.first().map(|table| PlannedJob {
+                table: 0,
+                job_type: table.cheapest_type(),
+            })
+        };
+        match self {
+            Self::DeleteEvent | Self::CallRate => Ok(Vec::new()),
+            Self::JobList | Self::JobId => Ok(one().into_iter().collect()),
+            Self::SecondCall => Ok(one()
+                .into_iter()
+                .chain(second_call::second(tables))
+                .collect()),
+            Self::StartPermission if has_role => Ok(one().into_iter().collect()),
+            Self::StartPermission => {
+                Err("it needs --role: a role that you may assume, and that may populate the table")
+            }
+            Self::UnfitType => unfit_type::jobs(tables),
+        }
+    }
+
+    pub async fn run(self, run: &mut Run<'_>) -> Result<Finding, Stop> {
+        match self {
+            Self::DeleteEvent => delete_event::run(run).await,
+            Self::CallRate => call_rate::run(run).await,
+            Self::JobList => job_list::run(run).await,
+            Self::JobId => job_id::run(run).await,
+            Self::SecondCall => second_call::run(run).await,
+            Self::StartPermission => start_permission::run(run).await,
+            Self::UnfitType => unfit_type::run(run).await,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Whether and how soon a job that was started through Clean Rooms is in `ListIdMappingJobs`.
+
+use std::time::Duration;
+
+use super::experiment::{About, Experiment};
+use super::report::{Finding, Verdict};
+use super::run::{LOOK_FOR, Run, Stop};
+
+pub const ABOUT: About = About {
+    name: "job-list",
+    question: "Is a job that was started through Clean Rooms in ListIdMappingJobs?",
+    branch_a: "yes",
+    branch_b: "no",
+    does: "starts a job, and looks into the list for at most 10 minutes",
+    needs: "cleanrooms:PopulateIdMappingTable",
+};
+
+/// The time between two looks for a job that is expected at any moment.
+const SOON: Duration = Duration::from_secs(2);
+
+pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
+    let experiment = Experiment::JobList;
+    let step = experiment.step("first call");
+    let job_type = run.table(0)?.cheapest_type();
+    let call = run.start(&step, 0, job_type).await?;
+    let observations: Vec<_> = call.observed.clone().into_iter().collect();
+    if call.job.is_none() {
+        return Ok(Finding::refused(experiment, observations));
+    }
+    loop {
+        let waited = run.clock.now() - call.called_at;
+        if let Some(listed) = run.look(&step).await? {
+            let seconds = (run.clock.now() - call.called_at).as_seconds_f64();
+            let start = (listed.started_at - call.called_at).as_seconds_f64();
+            let answer = format!(
+                "it was in the list at most {seconds:.1} s after the call, with a start time {start:.1} s after the call"
+            );
+            return Ok(Finding::new(experiment, Verdict::A, answer, observations));
+        }
+        if waited >= LOOK_FOR {
+            let answer = format!(
+                "it was not in the list {} min after the call",
+                waited.whole_minutes()
+            );
+            return Ok(Finding::new(experiment, Verdict::B, answer, observations));
+        }
+        tokio::time::sleep(SOON.min(run.interval)).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! Asks AWS what its documentation leaves open, by experiments that a person with an account accepts.
+
+mod arguments;
+mod call;
+mod call_rate;
+mod delete_event;
+mod experiment;
+mod facts;
+mod job_id;
+mod job_list;
+mod plan;
+mod record;
+mod report;
+mod run;
+mod second_call;
+mod start_permission;
+mod unfit_type;
+
+use aws_config::SdkConfig;
+use id_mapping_populator::clock::Clock;
+use uuid::Uuid;
+
+pub use self::arguments::{Arguments, USAGE};
+use self::call::{NotRead, Services};
+use self::experiment::Experiment;
+use self::facts::Table;
+use self::plan::Plan;
+use self::record::Record;
+use self::run::{Run, Stop};
+
+/// The person and the machine.
+pub struct Host<'a> {
+    pub clock: Clock,
+    /// Shows a line.
+    pub say: &'a dyn Fn(&str),
+    /// Shows a question, and returns the line that is typed.
+    pub ask: &'a dyn Fn(&str) -> String,
+}
+
+/// The Region of the tables, which a file may name.
+pub fn region(arguments: &Arguments) -> Result<String, String> {
+    let tables = match arguments.resumes {
+        true => Record::read(&arguments.file)?.tables,
+        false => arguments.tables.clone(),
+    };
+    arguments::check_tables(&tables)?;
+    let region = tables.first().and_then(|arn| arn.split(':').nth(3));
+    Ok(region.unwrap_or_default().to_owned())
+}
+
+/// Plans or runs. An error says why not all is answered.
+pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> Result<(), String> {
+    let services = Services::new(config);
+    let record = record(arguments)?;
+    let mut tables = Vec::new();
+    for arn in &record.tables {
+        let table = Table::read(&services, arn).await;
+        tables.push(table.map_err(|NotRead(observed)| Stop::NotRead(observed).to_string())?);
+    }
+    let open: Vec<Experiment> = record
+        .experiments
+        .iter()
+        .copied()
+        .filter(|open| !record.has_finding(*open))
+        .collect();
+    let has_role = record.role.is_some();
+    let plan = Plan::new(&open, &tables, has_role, arguments.price, arguments.records);
+    (host.say)(&plan.describe(&tables));
+    if !arguments.runs {
+        (host.say)("Nothing was started.");
+        return Ok(());
+    }
+    confirm(arguments, &plan, host)?;
+    let run = Run {
+        services,
+        tables,
+        record,
+        file: arguments.file.clone(),
+        clock: host.clock.clone(),
+        interval: arguments.interval,
+        say: host.say,
+    };
+    answer(run, arguments, host).await
+}
+
+/// The file of the run, or a new one.
+fn record(arguments: &Arguments) -> Result<Record, String> {
+    let file = &arguments.file;
+    if arguments.resumes {
+        return Record::read(file);
+    }
+    if arguments.runs && file.exists() {
+        let file = file.display();
+        return Err(format!(
+            "{file} has an earlier run: go on with --resume {file}, or name another --file"
+        ));
+    }
+    let experiments = match arguments.experiments.is_empty() {
+        true => Experiment::ALL.to_vec(),
+        false => Experiment::ALL
+            .into_iter()
+            .filter(|one| arguments.experiments.contains(one))
+            .collect(),
+    };
+    Ok(Record {
+        salt: Uuid::new_v4(),
+        tables: arguments.tables.clone(),
+        role: arguments.role.clone(),
+        experiments,
+        calls: Vec::new(),
+        findings: Vec::new(),
+    })
+}
+
+/// Nothing that starts a job runs without the flag and a typed line.
+fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), String> {
+    if plan.jobs == 0 {
+        return Ok(());
+    }
+    if !arguments.accepts_the_cost {
+        return Err(
+            "nothing was started: the run may cost money, and needs --i-accept-the-cost".to_owned(),
+        );
+    }
+    if arguments.yes {
+        return Ok(());
+    }
+    let wanted = format!("start {}", plan.jobs);
+    let typed = (host.ask)(&format!("To start {}, type \"{wanted}\": ", plan.cost()));
+    match typed.trim() == wanted {
+        true => Ok(()),
+        false => Err("nothing was started".to_owned()),
+    }
+}
+
+/// Runs the experiments that have no finding yet, and writes the report after each.
+async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
+    let resume = format!("go on with --resume {}", arguments.file.display());
+    let stopped = |stop: Stop| format!("{stop}\n{resume}");
+    if arguments.job_ended {
+        let calls = run.record.calls.iter();
+        let steps: Vec<String> = calls
+            .filter(|call| call.may_run())
+            .map(|call| call.step.clone())
+            .collect();
+        for step in steps {
+            run.end(&step, "ENDED").map_err(stopped)?;
+        }
+    }
+    let experiments = run.record.experiments.clone();
+    for experiment in experiments {
+        if run.record.has_finding(experiment) {
+            continue;
+        }
+        (host.say)(&format!(
+            "\n{}: {}",
+            experiment.name(),
+            experiment.about().question
+        ));
+        let finding = match experiment.jobs(&run.tables, run.record.role.is_some()) {
+            Ok(_) => experiment.run(&mut run).await,
+            Err(needs) => Ok(report::Finding::not_possible(experiment, needs)),
+        };
+        let finding = match finding {
+            Ok(finding) => finding,
+            Err(stop) => {
+                write_report(&run, arguments, host)?;
+                return Err(stopped(stop));
+            }
+        };
+        (host.say)(&format!("{}: {}", finding.verdict.as_str(), finding.answer));
+        run.record.findings.push(finding);
+        run.save().map_err(stopped)?;
+    }
+    write_report(&run, arguments, host)
+}
+
+fn write_report(run: &Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
+    let file = &arguments.report;
+    let report = format!("{:#}\n", report::json(&run.record, host.clock.now()));
+    let written = std::fs::write(file, report);
+    written.map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    (host.say)(&format!("\n{}", report::table(&run.record)));
+    (host.say)(&format!("The report is in {}.", file.display()));
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The file of a run: what was called and answered. It is written before and after each call that may start a job, so
+//! that a run which was interrupted can go on. It has identifiers, and is for the person who runs it alone.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use id_mapping_populator::clock::timestamp;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use super::call::Observed;
+use super::experiment::Experiment;
+use super::report::Finding;
+
+/// What the file has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    /// Makes the hashes of the report, so that nobody can try names.
+    pub salt: Uuid,
+    /// The ARNs of the tables.
+    pub tables: Vec<String>,
+    /// The role of the experiment that needs one.
+    pub role: Option<String>,
+    pub experiments: Vec<Experiment>,
+    pub calls: Vec<Call>,
+    pub findings: Vec<Finding>,
+}
+
+/// A call that may start a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Call {
+    /// Which call of the run it is. No step is called twice.
+    pub step: String,
+    /// The index of the table.
+    pub table: usize,
+    pub job_type: Option<String>,
+    #[serde(with = "moment")]
+    pub called_at: OffsetDateTime,
+    /// The ids of the jobs that the workflow had before.
+    pub listed_before: Vec<String>,
+    /// `None` until there is an answer, or after an interruption: then a job may run.
+    pub observed: Option<Observed>,
+    /// Clean Rooms' id of the job.
+    pub job: Option<String>,
+    /// Entity Resolution's id of the job, once it was seen.
+    pub entity_resolution_job: Option<String>,
+    /// How the job ended, or that there is none.
+    pub ended: Option<String>,
+}
+
+impl Call {
+    /// Whether a job may run because of it.
+    pub fn may_run(&self) -> bool {
+        self.ended.is_none() && !self.observed.as_ref().is_some_and(Observed::is_refusal)
+    }
+}
+
+impl Record {
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(file).map_err(|error| fault(file, "be read", &error))?;
+        serde_json::from_str(&text).map_err(|error| fault(file, "be read", &error))
+    }
+
+    /// Writes it to another file first, so that the file is always whole.
+    pub fn write(&self, file: &Path) -> Result<(), String> {
+        let text = serde_json::to_vec_pretty(self).map_err(|e| fault(file, "be written", &e))?;
+        let mut part = PathBuf::from(file);
+        part.as_mut_os_string().push(".part");
+        let written = || {
+            let mut new = File::create(&part)?;
+            new.write_all(&text)?;
+            new.sync_all()?;
+            fs::rename(&part, file)
+        };
+        written().map_err(|error| fault(file, "be written", &error))
+    }
+
+    pub fn call(&self, step: &str) -> Option<&Call> {
+        self.calls.iter().find(|call| call.step == step)
+    }
+
+    pub fn call_mut(&mut self, step: &str) -> Option<&mut Call> {
+        self.calls.iter_mut().find(|call| call.step == step)
+    }
+
+    pub fn has_finding(&self, experiment: Experiment) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.experiment == experiment)
+    }
+}
+
+fn fault(file: &Path, what: &str, error: &dyn std::fmt::Display) -> String {
+    format!("{} cannot {what}: {error}", file.display())
+}
+
+/// Times as RFC 3339.
+mod moment {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    use super::*;
+
+    pub fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&timestamp(*at))
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<OffsetDateTime, D::Error> {
+        let text = String::deserialize(from)?;
+        OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom)
+    }
+}

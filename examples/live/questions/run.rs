@@ -1,0 +1,291 @@
+//! A run: starts jobs for the experiments, one at a time, follows them, and keeps its file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use id_mapping_populator::clock::Clock;
+
+use super::call::{Listed, NotRead, Observed, Services};
+use super::experiment::Experiment;
+use super::facts::Table;
+use super::record::{Call, Record};
+
+/// How long a job is looked for that Entity Resolution does not show.
+pub const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// How far the clocks of Entity Resolution and of this machine may differ.
+const CLOCKS: time::Duration = time::Duration::seconds(5);
+
+/// No job is shorter.
+const SHORTEST_JOB: time::Duration = time::Duration::minutes(1);
+
+/// Why a run ends before all is answered. It can go on with its file.
+#[derive(Debug)]
+pub enum Stop {
+    /// A read that the run needs was refused or failed again and again.
+    NotRead(Box<Observed>),
+    /// A job was started and cannot be followed.
+    Unseen(String),
+    /// The file cannot be written.
+    File(String),
+}
+
+impl From<NotRead> for Stop {
+    fn from(NotRead(observed): NotRead) -> Self {
+        Self::NotRead(observed)
+    }
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotRead(observed) => {
+                let (operation, answer) = (&observed.operation, observed.answer());
+                write!(f, "{operation} failed: {answer}")?;
+                match &observed.missing_permission {
+                    Some(permission) => write!(f, "; allow the caller {permission}, then go on"),
+                    None => write!(f, "; go on later"),
+                }
+            }
+            Self::Unseen(step) => write!(
+                f,
+                "Entity Resolution does not show the job of \"{step}\". When the Clean Rooms console shows that it has \
+                 ended, go on with --job-ended"
+            ),
+            Self::File(fault) => f.write_str(fault),
+        }
+    }
+}
+
+/// What is known of a call's job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It runs or is queued: its status.
+    Runs(String),
+    Ended(String),
+    /// It is not shown.
+    Unseen,
+}
+
+/// A run.
+pub struct Run<'a> {
+    pub services: Services,
+    pub tables: Vec<Table>,
+    pub record: Record,
+    pub file: PathBuf,
+    pub clock: Clock,
+    /// The time between two looks at a job.
+    pub interval: Duration,
+    pub say: &'a dyn Fn(&str),
+}
+
+impl Run<'_> {
+    /// Starts a job after all jobs of the run have ended. If the step was called before, nothing is called.
+    pub async fn start(&mut self, step: &str, table: usize, job_type: &str) -> Result<Call, Stop> {
+        if self.record.call(step).is_none() {
+            self.wait_for_all().await?;
+        }
+        let services = self.services.clone();
+        self.call(&services, step, table, job_type).await
+    }
+
+    /// Calls `PopulateIdMappingTable`, whether or not a job runs. If the step was called before, nothing is called.
+    pub async fn call(
+        &mut self,
+        services: &Services,
+        step: &str,
+        table: usize,
+        job_type: &str,
+    ) -> Result<Call, Stop> {
+        if self.record.call(step).is_none() {
+            let asked = self.table(table)?.clone();
+            let listed = self.services.jobs(&asked.workflow.name).await?;
+            self.record.calls.push(Call {
+                step: step.to_owned(),
+                table,
+                job_type: Some(job_type.to_owned()),
+                called_at: self.clock.now(),
+                listed_before: listed.into_iter().map(|job| job.id).collect(),
+                observed: None,
+                job: None,
+                entity_resolution_job: None,
+                ended: None,
+            });
+            self.save()?;
+            let (observed, job) = services.populate(step, &asked.target, Some(job_type)).await;
+            (self.say)(&format!("{step}: {}", observed.answer()));
+            if let Some(call) = self.record.call_mut(step) {
+                call.observed = Some(observed);
+                call.job = job;
+            }
+            self.save()?;
+        }
+        let call = self.record.call(step).cloned();
+        call.ok_or_else(|| Stop::Unseen(step.to_owned()))
+    }
+
+    pub fn table(&self, index: usize) -> Result<&Table, Stop> {
+        let missing = || Stop::File(format!("the file has no table {}", index + 1));
+        self.tables.get(index).ok_or_else(missing)
+    }
+
+    pub fn save(&self) -> Result<(), Stop> {
+        self.record.write(&self.file).map_err(Stop::File)
+    }
+
+    /// The state of a step's job. A job that is seen for the first time becomes part of the file.
+    pub async fn state(&mut self, step: &str) -> Result<State, Stop> {
+        let Some(call) = self.record.call(step).cloned() else {
+            return Ok(State::Unseen);
+        };
+        if let Some(ended) = call.ended {
+            return Ok(State::Ended(ended));
+        }
+        let listed = self.look(step).await?;
+        let workflow = self.table(call.table)?.workflow.name.clone();
+        let status = match (listed, &call.job) {
+            (Some(listed), _) => listed.status,
+            (None, Some(job)) => match self.services.job(&workflow, &job.replace('-', "")).await {
+                Ok((described, _)) => described.status,
+                Err(NotRead(observed)) if observed.status == Some(404) => {
+                    return Ok(State::Unseen);
+                }
+                Err(error) => return Err(error.into()),
+            },
+            (None, None) => return Ok(State::Unseen),
+        };
+        if !matches!(status.as_str(), "SUCCEEDED" | "FAILED") {
+            return Ok(State::Runs(status));
+        }
+        self.end(step, &status)?;
+        Ok(State::Ended(status))
+    }
+
+    /// Looks for the job of a step in the list of its workflow.
+    pub async fn look(&mut self, step: &str) -> Result<Option<Listed>, Stop> {
+        let Some(call) = self.record.call(step).cloned() else {
+            return Ok(None);
+        };
+        let workflow = self.table(call.table)?.workflow.name.clone();
+        let listed = self.services.jobs(&workflow).await?;
+        let other_calls = self.record.calls.iter().filter(|other| other.step != step);
+        let of_others: Vec<String> = other_calls
+            .filter_map(|other| other.entity_resolution_job.clone())
+            .collect();
+        let is_new = |job: &&Listed| {
+            !call.listed_before.contains(&job.id)
+                && !of_others.contains(&job.id)
+                && job.started_at >= call.called_at - CLOCKS
+        };
+        let id = call.job.as_ref().map(|job| job.replace('-', ""));
+        let by_id = listed.iter().find(|job| Some(&job.id) == id.as_ref());
+        let known = listed
+            .iter()
+            .find(|job| Some(&job.id) == call.entity_resolution_job.as_ref());
+        // The oldest: a queued job began later.
+        let found = by_id
+            .or(known)
+            .or(listed.iter().rev().find(is_new))
+            .cloned();
+        if let Some(found) = &found
+            && call.entity_resolution_job.is_none()
+            && let Some(call) = self.record.call_mut(step)
+        {
+            call.entity_resolution_job = Some(found.id.clone());
+            self.save()?;
+        }
+        Ok(found)
+    }
+
+    /// Waits until the job of a step has ended, and returns its last status.
+    pub async fn wait(&mut self, step: &str) -> Result<String, Stop> {
+        let since = self.clock.now();
+        loop {
+            match self.state(step).await? {
+                State::Ended(status) => return Ok(status),
+                State::Runs(status) => self.progress(step, &status),
+                State::Unseen => {
+                    self.progress(step, "not shown by Entity Resolution");
+                    if self.clock.now() - since >= LOOK_FOR {
+                        self.give_up(step)?;
+                    }
+                }
+            }
+            tokio::time::sleep(self.interval).await;
+        }
+    }
+
+    /// A call without a known job that is not shown started none. A job that was answered runs somewhere.
+    fn give_up(&mut self, step: &str) -> Result<(), Stop> {
+        let has_job = self
+            .record
+            .call(step)
+            .is_some_and(|call| call.job.is_some());
+        match has_job {
+            true => Err(Stop::Unseen(step.to_owned())),
+            false => self.end(step, "NOT_STARTED"),
+        }
+    }
+
+    /// Waits until each job that the run started has ended.
+    pub async fn wait_for_all(&mut self) -> Result<(), Stop> {
+        let calls = self.record.calls.iter();
+        let steps: Vec<String> = calls
+            .filter(|call| call.may_run())
+            .map(|call| call.step.clone())
+            .collect();
+        for step in steps {
+            self.wait(&step).await?;
+        }
+        Ok(())
+    }
+
+    /// Records how a job ended.
+    pub fn end(&mut self, step: &str, status: &str) -> Result<(), Stop> {
+        if let Some(call) = self.record.call_mut(step) {
+            call.ended = Some(status.to_owned());
+        }
+        self.save()
+    }
+
+    /// A job of the first table that runs: one that the run started before, or a new one.
+    pub async fn running_job(&mut self, experiment: Experiment) -> Result<Call, Stop> {
+        let own = experiment.step("first call");
+        if self.record.call(&own).is_none() {
+            let calls = self.record.calls.clone();
+            for call in calls
+                .iter()
+                .filter(|call| call.table == 0 && call.may_run())
+            {
+                if call.job.is_some() && self.is_running(&call.step).await? {
+                    return Ok(call.clone());
+                }
+            }
+        }
+        let job_type = self.table(0)?.cheapest_type();
+        self.start(&own, 0, job_type).await
+    }
+
+    /// Whether a job runs. One that is not shown runs if it was just started.
+    pub async fn is_running(&mut self, step: &str) -> Result<bool, Stop> {
+        let called_at = self.record.call(step).map(|call| call.called_at);
+        let is_new = called_at.is_some_and(|at| self.clock.now() - at < SHORTEST_JOB);
+        Ok(match self.state(step).await? {
+            State::Runs(_) => true,
+            State::Unseen => is_new,
+            State::Ended(_) => false,
+        })
+    }
+
+    fn progress(&self, step: &str, status: &str) {
+        let since = self
+            .record
+            .call(step)
+            .map(|call| self.clock.now() - call.called_at);
+        let minutes = since.map(time::Duration::whole_minutes).unwrap_or_default();
+        let next = self.interval.as_secs();
+        (self.say)(&format!(
+            "waiting for the job of \"{step}\": {status}, {minutes} min after the call; next look in {next} s"
+        ));
+    }
+}

@@ -1,0 +1,85 @@
+//! What a second call gets while a job runs.
+
+use super::call::Observed;
+use super::experiment::{About, Experiment, PlannedJob};
+use super::facts::Table;
+use super::report::{Finding, Verdict};
+use super::run::{Run, State, Stop};
+
+pub const ABOUT: About = About {
+    name: "second-call",
+    question: "What does a second call get while a job runs?",
+    branch_a: "an error",
+    branch_b: "a job id: the second job waits, or runs beside the first",
+    does: "calls again while a job of the table runs: for the same table and, if that is refused, for the second table. \
+           If the service takes it, two jobs are under way, and the run waits for both",
+    needs: "cleanrooms:PopulateIdMappingTable",
+};
+
+/// The job that a second call starts at most: one of the tables' jobs.
+pub fn second(tables: &[Table]) -> Option<PlannedJob> {
+    let costliest = tables
+        .iter()
+        .enumerate()
+        .max_by_key(|(_, table)| table.records);
+    costliest.map(|(table, facts)| PlannedJob {
+        table,
+        job_type: facts.cheapest_type(),
+    })
+}
+
+pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
+    let experiment = Experiment::SecondCall;
+    let first = run.running_job(experiment).await?;
+    let mut observations: Vec<Observed> = first.observed.clone().into_iter().collect();
+    if first.job.is_none() {
+        return Ok(Finding::refused(experiment, observations));
+    }
+    let mut answers = Vec::new();
+    let mut accepted = None;
+    for (table, name) in [(0, "same table"), (1, "other table")] {
+        if accepted.is_some() || table >= run.tables.len() {
+            continue;
+        }
+        let step = experiment.step(&format!("second call, {name}"));
+        let job_type = run.table(table)?.cheapest_type();
+        let services = run.services.clone();
+        let call = run.call(&services, &step, table, job_type).await?;
+        let observed = call.observed.clone();
+        answers.push((
+            name,
+            observed
+                .as_ref()
+                .map_or_else(|| "no answer".to_owned(), Observed::answer),
+        ));
+        observations.extend(observed);
+        if call.may_run() {
+            accepted = Some(call);
+        }
+    }
+    // What is said of a second call holds only if the first job still runs after it.
+    let first_runs = run.is_running(&first.step).await?;
+    let is_busy = |observed: &Observed| observed.is_busy();
+    let said: Vec<String> = answers
+        .iter()
+        .map(|(name, answer)| format!("{name}: {answer}"))
+        .collect();
+    let mut said = said.join("; ");
+    let verdict = match &accepted {
+        _ if !first_runs => {
+            said.push_str("; but the first job had ended");
+            Verdict::Neither
+        }
+        Some(call) if call.job.is_some() && answers.len() == 1 => {
+            let status = match run.state(&call.step).await? {
+                State::Runs(status) | State::Ended(status) => status,
+                State::Unseen => "not shown by Entity Resolution".to_owned(),
+            };
+            said.push_str(&format!("; the second job is {status}"));
+            Verdict::B
+        }
+        None if observations.iter().skip(1).all(is_busy) => Verdict::A,
+        _ => Verdict::Neither,
+    };
+    Ok(Finding::new(experiment, verdict, said, observations))
+}

@@ -1,0 +1,59 @@
+//! Whether the caller of `PopulateIdMappingTable` needs `entityresolution:StartIdMappingJob`.
+
+use aws_sdk_cleanrooms::error::DisplayErrorContext;
+
+use super::experiment::{About, Experiment};
+use super::report::{Finding, Verdict};
+use super::run::{Run, Stop};
+
+pub const ABOUT: About = About {
+    name: "start-permission",
+    question: "Does the caller need entityresolution:StartIdMappingJob?",
+    branch_a: "yes",
+    branch_b: "no",
+    does: "starts a job with a session of --role that may not call StartIdMappingJob",
+    needs: "sts:AssumeRole on --role",
+};
+
+const ACTION: &str = "entityresolution:StartIdMappingJob";
+
+pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
+    let experiment = Experiment::StartPermission;
+    let step = experiment.step("call without the permission");
+    let Some(role) = run.record.role.clone() else {
+        return Ok(Finding::not_possible(experiment, "it needs --role"));
+    };
+    if run.record.call(&step).is_none() {
+        run.wait_for_all().await?;
+    }
+    let limited = match run.services.without(ACTION, &role).await {
+        Ok(limited) => limited,
+        Err(error) => {
+            (run.say)(&format!(
+                "the role cannot be assumed: {}",
+                DisplayErrorContext(&error)
+            ));
+            let needs = "the role of --role cannot be assumed; the caller needs sts:AssumeRole";
+            return Ok(Finding::not_possible(experiment, needs));
+        }
+    };
+    let job_type = run.table(0)?.cheapest_type();
+    let call = run.call(&limited, &step, 0, job_type).await?;
+    let observations: Vec<_> = call.observed.into_iter().collect();
+    let missing = observations
+        .iter()
+        .find_map(|observed| observed.missing_permission.as_deref());
+    let (verdict, answer) = match (call.job, missing) {
+        (Some(_), _) => (Verdict::B, "a job started without it".to_owned()),
+        (None, Some(ACTION)) => (
+            Verdict::A,
+            "the call was refused, and the answer names it".to_owned(),
+        ),
+        (None, Some(other)) => (
+            Verdict::Neither,
+            format!("not asked: the session needs {other}"),
+        ),
+        (None, None) => return Ok(Finding::refused(experiment, observations)),
+    };
+    Ok(Finding::new(experiment, verdict, answer, observations))
+}
