@@ -602,6 +602,43 @@ async fn a_file_of_an_earlier_run_is_not_overwritten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_started_if_a_file_cannot_be_written_or_another_process_has_it() {
+    let person = Person::in_process();
+    let lock = fs::File::create(person.file("run.json.lock")).unwrap();
+    lock.try_lock().unwrap();
+    let error = person.runs(&["job-list"]).await.unwrap_err();
+    assert!(error.contains("another process has"), "{error}");
+    drop(lock);
+    fs::create_dir(person.file("report.json")).unwrap();
+    let error = person.runs(&["job-list"]).await.unwrap_err();
+    assert!(error.contains("report.json cannot be written"), "{error}");
+    fs::remove_dir(person.file("report.json")).unwrap();
+    fs::create_dir(person.file("run.json.part")).unwrap();
+    let error = person.runs(&["job-list"]).await.unwrap_err();
+    assert!(error.contains("run.json cannot be written"), "{error}");
+    assert_eq!(person.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_that_fail_for_a_while_do_not_end_the_run() {
+    let person = Person::in_process();
+    person.aws.fail_by(|call, operation| {
+        let fails = (12..20).contains(&call) && operation == Operation::ListIdMappingJobs;
+        fails.then(|| Fault::Refuse(Exception::validation("x")))
+    });
+    person
+        .runs(&["job-list", "start-permission"])
+        .await
+        .unwrap();
+    let said = person.said();
+    assert!(
+        said.contains("ListIdMappingJobs: 400 ValidationException (x)"),
+        "{said}"
+    );
+    assert_eq!(person.finding("start-permission")["verdict"], "branch B");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_report_has_no_identifier_and_is_as_its_schema_says() {
     let person = Person::in_process();
     person.aws.set_table(T2, unfit());

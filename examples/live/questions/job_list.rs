@@ -1,10 +1,8 @@
 //! Whether and how soon a job that was started through Clean Rooms is in `ListIdMappingJobs`.
 
-use std::time::Duration;
-
 use super::experiment::{About, Experiment};
 use super::report::{Finding, Verdict};
-use super::run::{LOOK_FOR, Run, Stop};
+use super::run::{LOOK_FOR, Run, SOON, Stop};
 
 pub const ABOUT: About = About {
     name: "job-list",
@@ -14,9 +12,6 @@ pub const ABOUT: About = About {
     does: "starts a job, and looks into the list for at most 10 minutes",
     needs: "cleanrooms:PopulateIdMappingTable",
 };
-
-/// The time between two looks for a job that is expected at any moment.
-const SOON: Duration = Duration::from_secs(2);
 
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let experiment = Experiment::JobList;

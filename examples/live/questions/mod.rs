@@ -16,6 +16,9 @@ mod second_call;
 mod start_permission;
 mod unfit_type;
 
+use std::fs::OpenOptions;
+use std::path::Path;
+
 use aws_config::SdkConfig;
 use id_mapping_populator::clock::Clock;
 use uuid::Uuid;
@@ -70,6 +73,8 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
         (host.say)("Nothing was started.");
         return Ok(());
     }
+    let _lock = record::lock(&arguments.file)?;
+    check_report(&arguments.report)?;
     confirm(arguments, &plan, host)?;
     let run = Run {
         services,
@@ -131,6 +136,13 @@ fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), St
         true => Ok(()),
         false => Err("nothing was started".to_owned()),
     }
+}
+
+/// Checks that the report can be written, before anything is started.
+fn check_report(file: &Path) -> Result<(), String> {
+    let opened = OpenOptions::new().append(true).create(true).open(file);
+    let opened = opened.map(drop);
+    opened.map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }
 
 /// Runs the experiments that have no finding yet, and writes the report after each.

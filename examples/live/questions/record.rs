@@ -69,8 +69,7 @@ impl Record {
     /// Writes it to another file first, so that the file is always whole.
     pub fn write(&self, file: &Path) -> Result<(), String> {
         let text = serde_json::to_vec_pretty(self).map_err(|e| fault(file, "be written", &e))?;
-        let mut part = PathBuf::from(file);
-        part.as_mut_os_string().push(".part");
+        let part = beside(file, ".part");
         let written = || {
             let mut new = File::create(&part)?;
             new.write_all(&text)?;
@@ -92,6 +91,21 @@ impl Record {
         let mut findings = self.findings.iter();
         findings.any(|finding| finding.experiment == experiment)
     }
+}
+
+/// Keeps other processes from the file of a run, until the result is dropped or the process ends.
+pub fn lock(file: &Path) -> Result<File, String> {
+    let lock = beside(file, ".lock");
+    let opened = File::create(&lock).map_err(|error| fault(&lock, "be written", &error))?;
+    let locked = opened.try_lock();
+    locked.map_err(|_| format!("another process has {}", file.display()))?;
+    Ok(opened)
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut path = PathBuf::from(file);
+    path.as_mut_os_string().push(suffix);
+    path
 }
 
 fn fault(file: &Path, what: &str, error: &dyn std::fmt::Display) -> String {

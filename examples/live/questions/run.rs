@@ -13,8 +13,14 @@ use super::record::{Call, Record};
 /// How long a job is looked for that Entity Resolution does not show.
 pub const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
 
+/// The time between two looks for a job that is expected at any moment.
+pub const SOON: Duration = Duration::from_secs(2);
+
 /// How far the clocks of Entity Resolution and of this machine may differ.
 const CLOCKS: time::Duration = time::Duration::seconds(5);
+
+/// How many looks in a row may fail.
+const MAX_FAILURES: usize = 10;
 
 /// No job is shorter.
 const SHORTEST_JOB: time::Duration = time::Duration::minutes(1);
@@ -200,11 +206,27 @@ impl Run<'_> {
     /// Waits until the job of a step has ended, and returns its last status.
     pub async fn wait(&mut self, step: &str) -> Result<String, Stop> {
         let since = self.clock.now();
+        let mut failures = 0;
         loop {
-            match self.state(step).await? {
-                State::Ended(status) => return Ok(status),
-                State::Runs(status) => self.progress(step, &status),
-                State::Unseen => {
+            match self.state(step).await {
+                Err(Stop::NotRead(observed)) if observed.missing_permission.is_none() => {
+                    failures += 1;
+                    if failures > MAX_FAILURES {
+                        return Err(Stop::NotRead(observed));
+                    }
+                    self.progress(
+                        step,
+                        &format!("{}: {}", observed.operation, observed.answer()),
+                    );
+                }
+                Err(stop) => return Err(stop),
+                Ok(State::Ended(status)) => return Ok(status),
+                Ok(State::Runs(status)) => {
+                    failures = 0;
+                    self.progress(step, &status);
+                }
+                Ok(State::Unseen) => {
+                    failures = 0;
                     self.progress(step, "not shown by Entity Resolution");
                     if self.clock.now() - since >= LOOK_FOR {
                         self.give_up(step)?;
@@ -275,6 +297,19 @@ impl Run<'_> {
             State::Unseen => is_new,
             State::Ended(_) => false,
         })
+    }
+
+    /// Waits until Entity Resolution shows that a job runs, but no longer than half a minute.
+    pub async fn wait_for_running(&mut self, step: &str) -> Result<(), Stop> {
+        let since = self.clock.now();
+        while self.clock.now() - since < SHORTEST_JOB / 2 {
+            match self.state(step).await? {
+                State::Runs(status) if status == "RUNNING" => break,
+                State::Ended(_) => break,
+                _ => tokio::time::sleep(SOON.min(self.interval)).await,
+            }
+        }
+        Ok(())
     }
 
     fn progress(&self, step: &str, status: &str) {

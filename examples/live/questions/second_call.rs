@@ -35,6 +35,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     if first.job.is_none() {
         return Ok(Finding::refused(experiment, observations));
     }
+    run.wait_for_running(&first.step).await?;
     let mut answers = Vec::new();
     let mut accepted = None;
     for (table, name) in [(0, "same table"), (1, "other table")] {
