@@ -31,14 +31,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = tokio::select! {
-        result = ask(&arguments) => result,
-        _ = tokio::signal::ctrl_c() => {
-            let file = arguments.file.display();
-            Err(format!("\ninterrupted: a job that was started runs on; go on with --resume {file}"))
-        }
-    };
-    match result {
+    match ask(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

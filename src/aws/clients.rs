@@ -102,13 +102,16 @@ pub async fn load(loader: ConfigLoader) -> SdkConfig {
 
 /// The endpoints that a loaded configuration has, from the environment or from a file.
 pub fn endpoints(config: &SdkConfig) -> Vec<String> {
-    const SERVICES: [&str; 6] = [
+    // The function may ask STS for credentials, and the live example calls CloudTrail.
+    const SERVICES: [&str; 8] = [
         "cleanrooms",
+        "cloudtrail",
         "dynamodb",
         "entityresolution",
         "eventbridge",
         "sqs",
         "ssm",
+        "sts",
     ];
     let of_service = |service| {
         let key = ServiceConfigKey::builder()

@@ -25,12 +25,12 @@ use self::questions::{Host, USAGE};
 const ROLE: &str = "arn:aws:iam::123456789012:role/experimenter";
 const NAMES: [&str; 7] = [
     "delete-event",
-    "call-rate",
+    "unfit-type",
     "job-list",
     "job-id",
     "second-call",
     "start-permission",
-    "unfit-type",
+    "call-rate",
 ];
 
 /// A person with a folder, and an account in which a job takes 30 minutes.
@@ -40,6 +40,8 @@ struct Person {
     folder: PathBuf,
     said: RefCell<Vec<String>>,
     types: &'static str,
+    /// The options of the cost.
+    gives: &'static [&'static str],
 }
 
 impl Drop for Person {
@@ -74,6 +76,7 @@ impl Person {
             folder,
             said: RefCell::default(),
             types: "",
+            gives: &["--records", "1000", "--price", "1"],
         }
     }
 
@@ -89,6 +92,9 @@ impl Person {
         let (file, report) = (self.file("run.json"), self.file("report.json"));
         let mut words = words.to_vec();
         words.extend(["--report", &report]);
+        if words[0] == "run" {
+            words.extend(self.gives);
+        }
         if !words.contains(&"--resume") && !words.contains(&"--file") {
             words.extend(["--file", &file]);
         }
@@ -223,7 +229,10 @@ const ANSWERS: [(&str, &str, Account, &str); 15] = [
     (
         "job-list",
         "branch B",
-        |aws| aws.state().shown_after = Duration::hours(2),
+        |aws| {
+            aws.state().shown_after = Duration::hours(2);
+            aws.state().same_ids = true;
+        },
         "not in the list 10 min after the call",
     ),
     (
@@ -301,6 +310,8 @@ async fn a_call_that_cloudtrail_records_is_seen_then_and_later_without_a_call() 
             "delete-event",
             "--file",
             &file,
+            "--i-accept-the-cost",
+            "--yes",
         ];
         person.asks(&words).await.unwrap();
         let finding = person.finding("delete-event");
@@ -402,7 +413,11 @@ async fn an_interruption_at_any_call_leaves_no_job_that_is_not_in_the_file() {
                 continue;
             }
             assert_in_file(&person);
-            person.resumes(&[]).await.unwrap();
+            if let Err(error) = person.resumes(&[]).await {
+                // Nobody knows whether the call started a job that is not shown.
+                assert!(error.contains("--job-ended"), "{error}");
+                person.resumes(&["--job-ended"]).await.unwrap();
+            }
             assert_in_file(&person);
             assert_bounds(&person, 7, 1);
             assert_eq!(person.read("report.json")["notAnswered"], json!([]));
@@ -520,6 +535,15 @@ async fn no_further_job_is_started_while_one_cannot_be_followed() {
 async fn nothing_is_started_without_the_flag_and_the_typed_line() {
     let table = table_arn(T1);
     let run = ["run", "--table", &table, "--experiment", "job-list"];
+    let both: &[&str] = &["--records", "1", "--price", "1"];
+    let yes: &[&str] = &["--i-accept-the-cost", "--yes"];
+    for (gives, error) in [(&both[..2], "--price"), (&both[2..], "--records is needed")] {
+        let mut person = Person::in_process();
+        person.gives = gives;
+        let ended = person.asks(&[&run, yes].concat()).await;
+        assert!(ended.unwrap_err().contains(error));
+        assert_eq!(person.calls(), 0);
+    }
     for (types, words, starts) in [
         ("start 1", &[][..], false),
         ("", &["--i-accept-the-cost"], false),
@@ -617,6 +641,62 @@ async fn nothing_is_started_if_a_file_cannot_be_written_or_another_process_has_i
     let error = person.runs(&["job-list"]).await.unwrap_err();
     assert!(error.contains("run.json cannot be written"), "{error}");
     assert_eq!(person.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_replaces_nothing_but_a_report() {
+    let person = Person::in_process();
+    fs::write(person.file("report.json"), "{\"calls\": []}").unwrap();
+    let error = person.runs(&["job-list"]).await.unwrap_err();
+    assert!(error.contains("report.json is not a report"), "{error}");
+    assert_eq!(person.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_asked_again_by_a_run_that_goes_on() {
+    let person = Person::in_process();
+    person.aws.start_job_by_hand(T1, Some("BATCH"));
+    person.runs(&["job-list"]).await.unwrap();
+    assert_eq!(person.finding("job-list")["verdict"], "neither: look");
+    person.time.pass(std::time::Duration::from_secs(3_600));
+    person.resumes(&[]).await.unwrap();
+    assert_eq!(person.finding("job-list")["verdict"], "branch A");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_person_is_not_taken_for_the_runs_own() {
+    // After the call the list has jobs that began then, and not the run's own.
+    for (count, output, verdict) in [
+        (1, json!(null), "branch A"),
+        (
+            1,
+            json!([{ "outputS3Path": "s3://b", "roleArn": "r" }]),
+            "branch B",
+        ),
+        (2, json!(null), "branch B"),
+    ] {
+        let person = Person::in_process();
+        let at = person.time.now().unix_timestamp() + 1;
+        person.aws.fail_by(move |call, operation| {
+            let job = |number: usize| {
+                json!({ "jobId": format!("{number:032}"), "status": "RUNNING", "startTime": at,
+                        "outputSourceConfig": output })
+            };
+            let list = json!({ "jobs": (0..count).map(job).collect::<Vec<_>>() });
+            match operation {
+                Operation::ListIdMappingJobs if call > 9 => Some(Fault::Answer(list.to_string())),
+                Operation::GetIdMappingJob => Some(Fault::Answer(job(0).to_string())),
+                _ => None,
+            }
+        });
+        let ended = tokio::time::timeout(
+            std::time::Duration::from_secs(3_600),
+            person.runs(&["job-list"]),
+        );
+        // The end of its job is not seen.
+        assert!(!matches!(ended.await, Ok(Ok(()))));
+        assert_eq!(person.read("run.json")["findings"][0]["verdict"], verdict);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -738,7 +818,10 @@ async fn it_works_over_http() {
         "--interval",
         "1",
     ];
+    let second = table_arn(T2);
     let experiments = [
+        "--second-table",
+        &second,
         "--experiment",
         "job-list",
         "--experiment",
@@ -782,11 +865,11 @@ fn wrong_words_are_named() {
         ),
         (
             vec!["plan", "--table", &table, "--experiment", "x"],
-            "must be one of delete-event, call-rate",
+            "must be one of delete-event, unfit-type",
         ),
         (
             vec!["plan", "--table", &table, "--price", "-1"],
-            "--price must be a number of US dollars",
+            "--price must be US dollars, less than 1000",
         ),
         (
             vec!["plan", "--table", &table, "--interval", "0"],

@@ -104,7 +104,7 @@ impl Arguments {
                     .parse()
                     .ok()
                     .filter(|price| (0.0..1_000.0).contains(price));
-                self.price = Some(price.ok_or_else(|| invalid("a number of US dollars"))?);
+                self.price = Some(price.ok_or_else(|| invalid("US dollars, less than 1000"))?);
             }
             "--records" => {
                 let records = value.parse().map_err(|_| invalid("a number"))?;
@@ -153,6 +153,11 @@ pub fn check_tables(arns: &[String]) -> Result<(), String> {
     let place = |arn: &str| arn.split(':').take(5).collect::<Vec<_>>().join(":");
     for (index, arn) in arns.iter().enumerate() {
         target(arn)?;
+        let region = arn.split(':').nth(3).unwrap_or_default();
+        let is_allowed = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-';
+        if !region.chars().all(is_allowed) {
+            return Err(format!("{arn} has a Region of another form than eu-west-1"));
+        }
         let before = arns.iter().take(index);
         if before.clone().any(|other| other == arn) {
             return Err(format!("{arn} is named twice"));

@@ -107,6 +107,8 @@ pub struct Described {
     pub status: String,
     pub job_type: Option<String>,
     pub input_records: Option<u64>,
+    /// Whether it writes to S3 itself. Then it was started at Entity Resolution.
+    pub has_own_output: bool,
 }
 
 /// What is known of a table's workflow.
@@ -263,6 +265,7 @@ impl Services {
         let described = Described {
             status: job.status.as_str().to_owned(),
             job_type: job.job_type.map(|job_type| job_type.as_str().to_owned()),
+            has_own_output: !job.output_source_config.unwrap_or_default().is_empty(),
             input_records: records.and_then(|records| u64::try_from(records).ok()),
         };
         Ok((described, observed))

@@ -7,17 +7,18 @@ use super::report::Finding;
 use super::run::{Run, Stop};
 use super::{call_rate, delete_event, job_id, job_list, second_call, start_permission, unfit_type};
 
-/// An experiment. They run in this order: first those that start nothing, and then those that can share a job.
+/// An experiment. They run in this order: a job of another experiment would populate a table that was never populated,
+/// and many calls at once may throttle those of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Experiment {
     DeleteEvent,
-    CallRate,
+    UnfitType,
     JobList,
     JobId,
     SecondCall,
     StartPermission,
-    UnfitType,
+    CallRate,
 }
 
 /// What an experiment is.
@@ -45,12 +46,12 @@ pub struct PlannedJob {
 impl Experiment {
     pub const ALL: [Self; 7] = [
         Self::DeleteEvent,
-        Self::CallRate,
+        Self::UnfitType,
         Self::JobList,
         Self::JobId,
         Self::SecondCall,
         Self::StartPermission,
-        Self::UnfitType,
+        Self::CallRate,
     ];
 
     pub fn about(self) -> &'static About {

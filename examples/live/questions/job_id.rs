@@ -39,7 +39,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
                 let answer = "Entity Resolution knows the job by it";
                 return Ok(Finding::new(experiment, Verdict::A, answer, observations));
             }
-            Err(NotRead(observed)) if observed.status == Some(404) => {
+            Err(NotRead(observed)) if matches!(observed.status, Some(400 | 404)) => {
                 let is_listed = run.look(&call.step).await?.is_some();
                 let is_late = run.clock.now() - began >= LOOK_FOR;
                 if is_listed || is_late {

@@ -17,10 +17,12 @@ mod start_permission;
 mod unfit_type;
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use aws_config::SdkConfig;
 use id_mapping_populator::clock::Clock;
+use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::arguments::{Arguments, USAGE};
@@ -54,6 +56,11 @@ pub fn region(arguments: &Arguments) -> Result<String, String> {
 /// Plans or runs. An error says why not all is answered.
 pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> Result<(), String> {
     let services = Services::new(config);
+    // Another process may be about to change the file.
+    let _lock = match arguments.runs {
+        true => Some(record::lock(&arguments.file)?),
+        false => None,
+    };
     let record = record(arguments)?;
     let mut tables = Vec::new();
     for arn in &record.tables {
@@ -73,9 +80,12 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
         (host.say)("Nothing was started.");
         return Ok(());
     }
-    let _lock = record::lock(&arguments.file)?;
     check_report(&arguments.report)?;
     confirm(arguments, &plan, host)?;
+    let file = arguments.file.display();
+    (host.say)(&format!(
+        "You may interrupt the run at any time, and go on with --resume {file}."
+    ));
     let run = Run {
         services,
         tables,
@@ -92,7 +102,7 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
 fn record(arguments: &Arguments) -> Result<Record, String> {
     let file = &arguments.file;
     if arguments.resumes {
-        return Record::read(file);
+        return Ok(Record::read(file)?.reopened());
     }
     if arguments.runs && file.exists() {
         let file = file.display();
@@ -119,16 +129,18 @@ fn record(arguments: &Arguments) -> Result<Record, String> {
 
 /// Nothing that starts a job runs without the flag and a typed line.
 fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), String> {
-    if plan.jobs == 0 {
+    if plan.experiments.is_empty() {
         return Ok(());
     }
-    if !arguments.accepts_the_cost {
-        return Err(
-            "nothing was started: the run may cost money, and needs --i-accept-the-cost".to_owned(),
-        );
-    }
-    if arguments.yes {
-        return Ok(());
+    let missing = match (plan.records, arguments.price) {
+        _ if !arguments.accepts_the_cost => "the run may cost money, and needs --i-accept-the-cost",
+        (None, _) => "no earlier job tells how many records a job has, so --records is needed",
+        (_, None) if arguments.yes && plan.jobs > 0 => "with --yes the price is needed: --price",
+        _ if arguments.yes => return Ok(()),
+        _ => "",
+    };
+    if !missing.is_empty() {
+        return Err(format!("nothing was started: {missing}"));
     }
     let wanted = format!("start {}", plan.jobs);
     let typed = (host.ask)(&format!("To start {}, type \"{wanted}\": ", plan.cost()));
@@ -138,11 +150,23 @@ fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), St
     }
 }
 
-/// Checks that the report can be written, before anything is started.
+/// Checks that the report can be written, before anything is started, and that it replaces nothing but a report.
 fn check_report(file: &Path) -> Result<(), String> {
+    let fault = |error| format!("{} cannot be written: {error}", file.display());
+    let earlier = match std::fs::read(file) {
+        Ok(earlier) => earlier,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(fault(error)),
+    };
+    let report: Value = serde_json::from_slice(&earlier).unwrap_or_default();
+    if !earlier.is_empty() && report.get("notAnswered").is_none() {
+        return Err(format!(
+            "{} is not a report: name another --report",
+            file.display()
+        ));
+    }
     let opened = OpenOptions::new().append(true).create(true).open(file);
-    let opened = opened.map(drop);
-    opened.map_err(|error| format!("{} cannot be written: {error}", file.display()))
+    opened.map(drop).map_err(fault)
 }
 
 /// Runs the experiments that have no finding yet, and writes the report after each.
@@ -184,12 +208,20 @@ async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Res
         run.record.findings.push(finding);
         run.save().map_err(stopped)?;
     }
-    write_report(&run, arguments, host)
+    // Nobody else knows these jobs.
+    let ended = run.wait_for_all().await;
+    write_report(&run, arguments, host)?;
+    ended.map_err(stopped)
 }
 
 fn write_report(run: &Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
     let file = &arguments.report;
     let report = format!("{:#}\n", report::json(&run.record, host.clock.now()));
+    if let Some(identifier) = report::identifier(&report, &run.record) {
+        return Err(format!(
+            "the report is not written, because it would have {identifier}"
+        ));
+    }
     let written = std::fs::write(file, report);
     written.map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
     (host.say)(&format!("\n{}", report::table(&run.record)));

@@ -47,7 +47,10 @@ impl Plan {
         };
         Self {
             jobs: jobs.len(),
-            records: jobs.iter().map(of_job).sum(),
+            records: jobs
+                .iter()
+                .map(of_job)
+                .try_fold(0_u64, |sum, of_job| Some(sum.saturating_add(of_job?))),
             price: price.unwrap_or(PRICE),
             experiments,
         }

@@ -79,6 +79,24 @@ impl Record {
         written().map_err(|error| fault(file, "be written", &error))
     }
 
+    /// The file for a run that goes on: what was not asked is asked again.
+    pub fn reopened(mut self) -> Self {
+        self.findings.retain(|finding| finding.is_asked);
+        let answered: Vec<Experiment> = self
+            .findings
+            .iter()
+            .map(|finding| finding.experiment)
+            .collect();
+        // A call that started nothing, or whose answer was lost, may be made again.
+        self.calls.retain(|call| {
+            let is_of_answered = answered
+                .iter()
+                .any(|one| call.step.starts_with(&one.step("")));
+            is_of_answered || call.may_run() || call.job.is_some()
+        });
+        self
+    }
+
     pub fn call(&self, step: &str) -> Option<&Call> {
         self.calls.iter().find(|call| call.step == step)
     }

@@ -41,6 +41,8 @@ pub struct Finding {
     /// The answer in a sentence.
     pub answer: String,
     pub observations: Vec<Observed>,
+    /// Whether the question was asked. If not, a run that goes on asks it again.
+    pub is_asked: bool,
 }
 
 impl Finding {
@@ -55,13 +57,17 @@ impl Finding {
             verdict,
             answer: answer.into(),
             observations,
+            is_asked: true,
         }
     }
 
     /// An experiment that this run cannot ask.
     pub fn not_possible(experiment: Experiment, needs: &str) -> Self {
         let answer = format!("not asked: {needs}");
-        Self::new(experiment, Verdict::Neither, answer, Vec::new())
+        Self {
+            is_asked: false,
+            ..Self::new(experiment, Verdict::Neither, answer, Vec::new())
+        }
     }
 
     /// An experiment that was refused, with the permission that it needs.
@@ -69,17 +75,20 @@ impl Finding {
         let refused = observations.last();
         let permission = refused.and_then(|refused| refused.missing_permission.clone());
         let answer = match (permission, refused) {
-            (Some(permission), _) => format!("not asked: the caller needs {permission}"),
+            (Some(permission), _) => format!("not settled: the caller needs {permission}"),
             (None, Some(refused)) => {
                 format!(
-                    "not asked: {} was answered with {}",
+                    "not settled: {} was answered with {}",
                     refused.operation,
                     refused.answer()
                 )
             }
             (None, None) => "not known: the run was interrupted during the call".to_owned(),
         };
-        Self::new(experiment, Verdict::Neither, answer, observations)
+        Self {
+            is_asked: false,
+            ..Self::new(experiment, Verdict::Neither, answer, observations)
+        }
     }
 }
 
@@ -125,7 +134,27 @@ pub fn json(record: &Record, now: OffsetDateTime) -> Value {
 /// What stands for an identifier: the same for the same one, in this report alone.
 fn hash(record: &Record, identifier: &str) -> String {
     let hash = uuid::Uuid::new_v5(&record.salt, identifier.as_bytes());
-    hash.simple().to_string().chars().take(12).collect()
+    hash.simple().to_string().chars().take(10).collect()
+}
+
+/// An identifier that a report has, which it must not have.
+pub fn identifier(report: &str, record: &Record) -> Option<String> {
+    let jobs = record
+        .calls
+        .iter()
+        .flat_map(|call| [&call.job, &call.entity_resolution_job]);
+    let accounts = record.tables.iter().filter_map(|arn| arn.split(':').nth(4));
+    let ids = record
+        .tables
+        .iter()
+        .flat_map(|arn| arn.split('/').skip(1).step_by(2));
+    let mut known = jobs
+        .flatten()
+        .map(String::as_str)
+        .chain(accounts)
+        .chain(ids)
+        .chain(["arn:"]);
+    known.find(|one| report.contains(one)).map(str::to_owned)
 }
 
 /// The table for people.

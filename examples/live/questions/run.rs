@@ -9,6 +9,7 @@ use super::call::{Listed, NotRead, Observed, Services};
 use super::experiment::Experiment;
 use super::facts::Table;
 use super::record::{Call, Record};
+use super::report::Verdict;
 
 /// How long a job is looked for that Entity Resolution does not show.
 pub const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
@@ -16,8 +17,8 @@ pub const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
 /// The time between two looks for a job that is expected at any moment.
 pub const SOON: Duration = Duration::from_secs(2);
 
-/// How far the clocks of Entity Resolution and of this machine may differ.
-const CLOCKS: time::Duration = time::Duration::seconds(5);
+/// How long after the call its job starts, at most.
+const LATEST_START: time::Duration = time::Duration::minutes(5);
 
 /// How many looks in a row may fail.
 const MAX_FAILURES: usize = 10;
@@ -153,7 +154,7 @@ impl Run<'_> {
             (Some(listed), _) => listed.status,
             (None, Some(job)) => match self.services.job(&workflow, &job.replace('-', "")).await {
                 Ok((described, _)) => described.status,
-                Err(NotRead(observed)) if observed.status == Some(404) => {
+                Err(NotRead(observed)) if matches!(observed.status, Some(400 | 404)) => {
                     return Ok(State::Unseen);
                 }
                 Err(error) => return Err(error.into()),
@@ -181,18 +182,22 @@ impl Run<'_> {
         let is_new = |job: &&Listed| {
             !call.listed_before.contains(&job.id)
                 && !of_others.contains(&job.id)
-                && job.started_at >= call.called_at - CLOCKS
+                && job.started_at < call.called_at + LATEST_START
         };
         let id = call.job.as_ref().map(|job| job.replace('-', ""));
-        let by_id = listed.iter().find(|job| Some(&job.id) == id.as_ref());
-        let known = listed
-            .iter()
-            .find(|job| Some(&job.id) == call.entity_resolution_job.as_ref());
-        // The oldest: a queued job began later.
-        let found = by_id
-            .or(known)
-            .or(listed.iter().rev().find(is_new))
-            .cloned();
+        let is_known = |job: &&Listed| {
+            Some(&job.id) == id.as_ref() || Some(&job.id) == call.entity_resolution_job.as_ref()
+        };
+        let mut new = listed.iter().filter(is_new);
+        let found = match (listed.iter().find(is_known), new.next(), new.next()) {
+            (Some(known), _, _) => Some(known.clone()),
+            // Of several new jobs nobody knows which one it is.
+            (None, Some(only), None) => {
+                let (described, _) = self.services.job(&workflow, &only.id).await?;
+                (!described.has_own_output).then(|| only.clone())
+            }
+            _ => None,
+        };
         if let Some(found) = &found
             && call.entity_resolution_job.is_none()
             && let Some(call) = self.record.call_mut(step)
@@ -237,13 +242,17 @@ impl Run<'_> {
         }
     }
 
-    /// A call without a known job that is not shown started none. A job that was answered runs somewhere.
+    /// A call whose answer was lost started no job if none is shown, and if the run knows that jobs are shown. A job that
+    /// was answered runs somewhere.
     fn give_up(&mut self, step: &str) -> Result<(), Stop> {
         let has_job = self
             .record
             .call(step)
             .is_some_and(|call| call.job.is_some());
-        match has_job {
+        let mut findings = self.record.findings.iter();
+        let are_shown = findings
+            .any(|found| found.experiment == Experiment::JobList && found.verdict == Verdict::A);
+        match has_job || !are_shown {
             true => Err(Stop::Unseen(step.to_owned())),
             false => self.end(step, "NOT_STARTED"),
         }

@@ -79,6 +79,14 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
             said.push_str(&format!("; the second job is {status}"));
             Verdict::B
         }
+        None if answers.len() == 1
+            && observations
+                .last()
+                .is_some_and(|last| last.status == Some(409)) =>
+        {
+            said.push_str("; a 409 may mean the table alone, so give --second-table");
+            Verdict::Neither
+        }
         None if observations.iter().skip(1).all(is_busy) => Verdict::A,
         _ => Verdict::Neither,
     };
