@@ -38,9 +38,9 @@ class IdMappingPopulator(Construct):
 
         `release_bucket` has the release's files, and is in the Region of the stack. A nested stack is added for each
         `tables_per_stack` further tables. If names of workflows have more than 60 characters, write less than 25, but
-        not so little that there are more than five stacks: a
-        policy and a parameter of CloudFormation take only so much text. With `schema_registry` a nested stack has an
-        EventBridge schema registry with the JSON Schemas of requests and outcome events.
+        not so little that there are more than five stacks: a policy and a parameter of CloudFormation take only so much
+        text. With `schema_registry` a nested stack has an EventBridge schema registry with the JSON Schemas of requests
+        and outcome events.
 
         The other arguments are the template's parameters. Their values must be known when the app runs, because the
         conditions of a template may not refer to resources.

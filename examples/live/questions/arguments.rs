@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::experiment::Experiment;
-use super::facts::target;
+use super::facts::{region, target};
 
 pub const USAGE: &str = "\
 Asks AWS what its documentation leaves open (docs/guarantees.md). The credentials are those of the environment.
@@ -153,9 +153,8 @@ pub fn check_tables(arns: &[String]) -> Result<(), String> {
     let place = |arn: &str| arn.split(':').take(5).collect::<Vec<_>>().join(":");
     for (index, arn) in arns.iter().enumerate() {
         target(arn)?;
-        let region = arn.split(':').nth(3).unwrap_or_default();
         let is_allowed = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-';
-        if !region.chars().all(is_allowed) {
+        if !region(arn).chars().all(is_allowed) {
             return Err(format!("{arn} has a Region of another form than eu-west-1"));
         }
         let before = arns.iter().take(index);

@@ -61,6 +61,11 @@ impl Observed {
         matches!(self.status, Some(402 | 409))
     }
 
+    /// Whether Entity Resolution does not know the id, or does not take its form.
+    pub fn is_unknown_id(&self) -> bool {
+        matches!(self.status, Some(400 | 404))
+    }
+
     /// The answer in a few words, such as `409 ConflictException (INVALID_STATE)`.
     pub fn answer(&self) -> String {
         let Some(status) = self.status else {
@@ -78,15 +83,6 @@ impl Observed {
 #[derive(Debug)]
 pub struct NotRead(pub Box<Observed>);
 
-impl NotRead {
-    /// A call that was not made.
-    pub fn unasked(operation: &'static str) -> Self {
-        Self(Box::new(
-            Watch::start("read the table", operation, "").observed(None),
-        ))
-    }
-}
-
 /// What Entity Resolution lists of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
@@ -95,10 +91,9 @@ pub struct Listed {
     pub started_at: OffsetDateTime,
 }
 
-impl Listed {
-    pub fn is_over(&self) -> bool {
-        matches!(self.status.as_str(), "SUCCEEDED" | "FAILED")
-    }
+/// Whether a job with this status has ended.
+pub fn is_over(status: &str) -> bool {
+    matches!(status, "SUCCEEDED" | "FAILED")
 }
 
 /// What Entity Resolution tells of one job.

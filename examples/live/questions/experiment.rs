@@ -104,7 +104,8 @@ impl Experiment {
         }
     }
 
-    pub async fn run(self, run: &mut Run<'_>) -> Result<Finding, Stop> {
+    /// Runs it. It starts no other jobs than these.
+    pub async fn run(self, run: &mut Run<'_>, planned: &[PlannedJob]) -> Result<Finding, Stop> {
         match self {
             Self::DeleteEvent => delete_event::run(run).await,
             Self::CallRate => call_rate::run(run).await,
@@ -112,7 +113,7 @@ impl Experiment {
             Self::JobId => job_id::run(run).await,
             Self::SecondCall => second_call::run(run).await,
             Self::StartPermission => start_permission::run(run).await,
-            Self::UnfitType => unfit_type::run(run).await,
+            Self::UnfitType => unfit_type::run(run, planned).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use id_mapping_populator::target::{TableArn, Target};
 
-use super::call::{NotRead, Services, Workflow};
+use super::call::{NotRead, Services, Workflow, is_over};
 
 /// Of how many ended jobs the counts are read.
 const READ_JOBS: usize = 5;
@@ -21,15 +21,17 @@ pub struct Table {
 }
 
 impl Table {
-    pub async fn read(services: &Services, arn: &str) -> Result<Self, NotRead> {
-        // It was parsed before.
-        let target = target(arn).map_err(|_| NotRead::unasked("GetIdMappingTable"))?;
+    pub async fn read(services: &Services, target: Target) -> Result<Self, NotRead> {
         let (workflow, schema) = services.table(&target).await?;
         let is_populated = services.is_populated(&schema).await?;
         let workflow = services.workflow(&workflow).await?;
         let jobs = services.jobs(&workflow.name).await?;
         let mut records = None;
-        for job in jobs.iter().filter(|job| job.is_over()).take(READ_JOBS) {
+        for job in jobs
+            .iter()
+            .filter(|job| is_over(&job.status))
+            .take(READ_JOBS)
+        {
             let (described, _) = services.job(&workflow.name, &job.id).await?;
             records = records.max(described.input_records);
         }
@@ -77,6 +79,11 @@ impl Table {
         };
         format!("maps by {mapping}, {incremental}, {populated}")
     }
+}
+
+/// The Region of an ARN.
+pub fn region(arn: &str) -> &str {
+    arn.split(':').nth(3).unwrap_or_default()
 }
 
 /// The table that an ARN names.

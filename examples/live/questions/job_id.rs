@@ -27,19 +27,19 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         None => run.running_job(experiment).await?,
     };
     let mut observations: Vec<_> = call.observed.clone().into_iter().collect();
-    let Some(job) = &call.job else {
+    let Some(job) = call.job_without_hyphens() else {
         return Ok(Finding::refused(experiment, observations));
     };
     let workflow = run.table(0)?.workflow.name.clone();
     let began = run.clock.now();
     loop {
-        match run.services.job(&workflow, &job.replace('-', "")).await {
+        match run.services.job(&workflow, &job).await {
             Ok((_, observed)) => {
                 observations.push(observed);
                 let answer = "Entity Resolution knows the job by it";
                 return Ok(Finding::new(experiment, Verdict::A, answer, observations));
             }
-            Err(NotRead(observed)) if matches!(observed.status, Some(400 | 404)) => {
+            Err(NotRead(observed)) if observed.is_unknown_id() => {
                 let is_listed = run.look(&call.step).await?.is_some();
                 let is_late = run.clock.now() - began >= LOOK_FOR;
                 if is_listed || is_late {

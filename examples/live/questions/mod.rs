@@ -49,7 +49,7 @@ pub fn region(arguments: &Arguments) -> Result<String, String> {
         false => arguments.tables.clone(),
     };
     arguments::check_tables(&tables)?;
-    let region = tables.first().and_then(|arn| arn.split(':').nth(3));
+    let region = tables.first().map(|arn| facts::region(arn));
     Ok(region.unwrap_or_default().to_owned())
 }
 
@@ -64,15 +64,10 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
     let record = record(arguments)?;
     let mut tables = Vec::new();
     for arn in &record.tables {
-        let table = Table::read(&services, arn).await;
+        let table = Table::read(&services, facts::target(arn)?).await;
         tables.push(table.map_err(|NotRead(observed)| Stop::NotRead(observed).to_string())?);
     }
-    let open: Vec<Experiment> = record
-        .experiments
-        .iter()
-        .copied()
-        .filter(|open| !record.has_finding(*open))
-        .collect();
+    let open = record.open();
     let has_role = record.role.is_some();
     let plan = Plan::new(&open, &tables, has_role, arguments.price, arguments.records);
     (host.say)(&plan.describe(&tables));
@@ -169,32 +164,23 @@ fn check_report(file: &Path) -> Result<(), String> {
     opened.map(drop).map_err(fault)
 }
 
-/// Runs the experiments that have no finding yet, and writes the report after each.
+/// Runs the experiments that have no finding yet, and writes the report.
 async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
     let resume = format!("go on with --resume {}", arguments.file.display());
     let stopped = |stop: Stop| format!("{stop}\n{resume}");
     if arguments.job_ended {
-        let calls = run.record.calls.iter();
-        let steps: Vec<String> = calls
-            .filter(|call| call.may_run())
-            .map(|call| call.step.clone())
-            .collect();
-        for step in steps {
+        for step in run.record.running_steps() {
             run.end(&step, "ENDED").map_err(stopped)?;
         }
     }
-    let experiments = run.record.experiments.clone();
-    for experiment in experiments {
-        if run.record.has_finding(experiment) {
-            continue;
-        }
+    for experiment in run.record.open() {
         (host.say)(&format!(
             "\n{}: {}",
             experiment.name(),
             experiment.about().question
         ));
         let finding = match experiment.jobs(&run.tables, run.record.role.is_some()) {
-            Ok(_) => experiment.run(&mut run).await,
+            Ok(planned) => experiment.run(&mut run, &planned).await,
             Err(needs) => Ok(report::Finding::not_possible(experiment, needs)),
         };
         let finding = match finding {

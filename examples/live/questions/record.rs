@@ -38,7 +38,7 @@ pub struct Call {
     pub step: String,
     /// The index of the table.
     pub table: usize,
-    pub job_type: Option<String>,
+    pub job_type: String,
     #[serde(with = "moment")]
     pub called_at: OffsetDateTime,
     /// The ids of the jobs that the workflow had before.
@@ -57,6 +57,17 @@ impl Call {
     /// Whether a job may run because of it.
     pub fn may_run(&self) -> bool {
         self.ended.is_none() && !self.observed.as_ref().is_some_and(Observed::is_refusal)
+    }
+
+    /// The job's id as Entity Resolution may know it.
+    pub fn job_without_hyphens(&self) -> Option<String> {
+        self.job.as_ref().map(|job| job.replace('-', ""))
+    }
+
+    /// The answer in a few words.
+    pub fn answer(&self) -> String {
+        let observed = self.observed.as_ref();
+        observed.map_or_else(|| "no answer".to_owned(), Observed::answer)
     }
 }
 
@@ -82,16 +93,12 @@ impl Record {
     /// The file for a run that goes on: what was not asked is asked again.
     pub fn reopened(mut self) -> Self {
         self.findings.retain(|finding| finding.is_asked);
-        let answered: Vec<Experiment> = self
-            .findings
-            .iter()
-            .map(|finding| finding.experiment)
-            .collect();
+        let findings = &self.findings;
         // A call that started nothing, or whose answer was lost, may be made again.
         self.calls.retain(|call| {
-            let is_of_answered = answered
+            let is_of_answered = findings
                 .iter()
-                .any(|one| call.step.starts_with(&one.step("")));
+                .any(|finding| call.step.starts_with(&finding.experiment.step("")));
             is_of_answered || call.may_run() || call.job.is_some()
         });
         self
@@ -105,9 +112,20 @@ impl Record {
         self.calls.iter_mut().find(|call| call.step == step)
     }
 
-    pub fn has_finding(&self, experiment: Experiment) -> bool {
-        let mut findings = self.findings.iter();
-        findings.any(|finding| finding.experiment == experiment)
+    /// The experiments without a finding.
+    pub fn open(&self) -> Vec<Experiment> {
+        let has_finding = |one: &Experiment| {
+            let mut findings = self.findings.iter();
+            findings.any(|finding| finding.experiment == *one)
+        };
+        let experiments = self.experiments.iter().copied();
+        experiments.filter(|one| !has_finding(one)).collect()
+    }
+
+    /// The steps whose jobs may run.
+    pub fn running_steps(&self) -> Vec<String> {
+        let calls = self.calls.iter().filter(|call| call.may_run());
+        calls.map(|call| call.step.clone()).collect()
     }
 }
 

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::call::Observed;
 use super::experiment::Experiment;
+use super::facts::region;
 use super::record::Record;
 
 /// The answer to an experiment's question.
@@ -63,11 +64,7 @@ impl Finding {
 
     /// An experiment that this run cannot ask.
     pub fn not_possible(experiment: Experiment, needs: &str) -> Self {
-        let answer = format!("not asked: {needs}");
-        Self {
-            is_asked: false,
-            ..Self::new(experiment, Verdict::Neither, answer, Vec::new())
-        }
+        Self::unasked(experiment, format!("not asked: {needs}"), Vec::new())
     }
 
     /// An experiment that was refused, with the permission that it needs.
@@ -85,6 +82,10 @@ impl Finding {
             }
             (None, None) => "not known: the run was interrupted during the call".to_owned(),
         };
+        Self::unasked(experiment, answer, observations)
+    }
+
+    fn unasked(experiment: Experiment, answer: String, observations: Vec<Observed>) -> Self {
         Self {
             is_asked: false,
             ..Self::new(experiment, Verdict::Neither, answer, observations)
@@ -94,7 +95,7 @@ impl Finding {
 
 /// The report, which examples/live/report.schema.json describes.
 pub fn json(record: &Record, now: OffsetDateTime) -> Value {
-    let region = record.tables.first().and_then(|arn| arn.split(':').nth(3));
+    let region = record.tables.first().map(|arn| region(arn));
     let experiments = record.findings.iter().map(|finding| {
         json!({
             "name": finding.experiment.name(),
@@ -107,10 +108,6 @@ pub fn json(record: &Record, now: OffsetDateTime) -> Value {
         })
     });
     let experiments: Vec<Value> = experiments.collect();
-    let open = record
-        .experiments
-        .iter()
-        .filter(|experiment| !record.has_finding(**experiment));
     let jobs = record.calls.iter().filter_map(|call| {
         let id = call.job.as_ref().or(call.entity_resolution_job.as_ref())?;
         Some(json!({
@@ -126,12 +123,12 @@ pub fn json(record: &Record, now: OffsetDateTime) -> Value {
         "generatedAt": timestamp(now),
         "region": region,
         "experiments": experiments,
-        "notAnswered": open.map(|experiment| experiment.name()).collect::<Vec<_>>(),
+        "notAnswered": record.open().into_iter().map(Experiment::name).collect::<Vec<_>>(),
         "jobs": jobs.collect::<Vec<_>>(),
     })
 }
 
-/// What stands for an identifier: the same for the same one, in this report alone.
+/// Replaces an identifier. The same identifier has the same hash in one report, and another one in another report.
 fn hash(record: &Record, identifier: &str) -> String {
     let hash = uuid::Uuid::new_v5(&record.salt, identifier.as_bytes());
     hash.simple().to_string().chars().take(10).collect()
@@ -174,10 +171,8 @@ pub fn table(record: &Record) -> String {
         let _ = writeln!(text, "{:<18}{verdict}{branch}", "");
         let _ = writeln!(text, "{:<18}{}", "", finding.answer);
     }
-    for experiment in &record.experiments {
-        if !record.has_finding(*experiment) {
-            let _ = writeln!(text, "{:<18}not answered", experiment.name());
-        }
+    for experiment in record.open() {
+        let _ = writeln!(text, "{:<18}not answered", experiment.name());
     }
     text
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use id_mapping_populator::clock::Clock;
 
-use super::call::{Listed, NotRead, Observed, Services};
+use super::call::{Listed, NotRead, Observed, Services, is_over};
 use super::experiment::Experiment;
 use super::facts::Table;
 use super::record::{Call, Record};
@@ -110,7 +110,7 @@ impl Run<'_> {
             self.record.calls.push(Call {
                 step: step.to_owned(),
                 table,
-                job_type: Some(job_type.to_owned()),
+                job_type: job_type.to_owned(),
                 called_at: self.clock.now(),
                 listed_before: listed.into_iter().map(|job| job.id).collect(),
                 observed: None,
@@ -150,18 +150,18 @@ impl Run<'_> {
         }
         let listed = self.look(step).await?;
         let workflow = self.table(call.table)?.workflow.name.clone();
-        let status = match (listed, &call.job) {
+        let status = match (listed, call.job_without_hyphens()) {
             (Some(listed), _) => listed.status,
-            (None, Some(job)) => match self.services.job(&workflow, &job.replace('-', "")).await {
+            (None, Some(job)) => match self.services.job(&workflow, &job).await {
                 Ok((described, _)) => described.status,
-                Err(NotRead(observed)) if matches!(observed.status, Some(400 | 404)) => {
+                Err(NotRead(observed)) if observed.is_unknown_id() => {
                     return Ok(State::Unseen);
                 }
                 Err(error) => return Err(error.into()),
             },
             (None, None) => return Ok(State::Unseen),
         };
-        if !matches!(status.as_str(), "SUCCEEDED" | "FAILED") {
+        if !is_over(&status) {
             return Ok(State::Runs(status));
         }
         self.end(step, &status)?;
@@ -184,7 +184,7 @@ impl Run<'_> {
                 && !of_others.contains(&job.id)
                 && job.started_at < call.called_at + LATEST_START
         };
-        let id = call.job.as_ref().map(|job| job.replace('-', ""));
+        let id = call.job_without_hyphens();
         let is_known = |job: &&Listed| {
             Some(&job.id) == id.as_ref() || Some(&job.id) == call.entity_resolution_job.as_ref()
         };
@@ -213,31 +213,27 @@ impl Run<'_> {
         let since = self.clock.now();
         let mut failures = 0;
         loop {
-            match self.state(step).await {
-                Err(Stop::NotRead(observed)) if observed.missing_permission.is_none() => {
+            let status = match self.state(step).await {
+                Err(Stop::NotRead(observed))
+                    if observed.missing_permission.is_none() && failures < MAX_FAILURES =>
+                {
                     failures += 1;
-                    if failures > MAX_FAILURES {
-                        return Err(Stop::NotRead(observed));
-                    }
-                    self.progress(
-                        step,
-                        &format!("{}: {}", observed.operation, observed.answer()),
-                    );
+                    format!("{}: {}", observed.operation, observed.answer())
                 }
-                Err(stop) => return Err(stop),
-                Ok(State::Ended(status)) => return Ok(status),
-                Ok(State::Runs(status)) => {
+                state => {
                     failures = 0;
-                    self.progress(step, &status);
-                }
-                Ok(State::Unseen) => {
-                    failures = 0;
-                    self.progress(step, "not shown by Entity Resolution");
-                    if self.clock.now() - since >= LOOK_FOR {
-                        self.give_up(step)?;
+                    match state? {
+                        State::Ended(status) => return Ok(status),
+                        State::Runs(status) => status,
+                        State::Unseen if self.clock.now() - since >= LOOK_FOR => {
+                            self.give_up(step)?;
+                            continue;
+                        }
+                        State::Unseen => "not shown by Entity Resolution".to_owned(),
                     }
                 }
-            }
+            };
+            self.progress(step, &status);
             tokio::time::sleep(self.interval).await;
         }
     }
@@ -260,12 +256,7 @@ impl Run<'_> {
 
     /// Waits until each job that the run started has ended.
     pub async fn wait_for_all(&mut self) -> Result<(), Stop> {
-        let calls = self.record.calls.iter();
-        let steps: Vec<String> = calls
-            .filter(|call| call.may_run())
-            .map(|call| call.step.clone())
-            .collect();
-        for step in steps {
+        for step in self.record.running_steps() {
             self.wait(&step).await?;
         }
         Ok(())

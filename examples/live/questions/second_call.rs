@@ -46,14 +46,8 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         let job_type = run.table(table)?.cheapest_type();
         let services = run.services.clone();
         let call = run.call(&services, &step, table, job_type).await?;
-        let observed = call.observed.clone();
-        answers.push((
-            name,
-            observed
-                .as_ref()
-                .map_or_else(|| "no answer".to_owned(), Observed::answer),
-        ));
-        observations.extend(observed);
+        answers.push(format!("{name}: {}", call.answer()));
+        observations.extend(call.observed.clone());
         if call.may_run() {
             accepted = Some(call);
         }
@@ -61,11 +55,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     // What is said of a second call holds only if the first job still runs after it.
     let first_runs = run.is_running(&first.step).await?;
     let is_busy = |observed: &Observed| observed.is_busy();
-    let said: Vec<String> = answers
-        .iter()
-        .map(|(name, answer)| format!("{name}: {answer}"))
-        .collect();
-    let mut said = said.join("; ");
+    let mut said = answers.join("; ");
     let verdict = match &accepted {
         _ if !first_runs => {
             said.push_str("; but the first job had ended");

@@ -29,24 +29,15 @@ pub fn jobs(tables: &[Table]) -> Jobs {
     }
 }
 
-pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
+pub async fn run(run: &mut Run<'_>, planned: &[PlannedJob]) -> Result<Finding, Stop> {
     let experiment = Experiment::UnfitType;
-    let planned = match jobs(&run.tables) {
-        Ok(planned) => planned,
-        Err(needs) => {
-            return Ok(Finding::not_possible(experiment, needs));
-        }
-    };
     let (mut observations, mut said) = (Vec::new(), Vec::new());
     let (mut started, mut refused) = (0, 0);
-    for PlannedJob { table, job_type } in &planned {
+    for PlannedJob { table, job_type } in planned {
         let kind = run.table(*table)?.describe();
         let step = experiment.step(&format!("{job_type}, table {}: {kind}", table + 1));
         let call = run.start(&step, *table, job_type).await?;
-        let answer = call
-            .observed
-            .as_ref()
-            .map_or_else(|| "no answer".to_owned(), Observed::answer);
+        let answer = call.answer();
         if call.job.is_some() {
             started += 1;
             let end = run.wait(&step).await?;

@@ -141,7 +141,7 @@ pub(crate) fn get_job(request: &Request, state: &State) -> Reply {
     Reply::json(200, &body)
 }
 
-/// Refuses to delete ids: there is no matching workflow.
+/// Refuses each deletion, because there is no matching workflow.
 pub(crate) fn delete_unique_ids(
     request: &Request,
     deletes: &mut Vec<OffsetDateTime>,
