@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,18 +12,22 @@ Asks AWS what its documentation leaves open (docs/guarantees.md). The credential
 
 cargo run --example live -- plan --table ARN    read only: what each experiment would do, need and cost
 cargo run --example live -- run --table ARN --i-accept-the-cost
-    --second-table ARN       another table, of the same Region and account
+    --second-table ARN       another table, of the same Region and account, with a workflow of its own
     --experiment NAME        only this one; repeatable
     --role ARN               a role for start-permission: you may assume it, and it may populate the table
     --price USD              what Entity Resolution bills for 1,000 records; 0.25 unless you know better
     --records NUMBER         how many records a job has at most, if no earlier job tells
     --yes                    do not ask before the first job, for scripts
     --file FILE              where the run is kept, id-mapping-live.json; it has identifiers
-    --report FILE            where the report is written, id-mapping-live-report.json; it has none
+    --report FILE            where the report is written, beside the run as id-mapping-live-report.json; it has none
     --interval SECONDS       the time between two looks at a job, 30
 cargo run --example live -- run --resume FILE --i-accept-the-cost
-                             goes on with a run that was interrupted
+                             goes on with a run that was interrupted, and asks again what was refused
+    --role ARN               if the run has none yet
     --job-ended              you saw in the console that the jobs of the run have ended";
+
+/// The most records that a job is taken to have.
+const MAX_RECORDS: u64 = 1_000_000_000_000;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -63,64 +68,72 @@ impl Arguments {
             file: PathBuf::from("id-mapping-live.json"),
             resumes: false,
             job_ended: false,
-            report: PathBuf::from("id-mapping-live-report.json"),
+            report: PathBuf::new(),
             interval: Duration::from_secs(30),
         };
-        let mut second = None;
+        let mut seen = BTreeSet::new();
         while let Some(word) = words.next() {
-            match word.as_str() {
-                "--i-accept-the-cost" => arguments.accepts_the_cost = true,
-                "--yes" => arguments.yes = true,
-                "--job-ended" => arguments.job_ended = true,
-                _ => {
-                    let value = words
-                        .next()
-                        .ok_or(format!("{word} is not an option, or needs a value"))?;
-                    match word.as_str() {
-                        "--second-table" => second = Some(value),
-                        _ => arguments.set(&word, value)?,
-                    }
-                }
+            let is_value = |value: &String| !value.starts_with("--");
+            let value = || words.next().filter(is_value);
+            arguments.set(&word, value)?;
+            if word != "--experiment" && !seen.insert(word.clone()) {
+                return Err(format!("{word} is given twice"));
             }
         }
-        arguments.tables.extend(second);
+        if seen.contains("--resume") && seen.contains("--file") {
+            return Err("--resume and --file both name the file of the run".to_owned());
+        }
+        if !seen.contains("--report") {
+            let run = arguments.file.file_stem().unwrap_or_default();
+            let name = format!("{}-report.json", run.to_string_lossy());
+            arguments.report = arguments.file.with_file_name(name);
+        }
         arguments.check()?;
         Ok(arguments)
     }
 
-    fn set(&mut self, word: &str, value: String) -> Result<(), String> {
+    fn set(&mut self, word: &str, value: impl FnOnce() -> Option<String>) -> Result<(), String> {
+        let value = || value().ok_or_else(|| format!("{word} needs a value"));
         let invalid = |form: &str| format!("{word} must be {form}");
         match word {
-            "--table" => self.tables.insert(0, value),
+            "--i-accept-the-cost" => self.accepts_the_cost = true,
+            "--yes" => self.yes = true,
+            "--job-ended" => self.job_ended = true,
+            "--table" => self.tables.insert(0, value()?),
+            "--second-table" => self.tables.push(value()?),
             "--experiment" => {
                 let names = Experiment::ALL.map(Experiment::name).join(", ");
-                let experiment = Experiment::named(&value);
+                let experiment = Experiment::named(&value()?);
                 let experiment = experiment.ok_or_else(|| invalid(&format!("one of {names}")))?;
                 self.experiments.push(experiment);
             }
-            "--role" => self.role = Some(value),
+            "--role" => {
+                let role = value()?;
+                if !is_role(&role) {
+                    return Err(invalid("the ARN of an IAM role"));
+                }
+                self.role = Some(role);
+            }
             "--price" => {
-                let price = value
-                    .parse()
-                    .ok()
-                    .filter(|price| (0.0..1_000.0).contains(price));
-                self.price = Some(price.ok_or_else(|| invalid("US dollars, less than 1000"))?);
+                let price = value()?.parse().ok();
+                let price = price.filter(|price| (0.001..=1_000.0).contains(price));
+                self.price = Some(price.ok_or_else(|| invalid("0.001 to 1000 US dollars"))?);
             }
             "--records" => {
-                let records = value.parse().map_err(|_| invalid("a number"))?;
-                self.records = Some(records);
+                let records = value()?.parse().ok();
+                let records = records.filter(|records| (1..=MAX_RECORDS).contains(records));
+                let form = format!("a number from 1 to {MAX_RECORDS}");
+                self.records = Some(records.ok_or_else(|| invalid(&form))?);
             }
-            "--file" => self.file = value.into(),
+            "--file" => self.file = value()?.into(),
             "--resume" => {
-                self.file = value.into();
+                self.file = value()?.into();
                 self.resumes = true;
             }
-            "--report" => self.report = value.into(),
+            "--report" => self.report = value()?.into(),
             "--interval" => {
-                let seconds = value
-                    .parse()
-                    .ok()
-                    .filter(|seconds| (1..=3_600).contains(seconds));
+                let seconds = value()?.parse().ok();
+                let seconds = seconds.filter(|seconds| (1..=3_600).contains(seconds));
                 let seconds = seconds.ok_or_else(|| invalid("1 to 3600 seconds"))?;
                 self.interval = Duration::from_secs(seconds);
             }
@@ -130,21 +143,27 @@ impl Arguments {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.resumes {
-            let is_new =
-                !self.tables.is_empty() || !self.experiments.is_empty() || self.role.is_some();
-            return match is_new {
-                true => Err(
-                    "with --resume the tables, the experiments and the role are those of the file"
-                        .to_owned(),
-                ),
-                false => Ok(()),
-            };
+        if self.report == self.file {
+            return Err("--report must be another file than that of the run".to_owned());
         }
-        if self.tables.is_empty() {
-            return Err("--table is missing: the ARN of an ID mapping table".to_owned());
+        match (self.resumes, self.tables.is_empty()) {
+            (true, true) if self.experiments.is_empty() => Ok(()),
+            (true, _) => {
+                Err("with --resume the tables and the experiments are those of the file".to_owned())
+            }
+            (false, true) => Err("--table is missing: the ARN of an ID mapping table".to_owned()),
+            (false, false) => check_tables(&self.tables),
         }
-        check_tables(&self.tables)
+    }
+}
+
+fn is_role(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", _, "iam", "", account, resource] => {
+            account.len() == 12 && resource.len() > 5 && resource.starts_with("role/")
+        }
+        _ => false,
     }
 }
 

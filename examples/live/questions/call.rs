@@ -1,5 +1,6 @@
 //! Calls of the services, and what was observed of each.
 
+use std::error::Error;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -8,7 +9,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_cleanrooms::config::retry::RetryConfig;
 use aws_sdk_cleanrooms::config::timeout::TimeoutConfig;
-use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cleanrooms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::types::{JobType, SchemaStatusReasonCode};
 use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -20,6 +21,9 @@ use tokio::time::Instant;
 
 /// How long a call may take. A call of `PopulateIdMappingTable` is never repeated.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The most jobs of a page of the list.
+const PAGE: i32 = 25;
 
 /// What was observed of a call. It has no identifier, name or ARN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +40,13 @@ pub struct Observed {
     /// The `reason` of Clean Rooms' errors.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// The permission that an AccessDeniedException names, or else the one that the operation needs.
+    /// Why there was no answer, such as `timed out`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub no_answer: Option<String>,
+    /// What the SDK says of it. It may name a host or a profile, so it is in no file.
+    #[serde(skip)]
+    pub detail: Option<String>,
+    /// The permission that an AccessDeniedException names. If it names none, the one that the operation needs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_permission: Option<String>,
     pub milliseconds: u64,
@@ -69,7 +79,8 @@ impl Observed {
     /// The answer in a few words, such as `409 ConflictException (INVALID_STATE)`.
     pub fn answer(&self) -> String {
         let Some(status) = self.status else {
-            return "no answer".to_owned();
+            let why = self.no_answer.as_deref().unwrap_or("interrupted");
+            return format!("no answer: {why}");
         };
         let code = self.error_code.as_deref();
         let code = code.map(|code| format!(" {code}")).unwrap_or_default();
@@ -125,6 +136,8 @@ pub struct Services {
 
 impl Services {
     pub fn new(config: SdkConfig) -> Self {
+        let timeout = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
+        let config = config.into_builder().timeout_config(timeout).build();
         Self {
             clean_rooms: aws_sdk_cleanrooms::Client::new(&config),
             entity_resolution: aws_sdk_entityresolution::Client::new(&config),
@@ -159,10 +172,7 @@ impl Services {
         target: &Target,
         job_type: Option<&str>,
     ) -> (Observed, Option<String>) {
-        let timeout = TimeoutConfig::builder().operation_timeout(TIMEOUT).build();
-        let config = aws_sdk_cleanrooms::Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeout);
+        let config = aws_sdk_cleanrooms::Config::builder().retry_config(RetryConfig::disabled());
         let call = self.clean_rooms.populate_id_mapping_table();
         let call = call
             .membership_identifier(target.membership.as_str())
@@ -226,7 +236,8 @@ impl Services {
     /// The jobs of a workflow, the newest first.
     pub async fn jobs(&self, workflow: &str) -> Result<Vec<Listed>, NotRead> {
         let call = self.entity_resolution.list_id_mapping_jobs();
-        let mut pages = call.workflow_name(workflow).into_paginator().send();
+        let call = call.workflow_name(workflow).max_results(PAGE);
+        let mut pages = call.into_paginator().send();
         let mut jobs = Vec::new();
         loop {
             let watch = Watch::start("list the jobs", "ListIdMappingJobs", "entityresolution");
@@ -322,6 +333,8 @@ impl Watch {
             status,
             error_code: None,
             reason: None,
+            no_answer: None,
+            detail: None,
             missing_permission: None,
             milliseconds: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
@@ -341,7 +354,7 @@ impl Watch {
         result: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<(T, Observed), NotRead>
     where
-        E: ProvideErrorMetadata,
+        E: ProvideErrorMetadata + Error + 'static,
     {
         match result {
             Ok(output) => Ok((output, self.answered())),
@@ -349,7 +362,10 @@ impl Watch {
         }
     }
 
-    fn failed<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> Observed {
+    fn failed<E>(&self, error: &SdkError<E, HttpResponse>) -> Observed
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         let response = error.raw_response();
         let body = response.and_then(|response| response.body().bytes());
         let body: Value = serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default();
@@ -361,22 +377,55 @@ impl Watch {
         let message = refusal
             .and_then(|refusal| refusal.message())
             .unwrap_or_default();
+        let no_answer = response.is_none().then(|| why_no_answer(error).to_owned());
         Observed {
             reason: body["reason"].as_str().map(word),
             missing_permission: is_denied.then(|| {
-                let operation = format!("{}:{}", self.service, self.operation);
-                denied_action(message).unwrap_or(operation)
+                let (service, operation) = (self.service, self.operation);
+                let guess = || format!("{service}:{operation} (a guess: the answer names none)");
+                denied_action(message).unwrap_or_else(guess)
             }),
             error_code: code,
+            detail: no_answer
+                .is_some()
+                .then(|| DisplayErrorContext(error).to_string()),
+            no_answer,
             ..self.observed(response.map(|response| response.status().as_u16()))
         }
     }
 }
 
-/// A word of an answer, without what could make it more than a word.
+/// Why a call has no answer, without names.
+fn why_no_answer<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> &'static str {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<CredentialsError>() {
+            return "no credentials";
+        }
+        cause = error.source();
+    }
+    match error {
+        SdkError::TimeoutError(_) => "timed out",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "timed out",
+        SdkError::DispatchFailure(failure) if failure.is_io() => "no connection",
+        SdkError::ConstructionFailure(_) => "not sent",
+        _ => "the connection failed",
+    }
+}
+
+/// A word of an answer, without what could make it more than a word, or an account number.
 fn word(text: &str) -> String {
+    if has_account(text) {
+        return "hidden".to_owned();
+    }
     let is_allowed = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
     text.chars().filter(is_allowed).take(80).collect()
+}
+
+/// Whether a text has what may be an account number: 12 digits in a row.
+pub fn has_account(text: &str) -> bool {
+    let mut words = text.split(|character: char| !character.is_ascii_digit());
+    words.any(|digits| digits.len() >= 12)
 }
 
 /// The action that an AccessDeniedException names.

@@ -57,10 +57,9 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     if let Some(permission) = needs.next() {
         answer.push_str(&format!("; the caller needs {permission}"));
     }
-    Ok(Finding::new(
-        Experiment::CallRate,
-        verdict,
-        answer,
-        observations,
-    ))
+    let finding = Finding::new(Experiment::CallRate, verdict, answer, observations);
+    Ok(match verdict {
+        Verdict::Neither => finding.asked_again(),
+        _ => finding,
+    })
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::Table;
+use super::record::Record;
 use super::report::Finding;
 use super::run::{Run, Stop};
 use super::{call_rate, delete_event, job_id, job_list, second_call, start_permission, unfit_type};
@@ -82,7 +83,7 @@ impl Experiment {
     }
 
     /// The jobs that it may start, or what it needs to be possible.
-    pub fn jobs(self, tables: &[Table], has_role: bool) -> Jobs {
+    pub fn jobs(self, tables: &[Table], record: &Record) -> Jobs {
         let one = || {
             tables.first().map(|table| PlannedJob {
                 table: 0,
@@ -96,11 +97,11 @@ impl Experiment {
                 .into_iter()
                 .chain(second_call::second(tables))
                 .collect()),
-            Self::StartPermission if has_role => Ok(one().into_iter().collect()),
+            Self::StartPermission if record.role.is_some() => Ok(one().into_iter().collect()),
             Self::StartPermission => {
                 Err("it needs --role: a role that you may assume, and that may populate the table")
             }
-            Self::UnfitType => unfit_type::jobs(tables),
+            Self::UnfitType => unfit_type::jobs(tables, record),
         }
     }
 

@@ -4,11 +4,8 @@ use id_mapping_populator::target::{TableArn, Target};
 
 use super::call::{NotRead, Services, Workflow, is_over};
 
-/// Of how many ended jobs the counts are read.
-const READ_JOBS: usize = 5;
-
-/// The job types that fit only some tables.
-const LIMITED_TYPES: [&str; 2] = ["INCREMENTAL", "DELETE_ONLY"];
+/// How many jobs that succeeded are read at most, until one has the count that is looked for.
+const READ_JOBS: usize = 20;
 
 /// A table of the run.
 #[derive(Clone, Debug)]
@@ -16,31 +13,42 @@ pub struct Table {
     pub target: Target,
     pub workflow: Workflow,
     pub is_populated: bool,
-    /// The most input records that one of its last jobs had. `None` if no job of the workflow has counts.
+    /// Whether a job of its workflow runs or is queued.
+    pub is_job_under_way: bool,
+    /// How many input records the last `BATCH` job of its workflow had. `None` if none of the last jobs tells. A job of
+    /// another type may have read only what changed.
     pub records: Option<u64>,
 }
 
 impl Table {
     pub async fn read(services: &Services, target: Target) -> Result<Self, NotRead> {
-        let (workflow, schema) = services.table(&target).await?;
-        let is_populated = services.is_populated(&schema).await?;
-        let workflow = services.workflow(&workflow).await?;
+        let (workflow, is_populated) = state(services, &target).await?;
         let jobs = services.jobs(&workflow.name).await?;
         let mut records = None;
-        for job in jobs
-            .iter()
-            .filter(|job| is_over(&job.status))
-            .take(READ_JOBS)
-        {
+        let succeeded = jobs.iter().filter(|job| job.status == "SUCCEEDED");
+        for job in succeeded.take(READ_JOBS) {
             let (described, _) = services.job(&workflow.name, &job.id).await?;
-            records = records.max(described.input_records);
+            let is_batch = matches!(described.job_type.as_deref(), None | Some("BATCH"));
+            records = described
+                .input_records
+                .filter(|count| is_batch && *count > 0);
+            if records.is_some() {
+                break;
+            }
         }
         Ok(Self {
             target,
             workflow,
             is_populated,
+            is_job_under_way: jobs.iter().any(|job| !is_over(&job.status)),
             records,
         })
+    }
+
+    /// Reads what a job, or a person, may have changed.
+    pub async fn refresh(&mut self, services: &Services) -> Result<(), NotRead> {
+        (self.workflow, self.is_populated) = state(services, &self.target).await?;
+        Ok(())
     }
 
     /// The job type that fits and has the least to do.
@@ -51,16 +59,9 @@ impl Table {
         }
     }
 
-    fn fits_all_types(&self) -> bool {
+    /// Whether it is known what `INCREMENTAL` and `DELETE_ONLY` do with this table.
+    pub fn fits_all_types(&self) -> bool {
         self.is_populated && self.workflow.is_incremental && !self.workflow.is_provider
-    }
-
-    /// The job types for which nobody says what they do with this table.
-    pub fn unfit_types(&self) -> &'static [&'static str] {
-        match self.fits_all_types() {
-            true => &[],
-            false => &LIMITED_TYPES,
-        }
     }
 
     /// What it is, for people.
@@ -79,6 +80,13 @@ impl Table {
         };
         format!("maps by {mapping}, {incremental}, {populated}")
     }
+}
+
+/// A table's workflow, and whether the table was ever populated.
+async fn state(services: &Services, target: &Target) -> Result<(Workflow, bool), NotRead> {
+    let (workflow, schema) = services.table(target).await?;
+    let is_populated = services.is_populated(&schema).await?;
+    Ok((services.workflow(&workflow).await?, is_populated))
 }
 
 /// The Region of an ARN.

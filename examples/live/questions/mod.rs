@@ -65,15 +65,21 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
     let mut tables = Vec::new();
     for arn in &record.tables {
         let table = Table::read(&services, facts::target(arn)?).await;
-        tables.push(table.map_err(|NotRead(observed)| Stop::NotRead(observed).to_string())?);
+        tables.push(table.map_err(|error: NotRead| Stop::from(error).to_string())?);
     }
-    let open = record.open();
-    let has_role = record.role.is_some();
-    let plan = Plan::new(&open, &tables, has_role, arguments.price, arguments.records);
+    if let [one, other] = &tables[..]
+        && one.workflow.name == other.workflow.name
+    {
+        return Err("the tables share a workflow, so their jobs cannot be told apart".to_owned());
+    }
+    let plan = Plan::new(&record, &tables, arguments.price, arguments.records);
     (host.say)(&plan.describe(&tables));
     if !arguments.runs {
         (host.say)("Nothing was started.");
         return Ok(());
+    }
+    if plan.jobs > 0 && record.running_steps().is_empty() {
+        check_free(&tables)?;
     }
     check_report(&arguments.report)?;
     confirm(arguments, &plan, host)?;
@@ -97,7 +103,12 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
 fn record(arguments: &Arguments) -> Result<Record, String> {
     let file = &arguments.file;
     if arguments.resumes {
-        return Ok(Record::read(file)?.reopened());
+        let mut record = Record::read(file)?.reopened();
+        if record.role.is_some() && arguments.role.is_some() {
+            return Err("the run has a role already".to_owned());
+        }
+        record.role = record.role.or_else(|| arguments.role.clone());
+        return Ok(record);
     }
     if arguments.runs && file.exists() {
         let file = file.display();
@@ -120,6 +131,18 @@ fn record(arguments: &Arguments) -> Result<Record, String> {
         calls: Vec::new(),
         findings: Vec::new(),
     })
+}
+
+/// Checks that no job of another person is under way: it would take the slot, or be taken for a job of the run.
+fn check_free(tables: &[Table]) -> Result<(), String> {
+    match tables.iter().position(|table| table.is_job_under_way) {
+        Some(index) => Err(format!(
+            "nothing was started: a job that this run did not start is under way in the workflow of table {}. Run the \
+             command again when it has ended",
+            index + 1
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Nothing that starts a job runs without the flag and a typed line.
@@ -166,20 +189,21 @@ fn check_report(file: &Path) -> Result<(), String> {
 
 /// Runs the experiments that have no finding yet, and writes the report.
 async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
-    let resume = format!("go on with --resume {}", arguments.file.display());
-    let stopped = |stop: Stop| format!("{stop}\n{resume}");
+    let file = arguments.file.display();
+    let stopped = |stop: Stop| format!("{stop}\nGo on with --resume {file}{}", stop.option());
     if arguments.job_ended {
         for step in run.record.running_steps() {
             run.end(&step, "ENDED").map_err(stopped)?;
         }
     }
+    run.recover().await.map_err(stopped)?;
     for experiment in run.record.open() {
         (host.say)(&format!(
             "\n{}: {}",
             experiment.name(),
             experiment.about().question
         ));
-        let finding = match experiment.jobs(&run.tables, run.record.role.is_some()) {
+        let finding = match experiment.jobs(&run.tables, &run.record) {
             Ok(planned) => experiment.run(&mut run, &planned).await,
             Err(needs) => Ok(report::Finding::not_possible(experiment, needs)),
         };

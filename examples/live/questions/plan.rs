@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::experiment::{Experiment, PlannedJob};
 use super::facts::Table;
+use super::record::Record;
 
 /// What Entity Resolution bills for 1,000 records of a rule-based job, as people say. AWS's price list has the last word.
 pub const PRICE: f64 = 0.25;
@@ -25,15 +26,13 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(
-        experiments: &[Experiment],
+        record: &Record,
         tables: &[Table],
-        has_role: bool,
         price: Option<f64>,
         records: Option<u64>,
     ) -> Self {
-        let planned = experiments
-            .iter()
-            .map(|experiment| (*experiment, experiment.jobs(tables, has_role)));
+        let open = record.open().into_iter();
+        let planned = open.map(|experiment| (experiment, experiment.jobs(tables, record)));
         let experiments: Vec<_> = planned.collect();
         let jobs: Vec<&PlannedJob> = experiments
             .iter()
@@ -63,7 +62,8 @@ impl Plan {
             (0, _) => jobs,
             (_, None) => format!("{jobs} of unknown size: no earlier job tells, so give --records"),
             (_, Some(records)) => {
-                let cost = records as f64 / 1_000.0 * price;
+                // Rounded up to a cent, but for what binary fractions add.
+                let cost = (records as f64 / 10.0 * price - 1e-6).ceil() / 100.0;
                 format!(
                     "{jobs} with {records} records together: {cost:.2} USD at {price} USD for 1,000"
                 )
@@ -76,12 +76,16 @@ impl Plan {
         // Writing to a text does not fail.
         for (number, table) in tables.iter().enumerate() {
             let records = match table.records {
-                Some(records) => format!("its last jobs had at most {records} records"),
-                None => "no job of its workflow tells how many records it had".to_owned(),
+                Some(records) => format!("its last BATCH job had {records} records"),
+                None => "no BATCH job of its workflow tells how many records it had".to_owned(),
+            };
+            let job = match table.is_job_under_way {
+                true => "; a job is under way",
+                false => "",
             };
             let _ = writeln!(
                 text,
-                "table {}: {}; {records}",
+                "table {}: {}; {records}{job}",
                 number + 1,
                 table.describe()
             );
@@ -101,7 +105,14 @@ impl Plan {
         if self.jobs > 0 {
             let _ = write!(
                 text,
-                "\nThe price is a guess unless you gave --price: see AWS Entity Resolution's price list."
+                "\nThat is an estimate: a job may have more records. The price is a guess unless you gave --price: see AWS \
+                 Entity Resolution's price list."
+            );
+        }
+        if tables.iter().any(|table| table.workflow.is_provider) {
+            let _ = write!(
+                text,
+                "\nThe price is that of mapping by rules: a provider service costs what you agreed with it."
             );
         }
         text

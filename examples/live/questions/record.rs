@@ -1,7 +1,7 @@
 //! The file of a run: what was called and answered. It is written before and after each call that may start a job, so
 //! that a run which was interrupted can go on. It has identifiers, and is for the person who runs it alone.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,9 @@ use uuid::Uuid;
 use super::call::Observed;
 use super::experiment::Experiment;
 use super::report::Finding;
+
+/// Parts the step of a call that was made again from the time of the earlier call.
+const EARLIER: &str = ", called at ";
 
 /// What the file has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ pub struct Call {
     pub step: String,
     /// The index of the table.
     pub table: usize,
+    /// What the table was at the time.
+    pub table_was: String,
     pub job_type: String,
     #[serde(with = "moment")]
     pub called_at: OffsetDateTime,
@@ -56,7 +61,15 @@ pub struct Call {
 impl Call {
     /// Whether a job may run because of it.
     pub fn may_run(&self) -> bool {
-        self.ended.is_none() && !self.observed.as_ref().is_some_and(Observed::is_refusal)
+        self.ended.is_none() && !self.is_refused()
+    }
+
+    fn is_refused(&self) -> bool {
+        self.observed.as_ref().is_some_and(Observed::is_refusal)
+    }
+
+    pub fn is_of(&self, experiment: Experiment) -> bool {
+        self.step.starts_with(&experiment.step(""))
     }
 
     /// The job's id as Entity Resolution may know it.
@@ -90,18 +103,32 @@ impl Record {
         written().map_err(|error| fault(file, "be written", &error))
     }
 
-    /// The file for a run that goes on: what was not asked is asked again.
+    /// The file for a run that goes on: what was not answered is asked again.
     pub fn reopened(mut self) -> Self {
         self.findings.retain(|finding| finding.is_asked);
-        let findings = &self.findings;
-        // A call that started nothing, or whose answer was lost, may be made again.
-        self.calls.retain(|call| {
-            let is_of_answered = findings
-                .iter()
-                .any(|finding| call.step.starts_with(&finding.experiment.step("")));
-            is_of_answered || call.may_run() || call.job.is_some()
-        });
         self
+    }
+
+    /// Lets these calls be made again: forgets those that were refused, and renames the steps of the others. Returns
+    /// whether there were any.
+    pub fn free(&mut self, is_again: impl Fn(&Call) -> bool) -> bool {
+        let were_any = self.calls.iter().any(&is_again);
+        self.calls
+            .retain(|call| !call.is_refused() || !is_again(call));
+        for call in self.calls.iter_mut().filter(|call| is_again(call)) {
+            if !call.step.contains(EARLIER) {
+                let called_at = timestamp(call.called_at);
+                call.step.push_str(&format!("{EARLIER}{called_at}"));
+            }
+        }
+        were_any
+    }
+
+    /// The calls whose answer was lost, and whose job may run.
+    pub fn lost_steps(&self) -> Vec<String> {
+        let lost = |call: &&Call| call.may_run() && call.job.is_none();
+        let calls = self.calls.iter().filter(lost);
+        calls.map(|call| call.step.clone()).collect()
     }
 
     pub fn call(&self, step: &str) -> Option<&Call> {
@@ -133,9 +160,11 @@ impl Record {
 pub fn lock(file: &Path) -> Result<File, String> {
     let lock = beside(file, ".lock");
     let opened = File::create(&lock).map_err(|error| fault(&lock, "be written", &error))?;
-    let locked = opened.try_lock();
-    locked.map_err(|_| format!("another process has {}", file.display()))?;
-    Ok(opened)
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(format!("another process has {}", file.display())),
+        Err(TryLockError::Error(error)) => Err(fault(&lock, "be locked", &error)),
+    }
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::call::Observed;
+use super::call::{Observed, has_account};
 use super::experiment::Experiment;
 use super::facts::region;
 use super::record::Record;
@@ -64,7 +64,8 @@ impl Finding {
 
     /// An experiment that this run cannot ask.
     pub fn not_possible(experiment: Experiment, needs: &str) -> Self {
-        Self::unasked(experiment, format!("not asked: {needs}"), Vec::new())
+        let answer = format!("not asked: {needs}");
+        Self::new(experiment, Verdict::Neither, answer, Vec::new()).asked_again()
     }
 
     /// An experiment that was refused, with the permission that it needs.
@@ -74,21 +75,23 @@ impl Finding {
         let answer = match (permission, refused) {
             (Some(permission), _) => format!("not settled: the caller needs {permission}"),
             (None, Some(refused)) => {
-                format!(
-                    "not settled: {} was answered with {}",
-                    refused.operation,
-                    refused.answer()
-                )
+                let (operation, answer) = (&refused.operation, refused.answer());
+                let is_busy = match refused.is_busy() {
+                    true => "; if a job that this run did not start is under way, wait for its end",
+                    false => "",
+                };
+                format!("not settled: {operation}: {answer}{is_busy}")
             }
             (None, None) => "not known: the run was interrupted during the call".to_owned(),
         };
-        Self::unasked(experiment, answer, observations)
+        Self::new(experiment, Verdict::Neither, answer, observations).asked_again()
     }
 
-    fn unasked(experiment: Experiment, answer: String, observations: Vec<Observed>) -> Self {
+    /// The same, which a run that goes on asks again.
+    pub fn asked_again(self) -> Self {
         Self {
             is_asked: false,
-            ..Self::new(experiment, Verdict::Neither, answer, observations)
+            ..self
         }
     }
 }
@@ -145,13 +148,15 @@ pub fn identifier(report: &str, record: &Record) -> Option<String> {
         .tables
         .iter()
         .flat_map(|arn| arn.split('/').skip(1).step_by(2));
+    let account = has_account(report).then(|| "12 digits in a row".to_owned());
     let mut known = jobs
         .flatten()
         .map(String::as_str)
         .chain(accounts)
         .chain(ids)
         .chain(["arn:"]);
-    known.find(|one| report.contains(one)).map(str::to_owned)
+    let known = known.find(|one| report.contains(one));
+    known.map(str::to_owned).or(account)
 }
 
 /// The table for people.
@@ -162,7 +167,8 @@ pub fn table(record: &Record) -> String {
         let branch = match finding.verdict {
             Verdict::A => format!(": {}", about.branch_a),
             Verdict::B => format!(": {}", about.branch_b),
-            Verdict::Neither => String::new(),
+            Verdict::Neither if finding.is_asked => " at the observations in the report".to_owned(),
+            Verdict::Neither => " at the reason; --resume asks again".to_owned(),
         };
         let name = finding.experiment.name();
         let verdict = finding.verdict.as_str();

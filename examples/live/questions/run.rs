@@ -49,17 +49,30 @@ impl std::fmt::Display for Stop {
             Self::NotRead(observed) => {
                 let (operation, answer) = (&observed.operation, observed.answer());
                 write!(f, "{operation} failed: {answer}")?;
+                if let Some(detail) = &observed.detail {
+                    write!(f, " ({detail})")?;
+                }
                 match &observed.missing_permission {
-                    Some(permission) => write!(f, "; allow the caller {permission}, then go on"),
-                    None => write!(f, "; go on later"),
+                    Some(permission) => write!(f, "; allow the caller {permission}"),
+                    None => Ok(()),
                 }
             }
             Self::Unseen(step) => write!(
                 f,
-                "Entity Resolution does not show the job of \"{step}\". When the Clean Rooms console shows that it has \
-                 ended, go on with --job-ended"
+                "Entity Resolution does not show the job of \"{step}\". Wait until the Clean Rooms console shows that it \
+                 has ended"
             ),
             Self::File(fault) => f.write_str(fault),
+        }
+    }
+}
+
+impl Stop {
+    /// What a run needs to go on besides its file.
+    pub fn option(&self) -> &'static str {
+        match self {
+            Self::Unseen(_) => " --job-ended",
+            Self::NotRead(_) | Self::File(_) => "",
         }
     }
 }
@@ -110,6 +123,7 @@ impl Run<'_> {
             self.record.calls.push(Call {
                 step: step.to_owned(),
                 table,
+                table_was: asked.describe(),
                 job_type: job_type.to_owned(),
                 called_at: self.clock.now(),
                 listed_before: listed.into_iter().map(|job| job.id).collect(),
@@ -136,6 +150,27 @@ impl Run<'_> {
         self.tables.get(index).ok_or_else(missing)
     }
 
+    /// A table, read again.
+    pub async fn refreshed(&mut self, index: usize) -> Result<&Table, Stop> {
+        let mut table = self.table(index)?.clone();
+        table.refresh(&self.services).await?;
+        if let Some(known) = self.tables.get_mut(index) {
+            *known = table;
+        }
+        self.table(index)
+    }
+
+    /// Waits for the jobs of calls whose answer was lost, and lets the experiments without an answer call again.
+    pub async fn recover(&mut self) -> Result<(), Stop> {
+        for step in self.record.lost_steps() {
+            self.wait(&step).await?;
+        }
+        let open = self.record.open();
+        self.record
+            .free(|call| call.job.is_none() && open.iter().any(|one| call.is_of(*one)));
+        self.save()
+    }
+
     pub fn save(&self) -> Result<(), Stop> {
         self.record.write(&self.file).map_err(Stop::File)
     }
@@ -148,24 +183,33 @@ impl Run<'_> {
         if let Some(ended) = call.ended {
             return Ok(State::Ended(ended));
         }
-        let listed = self.look(step).await?;
-        let workflow = self.table(call.table)?.workflow.name.clone();
-        let status = match (listed, call.job_without_hyphens()) {
-            (Some(listed), _) => listed.status,
-            (None, Some(job)) => match self.services.job(&workflow, &job).await {
-                Ok((described, _)) => described.status,
-                Err(NotRead(observed)) if observed.is_unknown_id() => {
-                    return Ok(State::Unseen);
-                }
-                Err(error) => return Err(error.into()),
+        let seen = call.entity_resolution_job.clone();
+        let by_id = match seen.or(call.job_without_hyphens()) {
+            Some(id) => self.read(call.table, &id).await?,
+            None => None,
+        };
+        let status = match by_id {
+            Some(status) => status,
+            None => match self.look(step).await? {
+                Some(listed) => listed.status,
+                None => return Ok(State::Unseen),
             },
-            (None, None) => return Ok(State::Unseen),
         };
         if !is_over(&status) {
             return Ok(State::Runs(status));
         }
         self.end(step, &status)?;
         Ok(State::Ended(status))
+    }
+
+    /// The status of a job of a table. `None` if Entity Resolution knows no job by this id.
+    async fn read(&self, table: usize, id: &str) -> Result<Option<String>, Stop> {
+        let workflow = &self.table(table)?.workflow.name;
+        match self.services.job(workflow, id).await {
+            Ok((described, _)) => Ok(Some(described.status)),
+            Err(NotRead(observed)) if observed.is_unknown_id() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Looks for the job of a step in the list of its workflow.
@@ -175,28 +219,15 @@ impl Run<'_> {
         };
         let workflow = self.table(call.table)?.workflow.name.clone();
         let listed = self.services.jobs(&workflow).await?;
-        let other_calls = self.record.calls.iter().filter(|other| other.step != step);
-        let of_others: Vec<String> = other_calls
-            .filter_map(|other| other.entity_resolution_job.clone())
-            .collect();
-        let is_new = |job: &&Listed| {
-            !call.listed_before.contains(&job.id)
-                && !of_others.contains(&job.id)
-                && job.started_at < call.called_at + LATEST_START
-        };
-        let id = call.job_without_hyphens();
-        let is_known = |job: &&Listed| {
-            Some(&job.id) == id.as_ref() || Some(&job.id) == call.entity_resolution_job.as_ref()
-        };
-        let mut new = listed.iter().filter(is_new);
-        let found = match (listed.iter().find(is_known), new.next(), new.next()) {
-            (Some(known), _, _) => Some(known.clone()),
-            // Of several new jobs nobody knows which one it is.
-            (None, Some(only), None) => {
-                let (described, _) = self.services.job(&workflow, &only.id).await?;
-                (!described.has_own_output).then(|| only.clone())
-            }
-            _ => None,
+        let ids = [
+            call.entity_resolution_job.clone(),
+            call.job_without_hyphens(),
+        ];
+        let is_known = |job: &&Listed| ids.iter().flatten().any(|id| *id == job.id);
+        let known = listed.iter().find(is_known).cloned();
+        let found = match known.is_some() || call.entity_resolution_job.is_some() {
+            true => known,
+            false => self.only_new(&call, &workflow, listed).await?,
         };
         if let Some(found) = &found
             && call.entity_resolution_job.is_none()
@@ -206,6 +237,33 @@ impl Run<'_> {
             self.save()?;
         }
         Ok(found)
+    }
+
+    /// The listed job that may be the one of a call. Of several such jobs nobody knows which one it is.
+    async fn only_new(
+        &self,
+        call: &Call,
+        workflow: &str,
+        mut listed: Vec<Listed>,
+    ) -> Result<Option<Listed>, Stop> {
+        let other_calls = self
+            .record
+            .calls
+            .iter()
+            .filter(|other| other.step != call.step);
+        listed.retain(|job| {
+            let is_of_other = other_calls
+                .clone()
+                .any(|other| other.entity_resolution_job.as_ref() == Some(&job.id));
+            !call.listed_before.contains(&job.id)
+                && !is_of_other
+                && job.started_at < call.called_at + LATEST_START
+        });
+        let (Some(only), true) = (listed.pop(), listed.is_empty()) else {
+            return Ok(None);
+        };
+        let (described, _) = self.services.job(workflow, &only.id).await?;
+        Ok((!described.has_own_output).then_some(only))
     }
 
     /// Waits until the job of a step has ended, and returns its last status.

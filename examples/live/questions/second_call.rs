@@ -30,6 +30,11 @@ pub fn second(tables: &[Table]) -> Option<PlannedJob> {
 
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let experiment = Experiment::SecondCall;
+    // What was called before an interruption says nothing of a job that runs now.
+    if run.record.free(|call| call.is_of(experiment)) {
+        run.save()?;
+        run.wait_for_all().await?;
+    }
     let first = run.running_job(experiment).await?;
     let mut observations: Vec<Observed> = first.observed.clone().into_iter().collect();
     if first.job.is_none() {
@@ -38,6 +43,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     run.wait_for_running(&first.step).await?;
     let mut answers = Vec::new();
     let mut accepted = None;
+    let (mut is_busy, mut is_conflict) = (true, false);
     for (table, name) in [(0, "same table"), (1, "other table")] {
         if accepted.is_some() || table >= run.tables.len() {
             continue;
@@ -47,6 +53,11 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         let services = run.services.clone();
         let call = run.call(&services, &step, table, job_type).await?;
         answers.push(format!("{name}: {}", call.answer()));
+        is_busy &= call.observed.as_ref().is_some_and(Observed::is_busy);
+        is_conflict = call
+            .observed
+            .as_ref()
+            .is_some_and(|observed| observed.status == Some(409));
         observations.extend(call.observed.clone());
         if call.may_run() {
             accepted = Some(call);
@@ -54,31 +65,28 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     }
     // What is said of a second call holds only if the first job still runs after it.
     let first_runs = run.is_running(&first.step).await?;
-    let is_busy = |observed: &Observed| observed.is_busy();
     let mut said = answers.join("; ");
-    let verdict = match &accepted {
-        _ if !first_runs => {
-            said.push_str("; but the first job had ended");
-            Verdict::Neither
-        }
+    let finding = |verdict, said: String| Finding::new(experiment, verdict, said, observations);
+    if !first_runs {
+        said.push_str("; but the first job had ended");
+        return Ok(finding(Verdict::Neither, said).asked_again());
+    }
+    match &accepted {
         Some(call) if call.job.is_some() && answers.len() == 1 => {
             let status = match run.state(&call.step).await? {
                 State::Runs(status) | State::Ended(status) => status,
                 State::Unseen => "not shown by Entity Resolution".to_owned(),
             };
             said.push_str(&format!("; the second job is {status}"));
-            Verdict::B
+            Ok(finding(Verdict::B, said))
         }
-        None if answers.len() == 1
-            && observations
-                .last()
-                .is_some_and(|last| last.status == Some(409)) =>
-        {
+        // One table was busy, and the other one was not.
+        Some(call) if call.job.is_some() => Ok(finding(Verdict::Neither, said)),
+        None if is_busy && answers.len() == 1 && is_conflict => {
             said.push_str("; a 409 may mean the table alone, so give --second-table");
-            Verdict::Neither
+            Ok(finding(Verdict::Neither, said))
         }
-        None if observations.iter().skip(1).all(is_busy) => Verdict::A,
-        _ => Verdict::Neither,
-    };
-    Ok(Finding::new(experiment, verdict, said, observations))
+        None if is_busy => Ok(finding(Verdict::A, said)),
+        _ => Ok(finding(Verdict::Neither, said).asked_again()),
+    }
 }

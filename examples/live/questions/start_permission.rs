@@ -20,9 +20,8 @@ const ACTION: &str = "entityresolution:StartIdMappingJob";
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let experiment = Experiment::StartPermission;
     let step = experiment.step("call without the permission");
-    let Some(role) = run.record.role.clone() else {
-        return Ok(Finding::not_possible(experiment, "it needs --role"));
-    };
+    // Without one it is not planned.
+    let role = run.record.role.clone().unwrap_or_default();
     if run.record.call(&step).is_none() {
         run.wait_for_all().await?;
     }
@@ -44,15 +43,13 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         .iter()
         .find_map(|observed| observed.missing_permission.as_deref());
     let (verdict, answer) = match (call.job, missing) {
-        (Some(_), _) => (Verdict::B, "a job started without it".to_owned()),
-        (None, Some(ACTION)) => (
-            Verdict::A,
-            "the call was refused, and the answer names it".to_owned(),
-        ),
-        (None, Some(other)) => (
-            Verdict::Neither,
-            format!("not asked: the session needs {other}"),
-        ),
+        (Some(_), _) => (Verdict::B, "a job started without it"),
+        (None, Some(ACTION)) => (Verdict::A, "the call was refused, and the answer names it"),
+        (None, Some(other)) => {
+            let answer = format!("not asked: the session needs {other}");
+            let finding = Finding::new(experiment, Verdict::Neither, answer, observations.clone());
+            return Ok(finding.asked_again());
+        }
         (None, None) => return Ok(Finding::refused(experiment, observations)),
     };
     Ok(Finding::new(experiment, verdict, answer, observations))

@@ -314,16 +314,19 @@ pub(crate) fn end_due_jobs(state: &mut State, now: OffsetDateTime) {
     let Some(runs_for) = state.job_runs_for else {
         return;
     };
-    let jobs = &mut state.jobs;
     let is_due = |job: &Job| job.started_at + runs_for <= now;
-    while jobs
+    while state
+        .jobs
         .iter()
         .find(|job| job.status == Status::Running)
         .is_some_and(is_due)
     {
-        let queued = jobs.iter().position(|job| job.status == Status::Queued);
-        end_job(jobs, Status::Succeeded, now);
-        if let Some(begun) = queued.and_then(|queued| jobs.get_mut(queued))
+        let queued = state
+            .jobs
+            .iter()
+            .position(|job| job.status == Status::Queued);
+        end_job(state, Status::Succeeded, now);
+        if let Some(begun) = queued.and_then(|queued| state.jobs.get_mut(queued))
             && begun.status == Status::Running
         {
             begun.started_at = now;
@@ -367,7 +370,9 @@ pub(crate) fn start_foreign_job(jobs: &mut Vec<Job>, table: &str, now: OffsetDat
     });
 }
 
-pub(crate) fn end_job(jobs: &mut [Job], status: Status, now: OffsetDateTime) -> Option<Job> {
+/// Ends the running job, so that the next queued one begins. If it succeeded, it has populated its table.
+pub(crate) fn end_job(state: &mut State, status: Status, now: OffsetDateTime) -> Option<Job> {
+    let jobs = &mut state.jobs;
     let running = jobs.iter_mut().find(|job| job.status == Status::Running)?;
     running.status = status;
     running.ended_at = Some(now);
@@ -376,6 +381,12 @@ pub(crate) fn end_job(jobs: &mut [Job], status: Status, now: OffsetDateTime) -> 
         && let Some(queued) = jobs.iter_mut().find(|job| job.status == Status::Queued)
     {
         queued.status = Status::Running;
+    }
+    if status == Status::Succeeded
+        && !ended.foreign
+        && let Some(table) = state.tables.get_mut(&ended.table)
+    {
+        table.populated = true;
     }
     Some(ended)
 }

@@ -154,6 +154,16 @@ impl Exception {
         )
     }
 
+    /// 403 `AccessDeniedException` that names the action, as IAM's refusals do.
+    pub fn denied(action: &str) -> Self {
+        let message = format!(
+            "User: arn:aws:sts::123456789012:assumed-role/populator/populator is not authorized to perform: {action} \
+             on resource: * because no identity-based policy allows the {action} action"
+        );
+        let body = json!({ "message": message, "reason": "INSUFFICIENT_PERMISSIONS" });
+        Self::new(403, "AccessDeniedException", body)
+    }
+
     /// 409 `ConflictException`.
     pub fn conflict() -> Self {
         let body = json!({

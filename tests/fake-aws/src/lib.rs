@@ -336,14 +336,7 @@ impl FakeAws {
     pub fn end_job(&self, status: Status) -> Option<Job> {
         let now = self.now();
         let state = &mut *self.state();
-        let ended = clean_rooms::end_job(&mut state.jobs, status, now);
-        if let Some(job) = ended.as_ref().filter(|job| !job.foreign)
-            && status == Status::Succeeded
-            && let Some(table) = state.tables.get_mut(&job.table)
-        {
-            table.populated = true;
-        }
-        ended
+        clean_rooms::end_job(state, status, now)
     }
 
     /// What this ID mapping table and its workflow are from now on.
@@ -513,7 +506,7 @@ impl FakeAws {
                     job.entity_resolution_id = job.id.replace('-', "");
                 }
                 if state.fails_at_once {
-                    clean_rooms::end_job(&mut state.jobs, Status::Failed, now);
+                    clean_rooms::end_job(state, Status::Failed, now);
                 }
                 reply
             }
