@@ -64,6 +64,7 @@ async fn a_report_has_no_identifier_and_is_as_its_schema_says() {
         Operation::PopulateIdMappingTable,
         Fault::Refuse(Exception::access_denied()),
     );
+    person.aws.fail_always(Operation::LookupEvents, Fault::Drop);
     person.runs(&[]).await.unwrap();
     let text = fs::read_to_string(person.file("report.json")).unwrap();
     let record = fs::read_to_string(person.file("run.json")).unwrap();
@@ -90,6 +91,7 @@ async fn a_report_has_no_identifier_and_is_as_its_schema_says() {
     let schema: Value = serde_json::from_str(schema).unwrap();
     let report = person.read("report.json");
     assert_eq!(faults(&schema, &report, "$"), Vec::<String>::new());
+    assert!(text.contains("\"noAnswer\": \"no connection\""), "{text}");
     // The check finds what is not as the schema says.
     let mut other = report.clone();
     other["experiments"][0]["verdict"] = json!("perhaps");
