@@ -138,7 +138,7 @@ impl From<Error> for lambda_runtime::Diagnostic {
 /// Formats an error with all its causes, on one line. The SDK's own text has only the first (`dispatch failure`).
 ///
 /// Each text ends at its first brace. Libraries print requests in braces, and a payload must not be in a message.
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in std::iter::successors(Some(error), |&error| error.source()) {
         let text = error.to_string();

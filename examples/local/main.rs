@@ -367,11 +367,17 @@ fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// How long a job of the served stand-ins takes.
+const JOB_RUNS_FOR: time::Duration = time::Duration::seconds(20);
+
 async fn serve(environment: &Environment) -> Result<(), String> {
     let aws = &environment.aws;
+    aws.state().job_runs_for = Some(JOB_RUNS_FOR);
     say(format_args!(
-        "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C.\n\nIn another terminal:\n",
-        aws.url()
+        "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C. A job \
+         takes {} seconds.\n\nIn another terminal:\n",
+        aws.url(),
+        JOB_RUNS_FOR.whole_seconds()
     ));
     say(format_args!("export AWS_ENDPOINT_URL={}", aws.url()));
     say(format_args!(

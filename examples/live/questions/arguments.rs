@@ -24,7 +24,7 @@ cargo run --example live -- run --table ARN --i-accept-the-cost
 cargo run --example live -- run --resume FILE --i-accept-the-cost
                              goes on with a run that was interrupted, and asks again what was refused
     --role ARN               if the run has none yet
-    --job-ended              you saw in the console that the jobs of the run have ended";
+    --job-ended              you saw in the console that the jobs that are not shown have ended";
 
 /// The most records that a job is taken to have.
 const MAX_RECORDS: u64 = 1_000_000_000_000;
@@ -88,6 +88,9 @@ impl Arguments {
             let name = format!("{}-report.json", run.to_string_lossy());
             arguments.report = arguments.file.with_file_name(name);
         }
+        if seen.contains("--second-table") && !seen.contains("--table") && !arguments.resumes {
+            return Err("--second-table needs --table".to_owned());
+        }
         arguments.check()?;
         Ok(arguments)
     }
@@ -143,9 +146,6 @@ impl Arguments {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.report == self.file {
-            return Err("--report must be another file than that of the run".to_owned());
-        }
         match (self.resumes, self.tables.is_empty()) {
             (true, true) if self.experiments.is_empty() => Ok(()),
             (true, _) => {

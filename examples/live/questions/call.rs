@@ -4,15 +4,17 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_cleanrooms::config::retry::RetryConfig;
 use aws_sdk_cleanrooms::config::timeout::TimeoutConfig;
-use aws_sdk_cleanrooms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cleanrooms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cleanrooms::types::{JobType, SchemaStatusReasonCode};
 use aws_sdk_cloudtrail::types::{LookupAttribute, LookupAttributeKey};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use id_mapping_populator::error::with_causes;
+use id_mapping_populator::printable;
 use id_mapping_populator::target::Target;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +23,9 @@ use tokio::time::Instant;
 
 /// How long a call may take. A call of `PopulateIdMappingTable` is never repeated.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is said of an answer that the SDK cannot read, or that lacks what must be in it.
+const INCOMPLETE: &str = "unreadable answer";
 
 /// The most jobs of a page of the list.
 const PAGE: i32 = 25;
@@ -40,13 +45,13 @@ pub struct Observed {
     /// The `reason` of Clean Rooms' errors.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
-    /// Why there was no answer, such as `timed out`.
+    /// Why there was no answer, or none that can be read, such as `timed out`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub no_answer: Option<String>,
-    /// What the SDK says of it. It may name a host or a profile, so it is in no file.
+    pub failure: Option<String>,
+    /// The service's message, or what the SDK says. It may have names, so it is in no file.
     #[serde(skip)]
     pub detail: Option<String>,
-    /// The permission that an AccessDeniedException names. If it names none, the one that the operation needs.
+    /// The permission that a refusal names. If an AccessDeniedException names none, the one that the operation needs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missing_permission: Option<String>,
     pub milliseconds: u64,
@@ -78,15 +83,22 @@ impl Observed {
 
     /// The answer in a few words, such as `409 ConflictException (INVALID_STATE)`.
     pub fn answer(&self) -> String {
-        let Some(status) = self.status else {
-            let why = self.no_answer.as_deref().unwrap_or("interrupted");
-            return format!("no answer: {why}");
-        };
-        let code = self.error_code.as_deref();
-        let code = code.map(|code| format!(" {code}")).unwrap_or_default();
-        let reason = self.reason.as_deref();
-        let reason = reason.map(|reason| format!(" ({reason})"));
-        format!("{status}{code}{}", reason.unwrap_or_default())
+        let status = self.status.map(|status| status.to_string());
+        let mut answer = status.unwrap_or_else(|| "no answer".to_owned());
+        if let Some(code) = &self.error_code {
+            answer.push_str(&format!(" {code}"));
+        }
+        if let Some(reason) = self.reason.as_ref().or(self.failure.as_ref()) {
+            answer.push_str(&format!(" ({reason})"));
+        }
+        answer
+    }
+
+    /// The answer with the details that are for the terminal alone.
+    pub fn full_answer(&self) -> String {
+        let detail = self.detail.as_deref();
+        let detail = detail.map(|detail| format!(": {detail}"));
+        self.answer() + &detail.unwrap_or_default()
     }
 }
 
@@ -105,6 +117,11 @@ pub struct Listed {
 /// Whether a job with this status has ended.
 pub fn is_over(status: &str) -> bool {
     matches!(status, "SUCCEEDED" | "FAILED")
+}
+
+/// Whether one of these jobs runs or is queued.
+pub fn is_one_under_way(jobs: &[Listed]) -> bool {
+    jobs.iter().any(|job| !is_over(&job.status))
 }
 
 /// What Entity Resolution tells of one job.
@@ -132,6 +149,7 @@ pub struct Services {
     clean_rooms: aws_sdk_cleanrooms::Client,
     entity_resolution: aws_sdk_entityresolution::Client,
     cloud_trail: aws_sdk_cloudtrail::Client,
+    sts: aws_sdk_sts::Client,
 }
 
 impl Services {
@@ -142,12 +160,13 @@ impl Services {
             clean_rooms: aws_sdk_cleanrooms::Client::new(&config),
             entity_resolution: aws_sdk_entityresolution::Client::new(&config),
             cloud_trail: aws_sdk_cloudtrail::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
             config,
         }
     }
 
     /// The same services for a session of this role that may do all that the role may, except this action.
-    pub async fn without(&self, action: &str, role: &str) -> Result<Self, CredentialsError> {
+    pub async fn without(&self, action: &str, role: &str) -> Result<Self, NotRead> {
         let policy = serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [
@@ -155,11 +174,20 @@ impl Services {
                 { "Effect": "Deny", "Action": action, "Resource": "*" },
             ],
         });
-        let session = AssumeRoleProvider::builder(role)
-            .session_name("id-mapping-live")
-            .policy(policy.to_string())
-            .configure(&self.config);
-        let credentials = session.build().await.provide_credentials().await?;
+        let call = self.sts.assume_role().role_arn(role);
+        let call = call
+            .role_session_name("id-mapping-live")
+            .policy(policy.to_string());
+        let watch = Watch::start("assume the role", "AssumeRole", "sts");
+        let (output, _) = watch.read(Box::pin(call.send()).await)?;
+        let session = output.credentials.ok_or_else(|| watch.empty())?;
+        let credentials = Credentials::new(
+            session.access_key_id,
+            session.secret_access_key,
+            Some(session.session_token),
+            None,
+            "id-mapping-live",
+        );
         let credentials = SharedCredentialsProvider::new(credentials);
         let config = self.config.to_builder();
         Ok(Self::new(config.credentials_provider(credentials).build()))
@@ -333,7 +361,7 @@ impl Watch {
             status,
             error_code: None,
             reason: None,
-            no_answer: None,
+            failure: None,
             detail: None,
             missing_permission: None,
             milliseconds: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -346,7 +374,10 @@ impl Watch {
 
     /// An answer without what must be in it.
     fn empty(&self) -> NotRead {
-        NotRead(Box::new(self.answered()))
+        NotRead(Box::new(Observed {
+            failure: Some(INCOMPLETE.to_owned()),
+            ..self.answered()
+        }))
     }
 
     fn read<T, E>(
@@ -371,26 +402,34 @@ impl Watch {
         let body: Value = serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default();
         let refusal = error.as_service_error();
         let code = refusal.and_then(|refusal| refusal.code()).map(word);
-        let is_denied = code
-            .as_deref()
-            .is_some_and(|code| code.starts_with("AccessDenied"));
-        let message = refusal
-            .and_then(|refusal| refusal.message())
-            .unwrap_or_default();
-        let no_answer = response.is_none().then(|| why_no_answer(error).to_owned());
+        let status = response.map(|response| response.status().as_u16());
+        let is_denied = match code.as_deref() {
+            Some(code) => code.starts_with("AccessDenied"),
+            None => status == Some(403),
+        };
+        let message = refusal.and_then(|refusal| refusal.message());
+        let failure = match status {
+            None => Some(why_no_answer(error)),
+            // The SDK could not read it.
+            Some(status) if status < 300 => Some(INCOMPLETE),
+            Some(_) => None,
+        };
+        let detail = match message {
+            Some(message) => printable::shortened(message),
+            None => with_causes(error),
+        };
+        let guess = || {
+            let (service, operation) = (self.service, self.operation);
+            format!("{service}:{operation} (a guess: the answer names none)")
+        };
+        let named = message.and_then(denied_action);
         Observed {
             reason: body["reason"].as_str().map(word),
-            missing_permission: is_denied.then(|| {
-                let (service, operation) = (self.service, self.operation);
-                let guess = || format!("{service}:{operation} (a guess: the answer names none)");
-                denied_action(message).unwrap_or_else(guess)
-            }),
+            missing_permission: named.or_else(|| is_denied.then(guess)),
             error_code: code,
-            detail: no_answer
-                .is_some()
-                .then(|| DisplayErrorContext(error).to_string()),
-            no_answer,
-            ..self.observed(response.map(|response| response.status().as_u16()))
+            failure: failure.map(str::to_owned),
+            detail: Some(detail),
+            ..self.observed(status)
         }
     }
 }
@@ -428,7 +467,7 @@ pub fn has_account(text: &str) -> bool {
     words.any(|digits| digits.len() >= 12)
 }
 
-/// The action that an AccessDeniedException names.
+/// The action that a refusal names.
 fn denied_action(message: &str) -> Option<String> {
     let named = message.split_once("not authorized to perform: ")?.1;
     let action = named.split_whitespace().next()?;

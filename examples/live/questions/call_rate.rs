@@ -1,5 +1,7 @@
 //! How many calls of `PopulateIdMappingTable` the service takes at once.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
 use id_mapping_populator::target::{Identifier, Target};
 use uuid::Uuid;
@@ -20,6 +22,8 @@ pub const ABOUT: About = About {
 const CALLS: usize = 20;
 
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
+    // While a job is under way, the slot may be the answer.
+    run.wait_until_free().await?;
     // A new UUID names no table.
     let table = Identifier::parse(&Uuid::new_v4().to_string()).map_err(Stop::File)?;
     let membership = run.table(0)?.target.membership.clone();
@@ -49,8 +53,15 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         0 => Verdict::Neither,
         _ => Verdict::A,
     };
-    let mut answer =
-        format!("{throttled} of {CALLS} calls within {milliseconds} ms were throttled");
+    let mut counts = BTreeMap::new();
+    for observed in &observations {
+        *counts.entry(observed.answer()).or_insert(0) += 1;
+    }
+    let counts = counts
+        .iter()
+        .map(|(answer, count)| format!("{count} x {answer}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let mut answer = format!("{CALLS} calls within {milliseconds} ms: {counts}");
     let mut needs = observations
         .iter()
         .filter_map(|observed| observed.missing_permission.as_ref());
@@ -59,7 +70,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     }
     let finding = Finding::new(Experiment::CallRate, verdict, answer, observations);
     Ok(match verdict {
-        Verdict::Neither => finding.asked_again(),
+        Verdict::Neither => finding.unsettled(),
         _ => finding,
     })
 }

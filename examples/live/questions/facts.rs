@@ -2,7 +2,7 @@
 
 use id_mapping_populator::target::{TableArn, Target};
 
-use super::call::{NotRead, Services, Workflow, is_over};
+use super::call::{NotRead, Services, Workflow, is_one_under_way};
 
 /// How many jobs that succeeded are read at most, until one has the count that is looked for.
 const READ_JOBS: usize = 20;
@@ -40,7 +40,7 @@ impl Table {
             target,
             workflow,
             is_populated,
-            is_job_under_way: jobs.iter().any(|job| !is_over(&job.status)),
+            is_job_under_way: is_one_under_way(&jobs),
             records,
         })
     }

@@ -1,9 +1,11 @@
 //! Whether Clean Rooms' job id is Entity Resolution's with hyphens.
 
+use std::time::Duration;
+
 use super::call::NotRead;
 use super::experiment::{About, Experiment};
 use super::report::{Finding, Verdict};
-use super::run::{LOOK_FOR, Run, Stop};
+use super::run::{LOOK_FOR, Look, Run, Stop};
 
 pub const ABOUT: About = About {
     name: "job-id",
@@ -13,6 +15,9 @@ pub const ABOUT: About = About {
     does: "reads a job at Entity Resolution by its id of Clean Rooms without the hyphens; starts one if none runs",
     needs: "cleanrooms:PopulateIdMappingTable",
 };
+
+/// How long after a job is listed its id may be unknown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let experiment = Experiment::JobId;
@@ -32,19 +37,20 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     };
     let workflow = run.table(0)?.workflow.name.clone();
     let began = run.clock.now();
+    let mut has_another_id = false;
     loop {
         match run.services.job(&workflow, &job).await {
             Ok((_, observed)) => {
                 observations.push(observed);
+                run.identify(&call.step, &job)?;
                 let answer = "Entity Resolution knows the job by it";
                 return Ok(Finding::new(experiment, Verdict::A, answer, observations));
             }
             Err(NotRead(observed)) if observed.is_unknown_id() => {
-                let is_listed = run.look(&call.step).await?.is_some();
                 let is_late = run.clock.now() - began >= LOOK_FOR;
-                if is_listed || is_late {
+                if has_another_id || is_late {
                     observations.push(*observed);
-                    let (verdict, answer) = match is_listed {
+                    let (verdict, answer) = match has_another_id {
                         true => (
                             Verdict::B,
                             "Entity Resolution lists the job with another id",
@@ -56,9 +62,16 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
                     };
                     return Ok(Finding::new(experiment, verdict, answer, observations));
                 }
+                let look = run.look(&call.step).await?;
+                if matches!(look, Look::Listed(listed) if listed.id != job) {
+                    has_another_id = true;
+                    run.progress(&call.step, "listed with another id", SHOWN_WITHIN);
+                    tokio::time::sleep(SHOWN_WITHIN).await;
+                    continue;
+                }
             }
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(run.interval).await;
+        run.look_later(&call.step, began).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::experiment::{About, Experiment};
 use super::report::{Finding, Verdict};
-use super::run::{LOOK_FOR, Run, SOON, Stop};
+use super::run::{LOOK_FOR, Look, Run, Stop};
 
 pub const ABOUT: About = About {
     name: "job-list",
@@ -23,9 +23,10 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         return Ok(Finding::refused(experiment, observations));
     }
     loop {
+        let look = run.look(&step).await?;
         let waited = run.clock.now() - call.called_at;
-        if let Some(listed) = run.look(&step).await? {
-            let seconds = (run.clock.now() - call.called_at).as_seconds_f64();
+        if let Look::Listed(listed) = look {
+            let seconds = waited.as_seconds_f64();
             let start = (listed.started_at - call.called_at).as_seconds_f64();
             let answer = format!(
                 "it was in the list at most {seconds:.1} s after the call, with a start time {start:.1} s after the call"
@@ -33,14 +34,14 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
             return Ok(Finding::new(experiment, Verdict::A, answer, observations));
         }
         if waited >= LOOK_FOR {
-            let answer = format!(
-                "it was not in the list {} min after the call",
-                waited.whole_minutes()
-            );
-            return Ok(Finding::new(experiment, Verdict::B, answer, observations));
+            let minutes = waited.whole_minutes();
+            let (verdict, what) = match look {
+                Look::Unclear => (Verdict::Neither, "several new jobs were in the list"),
+                _ => (Verdict::B, "it was not in the list"),
+            };
+            let answer = format!("{what} {minutes} min after the call");
+            return Ok(Finding::new(experiment, verdict, answer, observations));
         }
-        // Each look reads the whole list.
-        let next = waited.unsigned_abs() / 10;
-        tokio::time::sleep(next.max(SOON).min(run.interval)).await;
+        run.look_later(&step, call.called_at).await;
     }
 }

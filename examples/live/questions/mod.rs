@@ -16,8 +16,7 @@ mod second_call;
 mod start_permission;
 mod unfit_type;
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use aws_config::SdkConfig;
@@ -31,6 +30,7 @@ use self::experiment::Experiment;
 use self::facts::Table;
 use self::plan::Plan;
 use self::record::Record;
+use self::report::Finding;
 use self::run::{Run, Stop};
 
 /// The person and the machine.
@@ -53,7 +53,7 @@ pub fn region(arguments: &Arguments) -> Result<String, String> {
     Ok(region.unwrap_or_default().to_owned())
 }
 
-/// Plans or runs. An error says why not all is answered.
+/// Plans or runs. An error says why the run has not come to its end.
 pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> Result<(), String> {
     let services = Services::new(config);
     // Another process may be about to change the file.
@@ -78,10 +78,7 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
         (host.say)("Nothing was started.");
         return Ok(());
     }
-    if plan.jobs > 0 && record.running_steps().is_empty() {
-        check_free(&tables)?;
-    }
-    check_report(&arguments.report)?;
+    check_report(&arguments.report, &arguments.file)?;
     confirm(arguments, &plan, host)?;
     let file = arguments.file.display();
     (host.say)(&format!(
@@ -133,35 +130,28 @@ fn record(arguments: &Arguments) -> Result<Record, String> {
     })
 }
 
-/// Checks that no job of another person is under way: it would take the slot, or be taken for a job of the run.
-fn check_free(tables: &[Table]) -> Result<(), String> {
-    match tables.iter().position(|table| table.is_job_under_way) {
-        Some(index) => Err(format!(
-            "nothing was started: a job that this run did not start is under way in the workflow of table {}. Run the \
-             command again when it has ended",
-            index + 1
-        )),
-        None => Ok(()),
-    }
-}
-
 /// Nothing that starts a job runs without the flag and a typed line.
 fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), String> {
-    if plan.experiments.is_empty() {
+    if plan.jobs.is_empty() {
         return Ok(());
     }
-    let missing = match (plan.records, arguments.price) {
+    let missing = match (plan.records(&plan.jobs), arguments.price) {
         _ if !arguments.accepts_the_cost => "the run may cost money, and needs --i-accept-the-cost",
-        (None, _) => "no earlier job tells how many records a job has, so --records is needed",
-        (_, None) if arguments.yes && plan.jobs > 0 => "with --yes the price is needed: --price",
+        (None, _) => {
+            "no earlier BATCH job tells how many records a job has, so --records is needed"
+        }
+        (_, None) if arguments.yes => "with --yes the price is needed: --price",
         _ if arguments.yes => return Ok(()),
         _ => "",
     };
     if !missing.is_empty() {
         return Err(format!("nothing was started: {missing}"));
     }
-    let wanted = format!("start {}", plan.jobs);
-    let typed = (host.ask)(&format!("To start {}, type \"{wanted}\": ", plan.cost()));
+    let wanted = format!("start {}", plan.jobs.len());
+    let typed = (host.ask)(&format!(
+        "To start {}, type \"{wanted}\": ",
+        plan.cost(&plan.jobs)
+    ));
     match typed.trim() == wanted {
         true => Ok(()),
         false => Err("nothing was started".to_owned()),
@@ -169,59 +159,70 @@ fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), St
 }
 
 /// Checks that the report can be written, before anything is started, and that it replaces nothing but a report.
-fn check_report(file: &Path) -> Result<(), String> {
-    let fault = |error| format!("{} cannot be written: {error}", file.display());
-    let earlier = match std::fs::read(file) {
-        Ok(earlier) => earlier,
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(fault(error)),
-    };
-    let report: Value = serde_json::from_slice(&earlier).unwrap_or_default();
-    if !earlier.is_empty() && report.get("notAnswered").is_none() {
-        return Err(format!(
-            "{} is not a report: name another --report",
-            file.display()
-        ));
+fn check_report(report: &Path, run: &Path) -> Result<(), String> {
+    let fault = |error| format!("{} cannot be written: {error}", report.display());
+    let other = |what| format!("{} {what}: name another --report", report.display());
+    let is_new = !report.exists();
+    let opened = OpenOptions::new().append(true).create(true).open(report);
+    opened.map_err(fault)?;
+    // Two names may lead to the same file.
+    let is_run = matches!(
+        (fs::canonicalize(report), fs::canonicalize(run)),
+        (Ok(report), Ok(run)) if report == run
+    );
+    let earlier = fs::read(report).map_err(fault)?;
+    if is_new {
+        fs::remove_file(report).map_err(fault)?;
     }
-    let opened = OpenOptions::new().append(true).create(true).open(file);
-    opened.map(drop).map_err(fault)
+    if is_run {
+        return Err(other("is the file of the run"));
+    }
+    let earlier_report: Value = serde_json::from_slice(&earlier).unwrap_or_default();
+    match earlier.is_empty() || earlier_report.get("notAnswered").is_some() {
+        true => Ok(()),
+        false => Err(other("is not a report")),
+    }
 }
 
-/// Runs the experiments that have no finding yet, and writes the report.
+/// Runs the experiments that are not settled, and writes the report.
 async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
     let file = arguments.file.display();
-    let stopped = |stop: Stop| format!("{stop}\nGo on with --resume {file}{}", stop.option());
-    if arguments.job_ended {
-        for step in run.record.running_steps() {
-            run.end(&step, "ENDED").map_err(stopped)?;
+    let ended = answer_all(&mut run, arguments, host).await;
+    let written = write_report(&run, arguments, host);
+    (host.say)(&format!("\n{}", report::table(&run.record)));
+    if written.is_ok() {
+        (host.say)(&format!("The report is in {}.", arguments.report.display()));
+    }
+    match ended {
+        Ok(()) => written,
+        Err(stop) => {
+            let also = written.err().map(|fault| format!("\n{fault}"));
+            let also = also.unwrap_or_default();
+            let option = stop.option();
+            Err(format!("{stop}{also}\nGo on with --resume {file}{option}"))
         }
     }
-    run.recover().await.map_err(stopped)?;
+}
+
+async fn answer_all(run: &mut Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), Stop> {
+    if arguments.job_ended {
+        run.end_unseen().await?;
+    }
+    run.recover().await?;
     for experiment in run.record.open() {
-        (host.say)(&format!(
-            "\n{}: {}",
-            experiment.name(),
-            experiment.about().question
-        ));
+        let (name, about) = (experiment.name(), experiment.about());
+        (host.say)(&format!("\n{name}: {}", about.question));
         let finding = match experiment.jobs(&run.tables, &run.record) {
-            Ok(planned) => experiment.run(&mut run, &planned).await,
-            Err(needs) => Ok(report::Finding::not_possible(experiment, needs)),
-        };
-        let finding = match finding {
-            Ok(finding) => finding,
-            Err(stop) => {
-                write_report(&run, arguments, host)?;
-                return Err(stopped(stop));
-            }
+            Ok(planned) => experiment.run(run, &planned).await?,
+            Err(needs) => Finding::not_possible(experiment, needs),
         };
         (host.say)(&format!("{}: {}", finding.verdict.as_str(), finding.answer));
         run.record.findings.push(finding);
-        run.save().map_err(stopped)?;
+        run.save()?;
+        write_report(run, arguments, host).map_err(Stop::File)?;
     }
     // Nobody else knows these jobs.
-    let ended = run.wait_for_all().await;
-    write_report(&run, arguments, host)?;
-    ended.map_err(stopped)
+    run.wait_for_all().await
 }
 
 fn write_report(run: &Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
@@ -232,9 +233,6 @@ fn write_report(run: &Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result
             "the report is not written, because it would have {identifier}"
         ));
     }
-    let written = std::fs::write(file, report);
-    written.map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
-    (host.say)(&format!("\n{}", report::table(&run.record)));
-    (host.say)(&format!("The report is in {}.", file.display()));
-    Ok(())
+    let written = fs::write(file, report);
+    written.map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }

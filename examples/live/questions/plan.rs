@@ -18,10 +18,10 @@ const READS: &str = "cleanrooms:GetIdMappingTable, cleanrooms:GetSchema, entityr
 pub struct Plan {
     /// The jobs that each experiment starts at most, or what it needs.
     pub experiments: Vec<(Experiment, Result<Vec<PlannedJob>, &'static str>)>,
-    pub jobs: usize,
-    /// `None` if nobody knows how many records a job has.
-    pub records: Option<u64>,
-    pub price: f64,
+    pub jobs: Vec<PlannedJob>,
+    /// How many records a job of each table has. `None` if nobody knows.
+    sizes: Vec<Option<u64>>,
+    price: f64,
 }
 
 impl Plan {
@@ -34,39 +34,43 @@ impl Plan {
         let open = record.open().into_iter();
         let planned = open.map(|experiment| (experiment, experiment.jobs(tables, record)));
         let experiments: Vec<_> = planned.collect();
-        let jobs: Vec<&PlannedJob> = experiments
+        let jobs = experiments
             .iter()
-            .filter_map(|(_, jobs)| jobs.as_ref().ok())
-            .flatten()
-            .collect();
-        let of_job = |job: &&PlannedJob| {
-            let known = tables.get(job.table).and_then(|table| table.records);
-            // What the person says counts, unless a job had more.
-            known.max(records)
-        };
+            .filter_map(|(_, jobs)| jobs.as_ref().ok());
         Self {
-            jobs: jobs.len(),
-            records: jobs
+            jobs: jobs.flatten().cloned().collect(),
+            // What the person says counts, unless a job had more.
+            sizes: tables
                 .iter()
-                .map(of_job)
-                .try_fold(0_u64, |sum, of_job| Some(sum.saturating_add(of_job?))),
+                .map(|table| table.records.max(records))
+                .collect(),
             price: price.unwrap_or(PRICE),
             experiments,
         }
     }
 
-    /// The highest cost in a few words.
-    pub fn cost(&self) -> String {
-        let (jobs, price) = (counted(self.jobs), self.price);
-        match (self.jobs, self.records) {
-            (0, _) => jobs,
-            (_, None) => format!("{jobs} of unknown size: no earlier job tells, so give --records"),
+    /// How many records these jobs have together.
+    pub fn records(&self, jobs: &[PlannedJob]) -> Option<u64> {
+        let sizes = jobs
+            .iter()
+            .map(|job| self.sizes.get(job.table).copied().flatten());
+        sizes
+            .into_iter()
+            .try_fold(0_u64, |sum, size| Some(sum.saturating_add(size?)))
+    }
+
+    /// The highest cost of these jobs in a few words.
+    pub fn cost(&self, jobs: &[PlannedJob]) -> String {
+        let (count, price) = (counted(jobs.len()), self.price);
+        match (jobs.len(), self.records(jobs)) {
+            (0, _) => count,
+            (_, None) => {
+                format!("{count} of unknown size: no earlier job tells, so give --records")
+            }
             (_, Some(records)) => {
                 // Rounded up to a cent, but for what binary fractions add.
                 let cost = (records as f64 / 10.0 * price - 1e-6).ceil() / 100.0;
-                format!(
-                    "{jobs} with {records} records together: {cost:.2} USD at {price} USD for 1,000"
-                )
+                format!("{count} with {records} records: {cost:.2} USD at {price} USD for 1,000")
             }
         }
     }
@@ -80,7 +84,7 @@ impl Plan {
                 None => "no BATCH job of its workflow tells how many records it had".to_owned(),
             };
             let job = match table.is_job_under_way {
-                true => "; a job is under way",
+                true => "; a job is under way, for whose end a run waits",
                 false => "",
             };
             let _ = writeln!(
@@ -93,7 +97,7 @@ impl Plan {
         for (experiment, jobs) in &self.experiments {
             let about = experiment.about();
             let count = match jobs {
-                Ok(jobs) => format!("starts {}; needs {}", counted(jobs.len()), about.needs),
+                Ok(jobs) => format!("starts {}; needs {}", self.cost(jobs), about.needs),
                 Err(needs) => format!("not possible: {needs}"),
             };
             let _ = writeln!(text, "\n{}: {}", about.name, about.question);
@@ -101,8 +105,8 @@ impl Plan {
             let _ = writeln!(text, "    {count}");
         }
         let _ = writeln!(text, "\nEach plan and run also needs {READS}.");
-        let _ = write!(text, "\nAll together: {}.", self.cost());
-        if self.jobs > 0 {
+        let _ = write!(text, "\nAll together: {}.", self.cost(&self.jobs));
+        if !self.jobs.is_empty() {
             let _ = write!(
                 text,
                 "\nThat is an estimate: a job may have more records. The price is a guess unless you gave --price: see AWS \

@@ -15,7 +15,7 @@ use super::call::Observed;
 use super::experiment::Experiment;
 use super::report::Finding;
 
-/// Parts the step of a call that was made again from the time of the earlier call.
+/// Stands in the step of a call that was made again, before the time of that call.
 const EARLIER: &str = ", called at ";
 
 /// What the file has.
@@ -103,14 +103,13 @@ impl Record {
         written().map_err(|error| fault(file, "be written", &error))
     }
 
-    /// The file for a run that goes on: what was not answered is asked again.
+    /// The file for a run that goes on: what is not settled is asked again.
     pub fn reopened(mut self) -> Self {
-        self.findings.retain(|finding| finding.is_asked);
+        self.findings.retain(|finding| finding.is_settled);
         self
     }
 
-    /// Lets these calls be made again: forgets those that were refused, and renames the steps of the others. Returns
-    /// whether there were any.
+    /// Lets these calls be made again, by another name for their steps. Returns whether there were any.
     pub fn free(&mut self, is_again: impl Fn(&Call) -> bool) -> bool {
         let were_any = self.calls.iter().any(&is_again);
         self.calls

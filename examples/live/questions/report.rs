@@ -42,8 +42,8 @@ pub struct Finding {
     /// The answer in a sentence.
     pub answer: String,
     pub observations: Vec<Observed>,
-    /// Whether the question was asked. If not, a run that goes on asks it again.
-    pub is_asked: bool,
+    /// If not, a run that goes on asks again.
+    pub is_settled: bool,
 }
 
 impl Finding {
@@ -58,14 +58,14 @@ impl Finding {
             verdict,
             answer: answer.into(),
             observations,
-            is_asked: true,
+            is_settled: true,
         }
     }
 
     /// An experiment that this run cannot ask.
     pub fn not_possible(experiment: Experiment, needs: &str) -> Self {
         let answer = format!("not asked: {needs}");
-        Self::new(experiment, Verdict::Neither, answer, Vec::new()).asked_again()
+        Self::new(experiment, Verdict::Neither, answer, Vec::new()).unsettled()
     }
 
     /// An experiment that was refused, with the permission that it needs.
@@ -84,13 +84,13 @@ impl Finding {
             }
             (None, None) => "not known: the run was interrupted during the call".to_owned(),
         };
-        Self::new(experiment, Verdict::Neither, answer, observations).asked_again()
+        Self::new(experiment, Verdict::Neither, answer, observations).unsettled()
     }
 
     /// The same, which a run that goes on asks again.
-    pub fn asked_again(self) -> Self {
+    pub fn unsettled(self) -> Self {
         Self {
-            is_asked: false,
+            is_settled: false,
             ..self
         }
     }
@@ -167,7 +167,9 @@ pub fn table(record: &Record) -> String {
         let branch = match finding.verdict {
             Verdict::A => format!(": {}", about.branch_a),
             Verdict::B => format!(": {}", about.branch_b),
-            Verdict::Neither if finding.is_asked => " at the observations in the report".to_owned(),
+            Verdict::Neither if finding.is_settled => {
+                " at the observations in the report".to_owned()
+            }
             Verdict::Neither => " at the reason; --resume asks again".to_owned(),
         };
         let name = finding.experiment.name();

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use id_mapping_populator::clock::Clock;
+use time::OffsetDateTime;
 
-use super::call::{Listed, NotRead, Observed, Services, is_over};
+use super::call::{Listed, NotRead, Observed, Services, is_one_under_way, is_over};
 use super::experiment::Experiment;
 use super::facts::Table;
 use super::record::{Call, Record};
@@ -15,10 +16,13 @@ use super::report::Verdict;
 pub const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// The time between two looks for a job that is expected at any moment.
-pub const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(2);
 
 /// How long after the call its job starts, at most.
 const LATEST_START: time::Duration = time::Duration::minutes(5);
+
+/// What is said of a job that is not shown, or not for certain.
+pub const UNSEEN: &str = "not shown by Entity Resolution";
 
 /// How many looks in a row may fail.
 const MAX_FAILURES: usize = 10;
@@ -29,7 +33,7 @@ const SHORTEST_JOB: time::Duration = time::Duration::minutes(1);
 /// Why a run ends before all is answered. It can go on with its file.
 #[derive(Debug)]
 pub enum Stop {
-    /// A read that the run needs was refused or failed again and again.
+    /// A read that the run needs was refused, or failed in spite of the SDK's retries.
     NotRead(Box<Observed>),
     /// A job was started and cannot be followed.
     Unseen(String),
@@ -47,11 +51,8 @@ impl std::fmt::Display for Stop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotRead(observed) => {
-                let (operation, answer) = (&observed.operation, observed.answer());
+                let (operation, answer) = (&observed.operation, observed.full_answer());
                 write!(f, "{operation} failed: {answer}")?;
-                if let Some(detail) = &observed.detail {
-                    write!(f, " ({detail})")?;
-                }
                 match &observed.missing_permission {
                     Some(permission) => write!(f, "; allow the caller {permission}"),
                     None => Ok(()),
@@ -59,8 +60,8 @@ impl std::fmt::Display for Stop {
             }
             Self::Unseen(step) => write!(
                 f,
-                "Entity Resolution does not show the job of \"{step}\". Wait until the Clean Rooms console shows that it \
-                 has ended"
+                "Entity Resolution does not show the job of \"{step}\", if there is one, or shows several that may be it. \
+                 Wait until the Clean Rooms console shows that no job of the table is under way"
             ),
             Self::File(fault) => f.write_str(fault),
         }
@@ -85,6 +86,17 @@ pub enum State {
     Ended(String),
     /// It is not shown.
     Unseen,
+    /// Several jobs may be it.
+    Unclear,
+}
+
+/// What the list of a workflow's jobs tells of a call's job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Look {
+    Listed(Listed),
+    Absent,
+    /// Several jobs may be it, or one that started long after the call.
+    Unclear,
 }
 
 /// A run.
@@ -100,10 +112,10 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Starts a job after all jobs of the run have ended. If the step was called before, nothing is called.
+    /// Starts a job when no job is under way. If the step was called before, nothing is called.
     pub async fn start(&mut self, step: &str, table: usize, job_type: &str) -> Result<Call, Stop> {
         if self.record.call(step).is_none() {
-            self.wait_for_all().await?;
+            self.wait_until_free().await?;
         }
         let services = self.services.clone();
         self.call(&services, step, table, job_type).await
@@ -134,7 +146,9 @@ impl Run<'_> {
             });
             self.save()?;
             let (observed, job) = services.populate(step, &asked.target, Some(job_type)).await;
-            (self.say)(&format!("{step}: {}", observed.answer()));
+            let answer = observed.full_answer();
+            let id = job.as_ref().map(|job| format!(", job {job}"));
+            (self.say)(&format!("{step}: {answer}{}", id.unwrap_or_default()));
             if let Some(call) = self.record.call_mut(step) {
                 call.observed = Some(observed);
                 call.job = job;
@@ -183,16 +197,21 @@ impl Run<'_> {
         if let Some(ended) = call.ended {
             return Ok(State::Ended(ended));
         }
-        let seen = call.entity_resolution_job.clone();
-        let by_id = match seen.or(call.job_without_hyphens()) {
-            Some(id) => self.read(call.table, &id).await?,
-            None => None,
-        };
-        let status = match by_id {
+        let mut status = None;
+        for id in [call.job_without_hyphens(), call.entity_resolution_job]
+            .into_iter()
+            .flatten()
+        {
+            if status.is_none() {
+                status = self.read(call.table, &id).await?;
+            }
+        }
+        let status = match status {
             Some(status) => status,
             None => match self.look(step).await? {
-                Some(listed) => listed.status,
-                None => return Ok(State::Unseen),
+                Look::Listed(listed) => listed.status,
+                Look::Absent => return Ok(State::Unseen),
+                Look::Unclear => return Ok(State::Unclear),
             },
         };
         if !is_over(&status) {
@@ -213,85 +232,100 @@ impl Run<'_> {
     }
 
     /// Looks for the job of a step in the list of its workflow.
-    pub async fn look(&mut self, step: &str) -> Result<Option<Listed>, Stop> {
+    pub async fn look(&mut self, step: &str) -> Result<Look, Stop> {
         let Some(call) = self.record.call(step).cloned() else {
-            return Ok(None);
+            return Ok(Look::Absent);
         };
         let workflow = self.table(call.table)?.workflow.name.clone();
         let listed = self.services.jobs(&workflow).await?;
-        let ids = [
-            call.entity_resolution_job.clone(),
-            call.job_without_hyphens(),
-        ];
-        let is_known = |job: &&Listed| ids.iter().flatten().any(|id| *id == job.id);
-        let known = listed.iter().find(is_known).cloned();
-        let found = match known.is_some() || call.entity_resolution_job.is_some() {
-            true => known,
-            false => self.only_new(&call, &workflow, listed).await?,
+        let seen = call.entity_resolution_job.clone();
+        let mut ids = [call.job_without_hyphens(), seen].into_iter().flatten();
+        let known = ids.find_map(|id| listed.iter().find(|job| job.id == id));
+        let look = match known {
+            Some(known) => Look::Listed(known.clone()),
+            None if call.entity_resolution_job.is_some() => Look::Absent,
+            None => self.only_new(&call, &workflow, listed).await?,
         };
-        if let Some(found) = &found
-            && call.entity_resolution_job.is_none()
-            && let Some(call) = self.record.call_mut(step)
-        {
-            call.entity_resolution_job = Some(found.id.clone());
-            self.save()?;
+        if let Look::Listed(listed) = &look {
+            self.identify(step, &listed.id)?;
         }
-        Ok(found)
+        Ok(look)
     }
 
-    /// The listed job that may be the one of a call. Of several such jobs nobody knows which one it is.
+    /// Records Entity Resolution's id of a job.
+    pub fn identify(&mut self, step: &str, id: &str) -> Result<(), Stop> {
+        if let Some(call) = self.record.call_mut(step) {
+            call.entity_resolution_job = Some(id.to_owned());
+        }
+        self.save()
+    }
+
+    /// The job that began after a call, if it is the only one.
     async fn only_new(
         &self,
         call: &Call,
         workflow: &str,
-        mut listed: Vec<Listed>,
-    ) -> Result<Option<Listed>, Stop> {
-        let other_calls = self
+        listed: Vec<Listed>,
+    ) -> Result<Look, Stop> {
+        let others = self
             .record
             .calls
             .iter()
             .filter(|other| other.step != call.step);
-        listed.retain(|job| {
-            let is_of_other = other_calls
-                .clone()
-                .any(|other| other.entity_resolution_job.as_ref() == Some(&job.id));
-            !call.listed_before.contains(&job.id)
-                && !is_of_other
-                && job.started_at < call.called_at + LATEST_START
-        });
-        let (Some(only), true) = (listed.pop(), listed.is_empty()) else {
-            return Ok(None);
+        let of_others: Vec<&String> = others
+            .filter_map(|other| other.entity_resolution_job.as_ref())
+            .collect();
+        let is_new =
+            |job: &Listed| !call.listed_before.contains(&job.id) && !of_others.contains(&&job.id);
+        let mut candidates = Vec::new();
+        for job in listed.into_iter().filter(is_new) {
+            let (described, _) = self.services.job(workflow, &job.id).await?;
+            if !described.has_own_output {
+                candidates.push(job);
+            }
+        }
+        let only = match candidates.pop() {
+            Some(only) if candidates.is_empty() => only,
+            None => return Ok(Look::Absent),
+            Some(_) => return Ok(Look::Unclear),
         };
-        let (described, _) = self.services.job(workflow, &only.id).await?;
-        Ok((!described.has_own_output).then_some(only))
+        // If the answer was lost, there may be no job of the call, and this one may be another person's.
+        let is_likely = call.job.is_some() || only.started_at < call.called_at + LATEST_START;
+        Ok(match is_likely {
+            true => Look::Listed(only),
+            false => Look::Unclear,
+        })
     }
 
     /// Waits until the job of a step has ended, and returns its last status.
     pub async fn wait(&mut self, step: &str) -> Result<String, Stop> {
-        let since = self.clock.now();
+        let called_at = self.record.call(step).map(|call| call.called_at);
         let mut failures = 0;
         loop {
-            let status = match self.state(step).await {
+            let state = match self.state(step).await {
                 Err(Stop::NotRead(observed))
                     if observed.missing_permission.is_none() && failures < MAX_FAILURES =>
                 {
                     failures += 1;
-                    format!("{}: {}", observed.operation, observed.answer())
+                    let (operation, answer) = (&observed.operation, observed.full_answer());
+                    State::Runs(format!("{operation}: {answer}"))
                 }
                 state => {
                     failures = 0;
-                    match state? {
-                        State::Ended(status) => return Ok(status),
-                        State::Runs(status) => status,
-                        State::Unseen if self.clock.now() - since >= LOOK_FOR => {
-                            self.give_up(step)?;
-                            continue;
-                        }
-                        State::Unseen => "not shown by Entity Resolution".to_owned(),
-                    }
+                    state?
                 }
             };
-            self.progress(step, &status);
+            let is_late = called_at.is_none_or(|at| self.clock.now() - at >= LOOK_FOR);
+            match state {
+                State::Ended(status) => return Ok(status),
+                State::Runs(status) => self.progress(step, &status, self.interval),
+                State::Unseen if is_late => {
+                    self.give_up(step)?;
+                    continue;
+                }
+                State::Unclear if is_late => return Err(Stop::Unseen(step.to_owned())),
+                State::Unseen | State::Unclear => self.progress(step, UNSEEN, self.interval),
+            }
             tokio::time::sleep(self.interval).await;
         }
     }
@@ -316,6 +350,35 @@ impl Run<'_> {
     pub async fn wait_for_all(&mut self) -> Result<(), Stop> {
         for step in self.record.running_steps() {
             self.wait(&step).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no job is under way that the run can see, whoever started it.
+    pub async fn wait_until_free(&mut self) -> Result<(), Stop> {
+        self.wait_for_all().await?;
+        for index in 0..self.tables.len() {
+            let workflow = self.table(index)?.workflow.name.clone();
+            while is_one_under_way(&self.services.jobs(&workflow).await?) {
+                (self.say)(&format!(
+                    "waiting for a job of table {} that this run did not start; next look in {} s",
+                    index + 1,
+                    self.interval.as_secs()
+                ));
+                tokio::time::sleep(self.interval).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the jobs for ended that Entity Resolution does not show as under way.
+    pub async fn end_unseen(&mut self) -> Result<(), Stop> {
+        for step in self.record.running_steps() {
+            match self.state(&step).await? {
+                State::Runs(status) if ["RUNNING", "QUEUED"].contains(&status.as_str()) => {}
+                State::Ended(_) => {}
+                State::Runs(_) | State::Unseen | State::Unclear => self.end(&step, "ENDED")?,
+            }
         }
         Ok(())
     }
@@ -352,7 +415,7 @@ impl Run<'_> {
         let is_new = called_at.is_some_and(|at| self.clock.now() - at < SHORTEST_JOB);
         Ok(match self.state(step).await? {
             State::Runs(_) => true,
-            State::Unseen => is_new,
+            State::Unseen | State::Unclear => is_new,
             State::Ended(_) => false,
         })
     }
@@ -364,19 +427,29 @@ impl Run<'_> {
             match self.state(step).await? {
                 State::Runs(status) if status == "RUNNING" => break,
                 State::Ended(_) => break,
-                _ => tokio::time::sleep(SOON.min(self.interval)).await,
+                State::Runs(status) => self.progress(step, &status, SOON),
+                State::Unseen | State::Unclear => self.progress(step, UNSEEN, SOON),
             }
+            tokio::time::sleep(SOON).await;
         }
         Ok(())
     }
 
-    fn progress(&self, step: &str, status: &str) {
+    /// Waits for a job that is not shown yet, the longer the later it is. Each look reads the whole list.
+    pub async fn look_later(&self, step: &str, since: OffsetDateTime) {
+        let waited = (self.clock.now() - since).unsigned_abs();
+        let next = (waited / 10).max(SOON).min(self.interval);
+        self.progress(step, UNSEEN, next);
+        tokio::time::sleep(next).await;
+    }
+
+    pub fn progress(&self, step: &str, status: &str, next: Duration) {
         let since = self
             .record
             .call(step)
             .map(|call| self.clock.now() - call.called_at);
         let minutes = since.map(time::Duration::whole_minutes).unwrap_or_default();
-        let next = self.interval.as_secs();
+        let next = next.as_secs();
         (self.say)(&format!(
             "waiting for the job of \"{step}\": {status}, {minutes} min after the call; next look in {next} s"
         ));

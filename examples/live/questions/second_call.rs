@@ -4,7 +4,7 @@ use super::call::Observed;
 use super::experiment::{About, Experiment, PlannedJob};
 use super::facts::Table;
 use super::report::{Finding, Verdict};
-use super::run::{Run, State, Stop};
+use super::run::{Run, State, Stop, UNSEEN};
 
 pub const ABOUT: About = About {
     name: "second-call",
@@ -12,7 +12,8 @@ pub const ABOUT: About = About {
     branch_a: "an error",
     branch_b: "a job id: the second job waits, or runs beside the first",
     does: "calls again while a job of the table runs: for the same table and, if that is refused, for the second table. \
-           If the service takes it, two jobs are under way, and the run waits for both",
+           A 409 without a second table settles nothing. If the service takes the call, two jobs are under way, and the \
+           run waits for both",
     needs: "cleanrooms:PopulateIdMappingTable",
 };
 
@@ -45,7 +46,8 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let mut accepted = None;
     let (mut is_busy, mut is_conflict) = (true, false);
     for (table, name) in [(0, "same table"), (1, "other table")] {
-        if accepted.is_some() || table >= run.tables.len() {
+        // Only what the slot refuses is asked for the other table, too.
+        if accepted.is_some() || !is_busy || table >= run.tables.len() {
             continue;
         }
         let step = experiment.step(&format!("second call, {name}"));
@@ -69,13 +71,13 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let finding = |verdict, said: String| Finding::new(experiment, verdict, said, observations);
     if !first_runs {
         said.push_str("; but the first job had ended");
-        return Ok(finding(Verdict::Neither, said).asked_again());
+        return Ok(finding(Verdict::Neither, said).unsettled());
     }
     match &accepted {
         Some(call) if call.job.is_some() && answers.len() == 1 => {
             let status = match run.state(&call.step).await? {
                 State::Runs(status) | State::Ended(status) => status,
-                State::Unseen => "not shown by Entity Resolution".to_owned(),
+                State::Unseen | State::Unclear => UNSEEN.to_owned(),
             };
             said.push_str(&format!("; the second job is {status}"));
             Ok(finding(Verdict::B, said))
@@ -83,10 +85,10 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         // One table was busy, and the other one was not.
         Some(call) if call.job.is_some() => Ok(finding(Verdict::Neither, said)),
         None if is_busy && answers.len() == 1 && is_conflict => {
-            said.push_str("; a 409 may mean the table alone, so give --second-table");
+            said.push_str("; a 409 may mean the table alone: ask in a new run with --second-table");
             Ok(finding(Verdict::Neither, said))
         }
         None if is_busy => Ok(finding(Verdict::A, said)),
-        _ => Ok(finding(Verdict::Neither, said).asked_again()),
+        _ => Ok(finding(Verdict::Neither, said).unsettled()),
     }
 }

@@ -1,7 +1,6 @@
 //! Whether the caller of `PopulateIdMappingTable` needs `entityresolution:StartIdMappingJob`.
 
-use aws_sdk_cleanrooms::error::DisplayErrorContext;
-
+use super::call::NotRead;
 use super::experiment::{About, Experiment};
 use super::report::{Finding, Verdict};
 use super::run::{Run, Stop};
@@ -23,17 +22,14 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     // Without one it is not planned.
     let role = run.record.role.clone().unwrap_or_default();
     if run.record.call(&step).is_none() {
-        run.wait_for_all().await?;
+        run.wait_until_free().await?;
     }
     let limited = match run.services.without(ACTION, &role).await {
         Ok(limited) => limited,
-        Err(error) => {
-            (run.say)(&format!(
-                "the role cannot be assumed: {}",
-                DisplayErrorContext(&error)
-            ));
-            let needs = "the role of --role cannot be assumed; the caller needs sts:AssumeRole";
-            return Ok(Finding::not_possible(experiment, needs));
+        Err(NotRead(observed)) => {
+            let answer = observed.full_answer();
+            (run.say)(&format!("the role cannot be assumed: {answer}"));
+            return Ok(Finding::refused(experiment, vec![*observed]));
         }
     };
     let job_type = run.table(0)?.cheapest_type();
@@ -48,7 +44,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         (None, Some(other)) => {
             let answer = format!("not asked: the session needs {other}");
             let finding = Finding::new(experiment, Verdict::Neither, answer, observations.clone());
-            return Ok(finding.asked_again());
+            return Ok(finding.unsettled());
         }
         (None, None) => return Ok(Finding::refused(experiment, observations)),
     };

@@ -86,15 +86,18 @@ pub async fn run(run: &mut Run<'_>, planned: &[PlannedJob]) -> Result<Finding, S
     };
     let finding = Finding::new(experiment, verdict, said.join("; "), observations);
     Ok(match others > 0 || started + refused == 0 {
-        true => finding.asked_again(),
+        true => finding.unsettled(),
         false => finding,
     })
 }
 
 /// Whether the type was refused, and not the call for another reason.
 fn is_refused(observed: &Observed) -> bool {
-    let is_other = observed.is_busy() || observed.is_throttled();
-    observed.is_refusal() && observed.missing_permission.is_none() && !is_other
+    let is_other = observed.reason.as_deref() == Some("IAM_SYNCHRONIZATION_DELAY");
+    observed.status == Some(400)
+        && observed.error_code.as_deref() == Some("ValidationException")
+        && observed.missing_permission.is_none()
+        && !is_other
 }
 
 /// The type that Entity Resolution shows of a job.

@@ -1,6 +1,8 @@
 //! Each question with either answer.
 
-use fake_aws::{FakeAws, Fault, Operation, Slot, Table};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fake_aws::{Exception, FakeAws, Fault, Operation, Slot, Table};
 use serde_json::json;
 use time::Duration;
 
@@ -95,9 +97,14 @@ const ANSWERS: [(&str, &str, Account, &str); 15] = [
         "call-rate",
         "branch A",
         |aws| aws.state().calls_per_second = Some(5),
-        "15 of 20 calls",
+        "5 x 404 ResourceNotFoundException, 15 x 429",
     ),
-    ("call-rate", "branch B", |_| (), "0 of 20 calls"),
+    (
+        "call-rate",
+        "branch B",
+        |_| (),
+        ": 20 x 404 ResourceNotFoundException",
+    ),
     (
         "delete-event",
         "branch B",
@@ -153,7 +160,7 @@ async fn a_call_that_cloudtrail_records_is_seen_then_and_later_without_a_call() 
 
 #[tokio::test(start_paused = true)]
 async fn all_questions_share_jobs_and_stay_within_the_plan() {
-    for (slot, jobs, overlapping) in [(Slot::Conflict, 4, 0), (Slot::Queue, 5, 1)] {
+    for (slot, jobs, at_once) in [(Slot::Conflict, 4, 1), (Slot::Unlimited, 5, 2)] {
         let person = Person::in_process();
         person.aws.set_slot(slot);
         person.aws.set_table(T2, unfit());
@@ -165,7 +172,7 @@ async fn all_questions_share_jobs_and_stay_within_the_plan() {
         );
         // job-list, job-id and second-call share one.
         assert_eq!(person.aws.jobs().len(), jobs);
-        assert_bounds(&person, 7, overlapping);
+        assert_bounds(&person, 7, at_once);
         let report = person.read("report.json");
         assert_eq!(report["notAnswered"], json!([]));
         let names = report["experiments"].as_array().unwrap().iter();
@@ -184,7 +191,7 @@ async fn a_job_of_another_person_is_not_taken_for_the_runs_own() {
             json!([{ "outputS3Path": "s3://b", "roleArn": "r" }]),
             "branch B",
         ),
-        (2, json!(null), "branch B"),
+        (2, json!(null), "neither: look"),
     ] {
         let person = Person::in_process();
         let at = person.time.now().unix_timestamp() + 1;
@@ -195,7 +202,7 @@ async fn a_job_of_another_person_is_not_taken_for_the_runs_own() {
             };
             let list = json!({ "jobs": (0..count).map(job).collect::<Vec<_>>() });
             match operation {
-                Operation::ListIdMappingJobs if call > 9 => Some(Fault::Answer(list.to_string())),
+                Operation::ListIdMappingJobs if call > 11 => Some(Fault::Answer(list.to_string())),
                 Operation::GetIdMappingJob => Some(Fault::Answer(job(0).to_string())),
                 _ => None,
             }
@@ -269,10 +276,8 @@ async fn a_type_that_fits_once_the_first_job_has_populated_the_table_is_not_aske
         };
         person.aws.set_table(T2, empty);
         if is_interrupted {
-            let ten_minutes = std::time::Duration::from_secs(600);
-            let run = person.runs(&["unfit-type"]);
-            tokio::time::timeout(ten_minutes, run).await.unwrap_err();
-            person.time.pass(std::time::Duration::from_secs(3_600));
+            person.runs_for(10, &["unfit-type"]).await;
+            person.passes_an_hour();
             person.resumes(&[]).await.unwrap();
         } else {
             person.runs(&["unfit-type"]).await.unwrap();
@@ -310,4 +315,69 @@ async fn a_job_that_does_not_show_is_looked_for_less_and_less_often() {
     person.runs(&["job-list"]).await.unwrap();
     let looks = person.aws.calls_of(Operation::ListIdMappingJobs).len();
     assert!((20..60).contains(&looks), "{looks}");
+    let said = person.said();
+    let progress = "waiting for the job of \"job-list: first call\": not shown by Entity Resolution, 0 min after the \
+                    call; next look in 2 s";
+    assert!(said.contains(progress), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_is_known_later_than_the_job_is_listed_is_the_same() {
+    let person = Person::in_process();
+    person.aws.state().same_ids = true;
+    let calls = AtomicUsize::new(0);
+    person.aws.fail_by(move |_, operation| {
+        let is_read = operation == Operation::GetIdMappingJob;
+        let is_early = is_read && calls.fetch_add(1, Ordering::Relaxed) < 3;
+        is_early.then(|| Fault::Refuse(Exception::not_found()))
+    });
+    person.runs(&["job-id"]).await.unwrap();
+    assert_eq!(person.finding("job-id")["verdict"], "branch A");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_for_another_reason_says_nothing_of_the_type() {
+    for refusal in [
+        Exception::unauthenticated(403, "ExpiredTokenException"),
+        Exception::not_found(),
+        Exception::validation("IAM_SYNCHRONIZATION_DELAY"),
+    ] {
+        let person = Person::in_process();
+        person.aws.set_table(T2, unfit());
+        let fault = Fault::Refuse(refusal);
+        person.aws.fail_by(move |_, operation| {
+            (operation == Operation::PopulateIdMappingTable).then(|| fault.clone())
+        });
+        person.runs(&["unfit-type"]).await.unwrap();
+        assert_eq!(person.finding("unfit-type")["verdict"], "neither: look");
+        person.aws.fail_by(|_, _| None);
+        person.resumes(&[]).await.unwrap();
+        assert_eq!(person.finding("unfit-type")["verdict"], "branch B");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_call_that_is_throttled_is_made_again() {
+    let person = Person::in_process();
+    let calls = AtomicUsize::new(0);
+    person.aws.fail_by(move |_, operation| {
+        let is_call = operation == Operation::PopulateIdMappingTable;
+        let is_second = is_call && calls.fetch_add(1, Ordering::Relaxed) == 1;
+        is_second.then(|| Fault::Refuse(Exception::throttling()))
+    });
+    person.runs(&["second-call"]).await.unwrap();
+    let finding = person.finding("second-call");
+    assert_eq!(finding["verdict"], "neither: look");
+    assert_eq!(finding["answer"], "same table: 429 ThrottlingException");
+    person.resumes(&[]).await.unwrap();
+    assert_eq!(person.finding("second-call")["verdict"], "branch A");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_is_not_measured_while_a_job_has_the_slot() {
+    let person = Person::in_process();
+    person.runs(&["job-list", "call-rate"]).await.unwrap();
+    let first = &person.aws.jobs()[0];
+    let calls = person.aws.calls_of(Operation::PopulateIdMappingTable);
+    assert!(calls[1].at >= first.ended_at.unwrap());
 }

@@ -6,7 +6,7 @@ use fake_aws::{Exception, Fault, Operation};
 use serde_json::{Value, json};
 
 use super::{Person, unfit};
-use crate::harness::{T1, T2};
+use crate::harness::{T1, T2, table_arn};
 
 #[tokio::test(start_paused = true)]
 async fn a_file_of_an_earlier_run_is_not_overwritten() {
@@ -91,7 +91,7 @@ async fn a_report_has_no_identifier_and_is_as_its_schema_says() {
     let schema: Value = serde_json::from_str(schema).unwrap();
     let report = person.read("report.json");
     assert_eq!(faults(&schema, &report, "$"), Vec::<String>::new());
-    assert!(text.contains("\"noAnswer\": \"no connection\""), "{text}");
+    assert!(text.contains("\"failure\": \"no connection\""), "{text}");
     // The check finds what is not as the schema says.
     let mut other = report.clone();
     other["experiments"][0]["verdict"] = json!("perhaps");
@@ -160,4 +160,22 @@ async fn what_may_be_an_account_number_is_in_no_report() {
         error.contains("it would have 12 digits in a row"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_is_not_the_file_of_the_run_by_whatever_name() {
+    let person = Person::in_process();
+    let alias = person.file("./run.json");
+    let table = table_arn(T1);
+    let run = ["run", "--table", &table, "--experiment", "job-list"];
+    let options = ["--i-accept-the-cost", "--yes", "--report", &alias];
+    let error = person
+        .asks(&[&run[..], &options].concat())
+        .await
+        .unwrap_err();
+    assert!(error.contains("is the file of the run"), "{error}");
+    person.runs(&["job-list"]).await.unwrap();
+    let error = person.resumes(&["--report", &alias]).await.unwrap_err();
+    assert!(error.contains("is the file of the run"), "{error}");
+    person.resumes(&[]).await.unwrap();
 }

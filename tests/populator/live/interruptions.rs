@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fake_aws::{Exception, Fault, Operation, Slot};
 use serde_json::json;
 use time::Duration;
 
 use super::{Person, assert_bounds, unfit};
-use crate::harness::T2;
+use crate::harness::{T1, T2};
 
 /// Every job that was started must be in the file, or in a call of it that has no answer.
 fn assert_in_file(person: &Person) {
@@ -39,11 +40,11 @@ async fn an_interruption_at_any_call_leaves_no_job_that_is_not_in_the_file() {
     let mut interrupted = 0;
     let cases = [
         (Slot::Conflict, 0, "branch A"),
-        (Slot::Conflict, 3_600, "branch A"),
-        (Slot::Queue, 0, "branch B"),
+        (Slot::Unlimited, 0, "branch B"),
         (Slot::Queue, 3_600, "branch B"),
     ];
     for (slot, pause, verdict) in cases {
+        let at_once = 1 + usize::from(slot == Slot::Unlimited);
         for index in 0.. {
             let person = Person::in_process();
             person.aws.set_slot(slot);
@@ -77,7 +78,7 @@ async fn an_interruption_at_any_call_leaves_no_job_that_is_not_in_the_file() {
                 person.resumes(&["--job-ended"]).await.unwrap();
             }
             assert_in_file(&person);
-            assert_bounds(&person, 7, 1);
+            assert_bounds(&person, 7, at_once);
             assert_eq!(person.read("report.json")["notAnswered"], json!([]));
             assert_eq!(person.finding("second-call")["verdict"], verdict);
         }
@@ -117,7 +118,7 @@ async fn no_further_job_is_started_while_one_cannot_be_followed() {
     let error = person.runs(&["job-list", "unfit-type"]).await.unwrap_err();
     assert!(error.contains(" --job-ended"), "{error}");
     assert_eq!(person.aws.jobs().len(), 1);
-    person.time.pass(std::time::Duration::from_secs(3_600));
+    person.passes_an_hour();
     person.resumes(&["--job-ended"]).await.unwrap_err();
     assert_eq!(person.aws.jobs().len(), 2);
 }
@@ -126,7 +127,7 @@ async fn no_further_job_is_started_while_one_cannot_be_followed() {
 async fn looks_that_fail_for_a_while_do_not_end_the_run() {
     let person = Person::in_process();
     person.aws.fail_by(|call, operation| {
-        let fails = (12..20).contains(&call) && operation == Operation::GetIdMappingJob;
+        let fails = (16..24).contains(&call) && operation == Operation::GetIdMappingJob;
         fails.then(|| Fault::Refuse(Exception::throttling()))
     });
     person
@@ -153,7 +154,7 @@ async fn a_call_whose_answer_was_lost_is_made_again_by_the_run_that_goes_on() {
     }
     person.resumes(&[]).await.unwrap();
     assert_eq!(person.finding("job-list")["verdict"], "branch A");
-    assert_bounds(&person, 2, 0);
+    assert_bounds(&person, 2, 1);
     let report = person.read("report.json");
     let steps = report["jobs"].as_array().unwrap().iter();
     let steps: Vec<&str> = steps.map(|job| job["step"].as_str().unwrap()).collect();
@@ -162,4 +163,61 @@ async fn a_call_whose_answer_was_lost_is_made_again_by_the_run_that_goes_on() {
         "{steps:?}"
     );
     assert_eq!(steps[1..], ["job-list: first call"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_job_that_may_be_one_of_several_is_not_taken_for_none() {
+    let person = Person::in_process();
+    person.aws.set_slot(Slot::Unlimited);
+    let calls = AtomicUsize::new(0);
+    person.aws.fail_by(move |_, operation| {
+        let is_call = operation == Operation::PopulateIdMappingTable;
+        let is_second = is_call && calls.fetch_add(1, Ordering::Relaxed) == 1;
+        is_second.then_some(Fault::AcceptAndCrash)
+    });
+    tokio::select! {
+        _ = person.runs(&["job-list", "start-permission"]) => panic!("it was not interrupted"),
+        () = person.aws.crashed(0) => {}
+    }
+    assert!(person.aws.start_job_by_hand(T1, Some("BATCH")));
+    let error = person.resumes(&[]).await.unwrap_err();
+    assert!(error.contains("several that may be it"), "{error}");
+    assert!(error.ends_with(" --job-ended"), "{error}");
+    assert_eq!(person.aws.jobs().len(), 3);
+    person.passes_an_hour();
+    person.resumes(&["--job-ended"]).await.unwrap();
+    assert_eq!(person.finding("start-permission")["verdict"], "branch B");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_shown_as_running_has_not_ended_whatever_the_person_says() {
+    let person = Person::in_process();
+    person.runs_for(10, &["job-list", "start-permission"]).await;
+    person.resumes(&["--job-ended"]).await.unwrap();
+    assert_bounds(&person, 2, 1);
+    assert_eq!(person.read("run.json")["calls"][0]["ended"], "SUCCEEDED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_has_each_answer_as_soon_as_it_is_known() {
+    let person = Person::in_process();
+    person.runs_for(10, &["job-list"]).await;
+    assert_eq!(person.finding("job-list")["verdict"], "branch A");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_file_is_lost_is_on_the_terminal() {
+    let person = Person::in_process();
+    let folder = person.folder.clone();
+    person.aws.fail_by(move |_, operation| {
+        if operation == Operation::PopulateIdMappingTable {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        None
+    });
+    let error = person.runs(&["job-list"]).await.unwrap_err();
+    assert!(error.contains("run.json cannot be written"), "{error}");
+    let id = person.aws.jobs()[0].id.clone();
+    let said = person.said();
+    assert!(said.contains(&format!("200, job {id}")), "{said}");
 }

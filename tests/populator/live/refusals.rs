@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fake_aws::{Exception, Fault, Operation};
+use fake_aws::{Exception, Fault, Operation, Slot};
 
-use super::{Person, ROLE};
+use super::{Person, ROLE, assert_bounds};
 use crate::harness::{T1, T2, T3, table_arn};
 
 #[tokio::test(start_paused = true)]
@@ -61,7 +61,6 @@ async fn a_refusal_is_reported_with_the_permission() {
             "delete-event",
             "cloudtrail:LookupEvents",
         ),
-        (Operation::AssumeRole, "start-permission", "sts:AssumeRole"),
     ] {
         let person = Person::in_process();
         person
@@ -140,7 +139,7 @@ async fn why_there_is_no_answer_is_said_and_names_are_in_no_file() {
     person.has_credentials = false;
     let error = person.runs(&[]).await.unwrap_err();
     assert!(
-        error.starts_with("GetIdMappingTable failed: no answer: no credentials ("),
+        error.starts_with("GetIdMappingTable failed: no answer (no credentials): "),
         "{error}"
     );
     assert!(error.contains("profile-of-somebody"), "{error}");
@@ -152,12 +151,12 @@ async fn why_there_is_no_answer_is_said_and_names_are_in_no_file() {
         person.runs(&["call-rate"]).await.unwrap();
         let finding = person.finding("call-rate");
         assert_eq!(finding["verdict"], "neither: look");
-        assert_eq!(finding["observations"][0]["noAnswer"], why);
+        assert_eq!(finding["observations"][0]["failure"], why);
         assert!(finding["observations"][0].get("detail").is_none());
         person.aws.fail_always(Operation::GetSchema, fault);
         let plan = ["plan", "--table", &table_arn(T1)];
         let error = person.asks(&plan).await.unwrap_err();
-        let told = format!("GetSchema failed: no answer: {why} (");
+        let told = format!("GetSchema failed: no answer ({why}): ");
         assert!(error.starts_with(&told), "{error}");
     }
 }
@@ -165,15 +164,33 @@ async fn why_there_is_no_answer_is_said_and_names_are_in_no_file() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_started_beside_a_job_of_another_person() {
     let person = Person::in_process();
+    person.aws.set_slot(Slot::Unlimited);
     person.aws.start_job_by_hand(T2, Some("BATCH"));
-    let error = person.runs(&["job-list"]).await.unwrap_err();
+    person.runs(&["job-list"]).await.unwrap();
+    assert_bounds(&person, 2, 1);
+    let said = person.said();
     assert!(
-        error.contains("is under way in the workflow of table 2"),
-        "{error}"
+        said.contains("; a job is under way, for whose end a run waits\n"),
+        "{said}"
     );
-    assert_eq!(person.calls(), 0);
-    assert!(person.said().contains("; a job is under way\n"));
-    person.runs(&["call-rate"]).await.unwrap();
+    let waits = "waiting for a job of table 2 that this run did not start";
+    assert!(said.contains(waits), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_message_of_a_refusal_is_on_the_terminal_alone() {
+    let person = Person::in_process();
+    person.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::validation("OTHER")),
+    );
+    person.runs(&["job-list"]).await.unwrap();
+    let message = "400 ValidationException (OTHER): the request cannot be taken";
+    assert!(person.said().contains(message), "{}", person.said());
+    for file in ["run.json", "report.json"] {
+        let text = person.read(file).to_string();
+        assert!(!text.contains("cannot be taken"), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,4 +215,24 @@ async fn a_role_can_be_given_when_the_run_goes_on() {
     assert_eq!(person.finding("start-permission")["verdict"], "branch B");
     let error = person.resumes(&["--role", ROLE]).await.unwrap_err();
     assert!(error.contains("has a role already"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_cannot_be_assumed_is_reported_with_the_permission() {
+    let person = Person::in_process();
+    let refusal = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
+                   <Code>AccessDenied</Code><Message>User: arn:aws:iam::123456789012:user/u is not authorized to \
+                   perform: sts:AssumeRole on resource: arn:aws:iam::123456789012:role/experimenter</Message></Error>\
+                   <RequestId>r</RequestId></ErrorResponse>";
+    let fault = Fault::Status(403, refusal.to_owned());
+    person.aws.fail_always(Operation::AssumeRole, fault);
+    person.runs(&["start-permission"]).await.unwrap();
+    let finding = person.finding("start-permission");
+    assert_eq!(finding["verdict"], "neither: look");
+    assert_eq!(
+        finding["answer"],
+        "not settled: the caller needs sts:AssumeRole"
+    );
+    assert_eq!(finding["observations"][0]["errorCode"], "AccessDenied");
+    assert_eq!(person.calls(), 0);
 }

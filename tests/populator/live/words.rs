@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use fake_aws::{Status, Table};
+use fake_aws::{Fault, Operation, Status, Table};
+use serde_json::json;
 
 use super::questions::USAGE;
 use super::{Arguments, NAMES, Person};
@@ -56,8 +57,8 @@ fn wrong_words_are_named() {
             "both name the file of the run",
         ),
         (
-            vec!["run", "--table", &table, "--file", "x", "--report", "x"],
-            "--report must be another file",
+            vec!["plan", "--second-table", &table],
+            "--second-table needs --table",
         ),
         (
             vec!["plan", "--table", &table, "--interval", "0"],
@@ -102,7 +103,7 @@ async fn a_plan_reads_only_and_has_the_highest_cost() {
     let said = person.said();
     // 4 jobs with 1,000 records each.
     assert!(
-        said.contains("at most 4 jobs with 4000 records together: 1.00 USD at 0.25 USD for 1,000"),
+        said.contains("at most 4 jobs with 4000 records: 1.00 USD at 0.25 USD for 1,000"),
         "{said}"
     );
     assert!(said.contains("not possible: it needs --role"), "{said}");
@@ -118,9 +119,7 @@ async fn a_plan_reads_only_and_has_the_highest_cost() {
         .await
         .unwrap();
     assert!(
-        person
-            .said()
-            .contains("20000 records together: 40.00 USD at 2 USD"),
+        person.said().contains("20000 records: 40.00 USD at 2 USD"),
         "{}",
         person.said()
     );
@@ -156,7 +155,7 @@ fn the_report_is_beside_the_run() {
 async fn the_size_of_a_job_is_that_of_the_last_batch_that_succeeded() {
     let table = table_arn(T1);
     let plan = ["plan", "--table", &table, "--experiment", "job-list"];
-    let known = "at most 1 job with 1000 records together: 0.25 USD";
+    let known = "at most 1 job with 1000 records: 0.25 USD";
     let unknown = "at most 1 job of unknown size";
     for (types, said) in [
         (&[Some("BATCH"), Some("INCREMENTAL")][..], known),
@@ -179,6 +178,10 @@ async fn the_size_of_a_job_is_that_of_the_last_batch_that_succeeded() {
     person.aws.state().job_runs_for = None;
     person.aws.start_job_by_hand(T1, None);
     person.aws.end_job(Status::Failed);
+    let counts = json!({ "inputRecords": 7 });
+    let failed = json!({ "jobId": "j", "status": "FAILED", "startTime": 1, "metrics": counts });
+    let answer = Fault::Answer(failed.to_string());
+    person.aws.fail_always(Operation::GetIdMappingJob, answer);
     person.asks(&plan).await.unwrap();
     assert!(person.said().contains(unknown), "{}", person.said());
 }
@@ -204,11 +207,22 @@ async fn a_cost_is_rounded_up_and_a_provider_service_costs_more() {
     person.asks(&[&plan[..], &words].concat()).await.unwrap();
     let said = person.said();
     assert!(
-        said.contains("with 1 records together: 0.01 USD at 0.001 USD"),
+        said.contains("with 1 records: 0.01 USD at 0.001 USD"),
         "{said}"
     );
     assert!(
         said.contains("a provider service costs what you agreed with it"),
         "{said}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_for_the_cost_of_no_job() {
+    let person = Person::in_process();
+    let table = table_arn(T1);
+    person
+        .asks(&["run", "--table", &table, "--experiment", "call-rate"])
+        .await
+        .unwrap();
+    assert!(!person.said().contains("type"), "{}", person.said());
 }
