@@ -23,7 +23,7 @@ cargo run --example live -- run --table ARN --i-accept-the-cost
     --interval SECONDS       the time between two looks at a job, 30
 cargo run --example live -- run --resume FILE --i-accept-the-cost
                              goes on with a run that was interrupted, and asks again what was refused
-    --role ARN               if the run has none yet
+    --role ARN               this one from now on
     --job-ended              you saw in the console that the jobs that are not shown have ended";
 
 /// The most records that a job is taken to have.
@@ -90,6 +90,9 @@ impl Arguments {
         }
         if seen.contains("--second-table") && !seen.contains("--table") && !arguments.resumes {
             return Err("--second-table needs --table".to_owned());
+        }
+        if seen.contains("--job-ended") && !arguments.resumes {
+            return Err("--job-ended needs --resume".to_owned());
         }
         arguments.check()?;
         Ok(arguments)

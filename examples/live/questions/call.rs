@@ -27,6 +27,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// What is said of an answer that the SDK cannot read, or that lacks what must be in it.
 const INCOMPLETE: &str = "unreadable answer";
 
+/// What is said of a permission that the answer does not name.
+const GUESS: &str = " (a guess: the answer names none)";
+
 /// The most jobs of a page of the list.
 const PAGE: i32 = 25;
 
@@ -78,7 +81,14 @@ impl Observed {
 
     /// Whether Entity Resolution does not know the id, or does not take its form.
     pub fn is_unknown_id(&self) -> bool {
-        matches!(self.status, Some(400 | 404))
+        let is_form = self.error_code.as_deref() == Some("ValidationException");
+        self.status == Some(404) || self.status == Some(400) && is_form
+    }
+
+    /// Whether the missing permission is a guess.
+    pub fn is_guess(&self) -> bool {
+        let permission = self.missing_permission.as_deref().unwrap_or_default();
+        permission.ends_with(GUESS)
     }
 
     /// The answer in a few words, such as `409 ConflictException (INVALID_STATE)`.
@@ -111,7 +121,13 @@ pub struct NotRead(pub Box<Observed>);
 pub struct Listed {
     pub id: String,
     pub status: String,
-    pub started_at: OffsetDateTime,
+    /// A queued job may have none yet.
+    pub started_at: Option<OffsetDateTime>,
+}
+
+/// Whether a job with this status runs or waits for its turn.
+pub fn is_under_way(status: &str) -> bool {
+    matches!(status, "RUNNING" | "QUEUED")
 }
 
 /// Whether a job with this status has ended.
@@ -121,7 +137,7 @@ pub fn is_over(status: &str) -> bool {
 
 /// Whether one of these jobs runs or is queued.
 pub fn is_one_under_way(jobs: &[Listed]) -> bool {
-    jobs.iter().any(|job| !is_over(&job.status))
+    jobs.iter().any(|job| is_under_way(&job.status))
 }
 
 /// What Entity Resolution tells of one job.
@@ -209,6 +225,7 @@ impl Services {
         let call = call.customize().config_override(config);
         let watch = Watch::start(step, "PopulateIdMappingTable", "cleanrooms");
         match Box::pin(call.send()).await {
+            Ok(output) if output.id_mapping_job_id.is_empty() => (*watch.empty().0, None),
             Ok(output) => (watch.answered(), Some(output.id_mapping_job_id)),
             Err(error) => (watch.failed(&error), None),
         }
@@ -273,13 +290,14 @@ impl Services {
                 break;
             };
             let page = watch.read(page)?.0.jobs.unwrap_or_default();
-            jobs.extend(page.into_iter().filter_map(|job| {
-                let nanoseconds = job.start_time.as_nanos();
-                Some(Listed {
+            jobs.extend(page.into_iter().map(|job| {
+                // The SDK returns 1970 for a missing start time.
+                let start = OffsetDateTime::from_unix_timestamp_nanos(job.start_time.as_nanos());
+                Listed {
                     id: job.job_id,
                     status: job.status.as_str().to_owned(),
-                    started_at: OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?,
-                })
+                    started_at: start.ok().filter(|at| *at > OffsetDateTime::UNIX_EPOCH),
+                }
             }));
         }
         jobs.sort_by_key(|job| std::cmp::Reverse(job.started_at));
@@ -420,7 +438,7 @@ impl Watch {
         };
         let guess = || {
             let (service, operation) = (self.service, self.operation);
-            format!("{service}:{operation} (a guess: the answer names none)")
+            format!("{service}:{operation}{GUESS}")
         };
         let named = message.and_then(denied_action);
         Observed {

@@ -84,20 +84,29 @@ impl Experiment {
 
     /// The jobs that it may start, or what it needs to be possible.
     pub fn jobs(self, tables: &[Table], record: &Record) -> Jobs {
-        let one = || {
-            tables.first().map(|table| PlannedJob {
-                table: 0,
-                job_type: table.cheapest_type(),
-            })
+        let cheapest = tables.first().map(|table| PlannedJob {
+            table: 0,
+            job_type: table.cheapest_type(),
+        });
+        let has_job = |call| {
+            let call = record.call(&self.step(call));
+            call.is_some_and(|call| call.job.is_some())
+        };
+        let one = |is_started| match is_started {
+            true => Vec::new(),
+            false => cheapest.clone().into_iter().collect(),
         };
         match self {
             Self::DeleteEvent | Self::CallRate => Ok(Vec::new()),
-            Self::JobList | Self::JobId => Ok(one().into_iter().collect()),
-            Self::SecondCall => Ok(one()
+            Self::JobList => Ok(one(has_job(job_list::CALL))),
+            Self::JobId => Ok(one(job_id::known_job(record).is_some())),
+            Self::SecondCall => Ok(one(false)
                 .into_iter()
                 .chain(second_call::second(tables))
                 .collect()),
-            Self::StartPermission if record.role.is_some() => Ok(one().into_iter().collect()),
+            Self::StartPermission if record.role.is_some() => {
+                Ok(one(has_job(start_permission::CALL)))
+            }
             Self::StartPermission => {
                 Err("it needs --role: a role that you may assume, and that may populate the table")
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::call::NotRead;
 use super::experiment::{About, Experiment};
+use super::record::{Call, Record};
 use super::report::{Finding, Verdict};
 use super::run::{LOOK_FOR, Look, Run, Stop};
 
@@ -19,14 +20,16 @@ pub const ABOUT: About = About {
 /// How long after a job is listed its id may be unknown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
+/// A call of the first table that started a job. One that has ended will do, too, best one that was seen in the list.
+pub fn known_job(record: &Record) -> Option<&Call> {
+    let started = |call: &&Call| call.table == 0 && call.job.is_some();
+    let calls = record.calls.iter().filter(started);
+    calls.max_by_key(|call| (call.entity_resolution_job.is_some(), call.called_at))
+}
+
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let experiment = Experiment::JobId;
-    // A job that has ended will do, too.
-    let started = run
-        .record
-        .calls
-        .iter()
-        .find(|call| call.table == 0 && call.job.is_some());
+    let started = known_job(&run.record);
     let call = match started.cloned() {
         Some(call) => call,
         None => run.running_job(experiment).await?,
@@ -48,26 +51,30 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
             }
             Err(NotRead(observed)) if observed.is_unknown_id() => {
                 let is_late = run.clock.now() - began >= LOOK_FOR;
-                if has_another_id || is_late {
-                    observations.push(*observed);
-                    let (verdict, answer) = match has_another_id {
-                        true => (
-                            Verdict::B,
-                            "Entity Resolution lists the job with another id",
-                        ),
-                        false => (
-                            Verdict::Neither,
-                            "Entity Resolution shows no such job, by any id",
-                        ),
-                    };
-                    return Ok(Finding::new(experiment, verdict, answer, observations));
+                let answered = |verdict, answer| {
+                    let observations = observations.iter().cloned().chain([*observed.clone()]);
+                    Finding::new(experiment, verdict, answer, observations.collect())
+                };
+                if has_another_id {
+                    let answer = "Entity Resolution lists the job with another id";
+                    return Ok(answered(Verdict::B, answer));
                 }
-                let look = run.look(&call.step).await?;
-                if matches!(look, Look::Listed(listed) if listed.id != job) {
-                    has_another_id = true;
-                    run.progress(&call.step, "listed with another id", SHOWN_WITHIN);
-                    tokio::time::sleep(SHOWN_WITHIN).await;
-                    continue;
+                match run.look(&call.step).await? {
+                    Look::Listed(listed) if listed.id == job => {
+                        let answer = "Entity Resolution lists the job with it";
+                        return Ok(answered(Verdict::A, answer));
+                    }
+                    Look::Listed(_) => {
+                        has_another_id = true;
+                        run.progress(&call.step, "listed with another id", SHOWN_WITHIN);
+                        tokio::time::sleep(SHOWN_WITHIN).await;
+                        continue;
+                    }
+                    Look::Absent | Look::Unclear if is_late => {
+                        let answer = "Entity Resolution shows no job by it, and none or several that may be it";
+                        return Ok(answered(Verdict::Neither, answer).unsettled());
+                    }
+                    Look::Absent | Look::Unclear => {}
                 }
             }
             Err(error) => return Err(error.into()),

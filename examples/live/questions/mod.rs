@@ -65,14 +65,17 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
     let mut tables = Vec::new();
     for arn in &record.tables {
         let table = Table::read(&services, facts::target(arn)?).await;
-        tables.push(table.map_err(|error: NotRead| Stop::from(error).to_string())?);
+        let mut table = table.map_err(|error: NotRead| Stop::from(error).to_string())?;
+        // What the person says counts, unless a job had more.
+        table.records = table.records.max(arguments.records);
+        tables.push(table);
     }
     if let [one, other] = &tables[..]
         && one.workflow.name == other.workflow.name
     {
         return Err("the tables share a workflow, so their jobs cannot be told apart".to_owned());
     }
-    let plan = Plan::new(&record, &tables, arguments.price, arguments.records);
+    let plan = Plan::new(&record, &tables, arguments.price);
     (host.say)(&plan.describe(&tables));
     if !arguments.runs {
         (host.say)("Nothing was started.");
@@ -101,10 +104,7 @@ fn record(arguments: &Arguments) -> Result<Record, String> {
     let file = &arguments.file;
     if arguments.resumes {
         let mut record = Record::read(file)?.reopened();
-        if record.role.is_some() && arguments.role.is_some() {
-            return Err("the run has a role already".to_owned());
-        }
-        record.role = record.role.or_else(|| arguments.role.clone());
+        record.role = arguments.role.clone().or(record.role);
         return Ok(record);
     }
     if arguments.runs && file.exists() {

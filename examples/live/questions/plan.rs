@@ -25,12 +25,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(
-        record: &Record,
-        tables: &[Table],
-        price: Option<f64>,
-        records: Option<u64>,
-    ) -> Self {
+    pub fn new(record: &Record, tables: &[Table], price: Option<f64>) -> Self {
         let open = record.open().into_iter();
         let planned = open.map(|experiment| (experiment, experiment.jobs(tables, record)));
         let experiments: Vec<_> = planned.collect();
@@ -39,11 +34,7 @@ impl Plan {
             .filter_map(|(_, jobs)| jobs.as_ref().ok());
         Self {
             jobs: jobs.flatten().cloned().collect(),
-            // What the person says counts, unless a job had more.
-            sizes: tables
-                .iter()
-                .map(|table| table.records.max(records))
-                .collect(),
+            sizes: tables.iter().map(|table| table.records).collect(),
             price: price.unwrap_or(PRICE),
             experiments,
         }
@@ -80,7 +71,7 @@ impl Plan {
         // Writing to a text does not fail.
         for (number, table) in tables.iter().enumerate() {
             let records = match table.records {
-                Some(records) => format!("its last BATCH job had {records} records"),
+                Some(records) => format!("a BATCH job has at most {records} records"),
                 None => "no BATCH job of its workflow tells how many records it had".to_owned(),
             };
             let job = match table.is_job_under_way {

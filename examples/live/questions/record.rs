@@ -77,6 +77,12 @@ impl Call {
         self.job.as_ref().map(|job| job.replace('-', ""))
     }
 
+    /// The job's ids as Entity Resolution may know it.
+    pub fn ids(&self) -> Vec<String> {
+        let seen = self.entity_resolution_job.clone();
+        self.job_without_hyphens().into_iter().chain(seen).collect()
+    }
+
     /// The answer in a few words.
     pub fn answer(&self) -> String {
         let observed = self.observed.as_ref();

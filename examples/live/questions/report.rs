@@ -170,7 +170,7 @@ pub fn table(record: &Record) -> String {
             Verdict::Neither if finding.is_settled => {
                 " at the observations in the report".to_owned()
             }
-            Verdict::Neither => " at the reason; --resume asks again".to_owned(),
+            Verdict::Neither => " at the reason".to_owned(),
         };
         let name = finding.experiment.name();
         let verdict = finding.verdict.as_str();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use id_mapping_populator::clock::Clock;
 use time::OffsetDateTime;
 
-use super::call::{Listed, NotRead, Observed, Services, is_one_under_way, is_over};
+use super::call::{Listed, NotRead, Observed, Services, is_one_under_way, is_over, is_under_way};
 use super::experiment::Experiment;
 use super::facts::Table;
 use super::record::{Call, Record};
@@ -18,6 +18,9 @@ pub const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
 /// The time between two looks for a job that is expected at any moment.
 const SOON: Duration = Duration::from_secs(2);
 
+/// How long before the call its job may start, as Entity Resolution's clock tells.
+const CLOCK_DIFFERENCE: time::Duration = time::Duration::seconds(5);
+
 /// How long after the call its job starts, at most.
 const LATEST_START: time::Duration = time::Duration::minutes(5);
 
@@ -27,8 +30,8 @@ pub const UNSEEN: &str = "not shown by Entity Resolution";
 /// How many looks in a row may fail.
 const MAX_FAILURES: usize = 10;
 
-/// No job is shorter.
-const SHORTEST_JOB: time::Duration = time::Duration::minutes(1);
+/// A job that is younger, and not shown, is taken for one that runs.
+const STARTS_WITHIN: time::Duration = time::Duration::minutes(1);
 
 /// Why a run ends before all is answered. It can go on with its file.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ pub enum State {
 pub enum Look {
     Listed(Listed),
     Absent,
-    /// Several jobs may be it, or one that started long after the call.
+    /// Several jobs may be it, or one that started at another time.
     Unclear,
 }
 
@@ -198,10 +201,7 @@ impl Run<'_> {
             return Ok(State::Ended(ended));
         }
         let mut status = None;
-        for id in [call.job_without_hyphens(), call.entity_resolution_job]
-            .into_iter()
-            .flatten()
-        {
+        for id in call.ids() {
             if status.is_none() {
                 status = self.read(call.table, &id).await?;
             }
@@ -238,8 +238,7 @@ impl Run<'_> {
         };
         let workflow = self.table(call.table)?.workflow.name.clone();
         let listed = self.services.jobs(&workflow).await?;
-        let seen = call.entity_resolution_job.clone();
-        let mut ids = [call.job_without_hyphens(), seen].into_iter().flatten();
+        let mut ids = call.ids().into_iter();
         let known = ids.find_map(|id| listed.iter().find(|job| job.id == id));
         let look = match known {
             Some(known) => Look::Listed(known.clone()),
@@ -272,11 +271,9 @@ impl Run<'_> {
             .calls
             .iter()
             .filter(|other| other.step != call.step);
-        let of_others: Vec<&String> = others
-            .filter_map(|other| other.entity_resolution_job.as_ref())
-            .collect();
+        let of_others: Vec<String> = others.flat_map(Call::ids).collect();
         let is_new =
-            |job: &Listed| !call.listed_before.contains(&job.id) && !of_others.contains(&&job.id);
+            |job: &Listed| !call.listed_before.contains(&job.id) && !of_others.contains(&job.id);
         let mut candidates = Vec::new();
         for job in listed.into_iter().filter(is_new) {
             let (described, _) = self.services.job(workflow, &job.id).await?;
@@ -289,9 +286,10 @@ impl Run<'_> {
             None => return Ok(Look::Absent),
             Some(_) => return Ok(Look::Unclear),
         };
-        // If the answer was lost, there may be no job of the call, and this one may be another person's.
-        let is_likely = call.job.is_some() || only.started_at < call.called_at + LATEST_START;
-        Ok(match is_likely {
+        let is_at_call = |at: OffsetDateTime| {
+            (call.called_at - CLOCK_DIFFERENCE..call.called_at + LATEST_START).contains(&at)
+        };
+        Ok(match only.started_at.is_none_or(is_at_call) {
             true => Look::Listed(only),
             false => Look::Unclear,
         })
@@ -302,29 +300,26 @@ impl Run<'_> {
         let called_at = self.record.call(step).map(|call| call.called_at);
         let mut failures = 0;
         loop {
-            let state = match self.state(step).await {
-                Err(Stop::NotRead(observed))
-                    if observed.missing_permission.is_none() && failures < MAX_FAILURES =>
-                {
-                    failures += 1;
-                    let (operation, answer) = (&observed.operation, observed.full_answer());
-                    State::Runs(format!("{operation}: {answer}"))
-                }
-                state => {
-                    failures = 0;
-                    state?
-                }
-            };
+            let state = self.state(step).await;
             let is_late = called_at.is_none_or(|at| self.clock.now() - at >= LOOK_FOR);
-            match state {
-                State::Ended(status) => return Ok(status),
-                State::Runs(status) => self.progress(step, &status, self.interval),
-                State::Unseen if is_late => {
+            match self.tolerate(&mut failures, state)? {
+                None => {}
+                Some(State::Ended(status)) => return Ok(status),
+                Some(State::Runs(status)) if is_under_way(&status) => {
+                    self.progress(step, &status, self.interval);
+                }
+                Some(State::Runs(status)) => {
+                    let status = format!("{status} (if it has ended, go on with --job-ended)");
+                    self.progress(step, &status, self.interval);
+                }
+                Some(State::Unseen) if is_late => {
                     self.give_up(step)?;
                     continue;
                 }
-                State::Unclear if is_late => return Err(Stop::Unseen(step.to_owned())),
-                State::Unseen | State::Unclear => self.progress(step, UNSEEN, self.interval),
+                Some(State::Unclear) if is_late => return Err(Stop::Unseen(step.to_owned())),
+                Some(State::Unseen | State::Unclear) => {
+                    self.progress(step, UNSEEN, self.interval);
+                }
             }
             tokio::time::sleep(self.interval).await;
         }
@@ -359,23 +354,51 @@ impl Run<'_> {
         self.wait_for_all().await?;
         for index in 0..self.tables.len() {
             let workflow = self.table(index)?.workflow.name.clone();
-            while is_one_under_way(&self.services.jobs(&workflow).await?) {
-                (self.say)(&format!(
-                    "waiting for a job of table {} that this run did not start; next look in {} s",
-                    index + 1,
-                    self.interval.as_secs()
-                ));
+            let mut failures = 0;
+            loop {
+                let jobs = self.services.jobs(&workflow).await.map_err(Stop::from);
+                let jobs = self.tolerate(&mut failures, jobs)?;
+                if jobs.as_deref().is_some_and(|jobs| !is_one_under_way(jobs)) {
+                    break;
+                }
+                if jobs.is_some() {
+                    let (table, next) = (index + 1, self.interval.as_secs());
+                    (self.say)(&format!(
+                        "waiting for the end of another job of table {table}; next look in {next} s"
+                    ));
+                }
                 tokio::time::sleep(self.interval).await;
             }
         }
         Ok(())
     }
 
+    /// What was read, or `None` if the read failed for a reason that may pass.
+    fn tolerate<T>(&self, failures: &mut usize, read: Result<T, Stop>) -> Result<Option<T>, Stop> {
+        match read {
+            Err(Stop::NotRead(observed))
+                if observed.missing_permission.is_none() && *failures < MAX_FAILURES =>
+            {
+                *failures += 1;
+                let (operation, answer) = (&observed.operation, observed.full_answer());
+                let next = self.interval.as_secs();
+                (self.say)(&format!(
+                    "{operation} failed: {answer}; next look in {next} s"
+                ));
+                Ok(None)
+            }
+            read => {
+                *failures = 0;
+                read.map(Some)
+            }
+        }
+    }
+
     /// Takes the jobs for ended that Entity Resolution does not show as under way.
     pub async fn end_unseen(&mut self) -> Result<(), Stop> {
         for step in self.record.running_steps() {
             match self.state(&step).await? {
-                State::Runs(status) if ["RUNNING", "QUEUED"].contains(&status.as_str()) => {}
+                State::Runs(status) if is_under_way(&status) => {}
                 State::Ended(_) => {}
                 State::Runs(_) | State::Unseen | State::Unclear => self.end(&step, "ENDED")?,
             }
@@ -412,7 +435,7 @@ impl Run<'_> {
     /// Whether a job runs. One that is not shown runs if it was just started.
     pub async fn is_running(&mut self, step: &str) -> Result<bool, Stop> {
         let called_at = self.record.call(step).map(|call| call.called_at);
-        let is_new = called_at.is_some_and(|at| self.clock.now() - at < SHORTEST_JOB);
+        let is_new = called_at.is_some_and(|at| self.clock.now() - at < STARTS_WITHIN);
         Ok(match self.state(step).await? {
             State::Runs(_) => true,
             State::Unseen | State::Unclear => is_new,
@@ -423,7 +446,7 @@ impl Run<'_> {
     /// Waits until Entity Resolution shows that a job runs, but no longer than half a minute.
     pub async fn wait_for_running(&mut self, step: &str) -> Result<(), Stop> {
         let since = self.clock.now();
-        while self.clock.now() - since < SHORTEST_JOB / 2 {
+        while self.clock.now() - since < STARTS_WITHIN / 2 {
             match self.state(step).await? {
                 State::Runs(status) if status == "RUNNING" => break,
                 State::Ended(_) => break,

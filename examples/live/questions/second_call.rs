@@ -12,7 +12,7 @@ pub const ABOUT: About = About {
     branch_a: "an error",
     branch_b: "a job id: the second job waits, or runs beside the first",
     does: "calls again while a job of the table runs: for the same table and, if that is refused, for the second table. \
-           A 409 without a second table settles nothing. If the service takes the call, two jobs are under way, and the \
+           With one table, a 409 may mean the table alone. If the service takes the call, two jobs are under way, and the \
            run waits for both",
     needs: "cleanrooms:PopulateIdMappingTable",
 };
@@ -22,7 +22,7 @@ pub fn second(tables: &[Table]) -> Option<PlannedJob> {
     let costliest = tables
         .iter()
         .enumerate()
-        .max_by_key(|(_, table)| table.records);
+        .max_by_key(|(_, table)| table.records.unwrap_or(u64::MAX));
     costliest.map(|(table, facts)| PlannedJob {
         table,
         job_type: facts.cheapest_type(),

@@ -381,3 +381,64 @@ async fn the_rate_is_not_measured_while_a_job_has_the_slot() {
     let calls = person.aws.calls_of(Operation::PopulateIdMappingTable);
     assert!(calls[1].at >= first.ended_at.unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_shows_before_the_runs_own_does_not_settle_what_its_id_is() {
+    let person = Person::in_process();
+    person.aws.state().same_ids = true;
+    let time = person.time.clone();
+    let soon = time.now() + Duration::seconds(30);
+    let (reads, job) = (AtomicUsize::new(0), {
+        let at = time.now().unix_timestamp() + 1;
+        json!({ "jobId": "another", "status": "RUNNING", "startTime": at })
+    });
+    person.aws.fail_by(move |call, operation| match operation {
+        Operation::ListIdMappingJobs if call > 9 && time.now() < soon => {
+            Some(Fault::Answer(json!({ "jobs": [job] }).to_string()))
+        }
+        Operation::GetIdMappingJob if time.now() < soon => {
+            match reads.fetch_add(1, Ordering::Relaxed) {
+                1 => Some(Fault::Answer(job.to_string())),
+                _ => Some(Fault::Refuse(Exception::not_found())),
+            }
+        }
+        _ => None,
+    });
+    person.runs(&["job-id"]).await.unwrap();
+    assert_eq!(person.finding("job-id")["verdict"], "branch A");
+    assert_eq!(person.read("run.json")["calls"][0]["ended"], "SUCCEEDED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_alone_shows_that_the_ids_are_the_same() {
+    let person = Person::in_process();
+    person.aws.state().same_ids = true;
+    person.aws.fail_by(|call, operation| {
+        let is_refused = operation == Operation::GetIdMappingJob && call < 20;
+        is_refused.then(|| Fault::Refuse(Exception::not_found()))
+    });
+    person.runs(&["job-id"]).await.unwrap();
+    let finding = person.finding("job-id");
+    assert_eq!(finding["answer"], "Entity Resolution lists the job with it");
+    assert_eq!(finding["verdict"], "branch A");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_with_several_new_jobs_settles_nothing_and_the_next_job_does() {
+    let person = Person::in_process();
+    let at = person.time.now().unix_timestamp() + 1;
+    let ends = person.time.now() + Duration::minutes(20);
+    let time = person.time.clone();
+    person.aws.fail_by(move |call, operation| {
+        let job = |id| json!({ "jobId": id, "status": "SUCCEEDED", "startTime": at });
+        let list = json!({ "jobs": [job("a"), job("b")] });
+        let is_list = operation == Operation::ListIdMappingJobs;
+        (is_list && call > 11 && time.now() < ends).then(|| Fault::Answer(list.to_string()))
+    });
+    // The reads of "a" and "b" find nothing.
+    person.aws.state().same_ids = true;
+    let _ = person.runs(&["job-list"]).await;
+    person.passes_an_hour();
+    person.resumes(&[]).await.unwrap();
+    assert_eq!(person.finding("job-list")["verdict"], "branch A");
+}

@@ -9,7 +9,7 @@ use serde_json::json;
 use time::Duration;
 
 use super::{Person, assert_bounds, unfit};
-use crate::harness::{T1, T2};
+use crate::harness::{T1, T2, table_arn};
 
 /// Every job that was started must be in the file, or in a call of it that has no answer.
 fn assert_in_file(person: &Person) {
@@ -136,7 +136,7 @@ async fn looks_that_fail_for_a_while_do_not_end_the_run() {
         .unwrap();
     let said = person.said();
     assert!(
-        said.contains("GetIdMappingJob: 429 ThrottlingException"),
+        said.contains("GetIdMappingJob failed: 429 ThrottlingException"),
         "{said}"
     );
     assert_eq!(person.finding("start-permission")["verdict"], "branch B");
@@ -220,4 +220,47 @@ async fn a_job_whose_file_is_lost_is_on_the_terminal() {
     let id = person.aws.jobs()[0].id.clone();
     let said = person.said();
     assert!(said.contains(&format!("200, job {id}")), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_began_long_after_a_lost_call_is_not_taken_for_its_job() {
+    let person = Person::in_process();
+    person
+        .aws
+        .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
+    tokio::select! {
+        _ = person.runs(&["job-list"]) => panic!("it was not interrupted"),
+        () = person.aws.crashed(0) => {}
+    }
+    person.time.pass(std::time::Duration::from_secs(600));
+    assert!(person.aws.start_job_by_hand(T1, Some("BATCH")));
+    let error = person.resumes(&[]).await.unwrap_err();
+    assert!(error.contains("several that may be it"), "{error}");
+    assert_eq!(
+        person.read("run.json")["calls"][0]["entityResolutionJob"],
+        json!(null)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_another_call_of_the_run_is_not_taken_for_a_lost_one() {
+    let person = Person::in_process();
+    person.aws.set_slot(Slot::Unlimited);
+    // Both jobs of the second call are listed after it.
+    person.aws.state().shown_after = Duration::minutes(2);
+    let table = table_arn(T1);
+    let run = ["run", "--table", &table, "--experiment", "second-call"];
+    let options = ["--i-accept-the-cost", "--yes", "--interval", "20"];
+    person.asks(&[&run[..], &options].concat()).await.unwrap();
+    let record = person.read("run.json");
+    let jobs: Vec<_> = record["calls"].as_array().unwrap().iter().collect();
+    assert_eq!(jobs.len(), 2);
+    assert!(
+        jobs.iter().all(|call| call["ended"] == "SUCCEEDED"),
+        "{record:#}"
+    );
+    assert_ne!(
+        jobs[0]["entityResolutionJob"],
+        jobs[1]["entityResolutionJob"]
+    );
 }

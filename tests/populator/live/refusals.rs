@@ -173,7 +173,7 @@ async fn nothing_is_started_beside_a_job_of_another_person() {
         said.contains("; a job is under way, for whose end a run waits\n"),
         "{said}"
     );
-    let waits = "waiting for a job of table 2 that this run did not start";
+    let waits = "waiting for the end of another job of table 2; next look in 300 s";
     assert!(said.contains(waits), "{said}");
 }
 
@@ -213,8 +213,6 @@ async fn a_role_can_be_given_when_the_run_goes_on() {
     assert!(answer.as_str().unwrap().contains("it needs --role"));
     person.resumes(&["--role", ROLE]).await.unwrap();
     assert_eq!(person.finding("start-permission")["verdict"], "branch B");
-    let error = person.resumes(&["--role", ROLE]).await.unwrap_err();
-    assert!(error.contains("has a role already"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,4 +233,43 @@ async fn a_role_that_cannot_be_assumed_is_reported_with_the_permission() {
     );
     assert_eq!(finding["observations"][0]["errorCode"], "AccessDenied");
     assert_eq!(person.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_was_wrong_is_replaced_and_a_refusal_without_a_name_settles_nothing() {
+    let person = Person::in_process();
+    person.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Refuse(Exception::access_denied()),
+    );
+    person.runs(&["start-permission"]).await.unwrap();
+    let finding = person.finding("start-permission");
+    assert_eq!(finding["verdict"], "neither: look");
+    let answer = finding["answer"].as_str().unwrap();
+    assert!(
+        answer.contains("without the name of a permission"),
+        "{answer}"
+    );
+    let other = format!("{ROLE}-2");
+    person.resumes(&["--role", &other]).await.unwrap();
+    assert_eq!(person.finding("start-permission")["verdict"], "branch B");
+    assert_eq!(person.read("run.json")["role"], other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_job_id_is_a_lost_one() {
+    let person = Person::in_process();
+    person.aws.fail_next(
+        Operation::PopulateIdMappingTable,
+        Fault::Answer("{}".to_owned()),
+    );
+    person.runs(&["job-list"]).await.unwrap();
+    let answer = person.finding("job-list")["answer"].clone();
+    assert_eq!(
+        answer,
+        "not settled: PopulateIdMappingTable: 200 (unreadable answer)"
+    );
+    person.resumes(&[]).await.unwrap();
+    assert_eq!(person.finding("job-list")["verdict"], "branch A");
+    assert_bounds(&person, 2, 1);
 }

@@ -57,6 +57,10 @@ fn wrong_words_are_named() {
             "both name the file of the run",
         ),
         (
+            vec!["run", "--table", &table, "--job-ended"],
+            "--job-ended needs --resume",
+        ),
+        (
             vec!["plan", "--second-table", &table],
             "--second-table needs --table",
         ),
@@ -225,4 +229,15 @@ async fn nobody_is_asked_for_the_cost_of_no_job() {
         .await
         .unwrap();
     assert!(!person.said().contains("type"), "{}", person.said());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_table_of_unknown_size_has_no_known_cost() {
+    let mut person = Person::in_process();
+    person.gives = &["--price", "1"];
+    person.aws.start_job_by_hand(T1, Some("BATCH"));
+    person.passes_an_hour();
+    let error = person.runs(&["second-call"]).await.unwrap_err();
+    assert!(error.contains("--records is needed"), "{error}");
+    assert_eq!(person.calls(), 0);
 }
