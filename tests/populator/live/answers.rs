@@ -393,7 +393,7 @@ async fn a_job_that_shows_before_the_runs_own_does_not_settle_what_its_id_is() {
         json!({ "jobId": "another", "status": "RUNNING", "startTime": at })
     });
     person.aws.fail_by(move |call, operation| match operation {
-        Operation::ListIdMappingJobs if call > 9 && time.now() < soon => {
+        Operation::ListIdMappingJobs if call > 11 && time.now() < soon => {
             Some(Fault::Answer(json!({ "jobs": [job] }).to_string()))
         }
         Operation::GetIdMappingJob if time.now() < soon => {
@@ -426,19 +426,22 @@ async fn the_list_alone_shows_that_the_ids_are_the_same() {
 #[tokio::test(start_paused = true)]
 async fn a_list_with_several_new_jobs_settles_nothing_and_the_next_job_does() {
     let person = Person::in_process();
-    let at = person.time.now().unix_timestamp() + 1;
-    let ends = person.time.now() + Duration::minutes(20);
-    let time = person.time.clone();
-    person.aws.fail_by(move |call, operation| {
-        let job = |id| json!({ "jobId": id, "status": "SUCCEEDED", "startTime": at });
-        let list = json!({ "jobs": [job("a"), job("b")] });
-        let is_list = operation == Operation::ListIdMappingJobs;
-        (is_list && call > 11 && time.now() < ends).then(|| Fault::Answer(list.to_string()))
-    });
-    // The reads of "a" and "b" find nothing.
-    person.aws.state().same_ids = true;
-    let _ = person.runs(&["job-list"]).await;
+    person.aws.set_slot(Slot::Unlimited);
+    // Both jobs are listed at once.
+    person.aws.state().shown_after = Duration::minutes(1);
+    let another = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(person.aws.start_job_by_hand(T1, Some("BATCH")));
+    };
+    let (ended, ()) = tokio::join!(person.runs(&["job-list"]), another);
+    assert!(ended.unwrap_err().ends_with(" --job-ended"));
+    let finding = person.finding("job-list");
+    assert_eq!(finding["verdict"], "neither: look");
+    assert_eq!(
+        finding["answer"],
+        "10 min after the call the list had jobs that may be it or not"
+    );
     person.passes_an_hour();
-    person.resumes(&[]).await.unwrap();
+    person.resumes(&["--job-ended"]).await.unwrap();
     assert_eq!(person.finding("job-list")["verdict"], "branch A");
 }
