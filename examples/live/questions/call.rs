@@ -214,14 +214,14 @@ impl Services {
         &self,
         step: &str,
         target: &Target,
-        job_type: Option<&str>,
+        job_type: &str,
     ) -> (Observed, Option<String>) {
         let config = aws_sdk_cleanrooms::Config::builder().retry_config(RetryConfig::disabled());
         let call = self.clean_rooms.populate_id_mapping_table();
         let call = call
             .membership_identifier(target.membership.as_str())
             .id_mapping_table_identifier(target.table.as_str())
-            .set_job_type(job_type.map(JobType::from));
+            .job_type(JobType::from(job_type));
         let call = call.customize().config_override(config);
         let watch = Watch::start(step, "PopulateIdMappingTable", "cleanrooms");
         match Box::pin(call.send()).await {

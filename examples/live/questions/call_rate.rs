@@ -7,6 +7,7 @@ use id_mapping_populator::target::{Identifier, Target};
 use uuid::Uuid;
 
 use super::experiment::{About, Experiment};
+use super::record::Call;
 use super::report::{Finding, Verdict};
 use super::run::{Run, Stop};
 
@@ -21,6 +22,9 @@ pub const ABOUT: About = About {
 
 const CALLS: usize = 20;
 
+/// If a job starts in spite of all, its type is known.
+const TYPE: &str = "BATCH";
+
 pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     // While a job is under way, the slot may be the answer.
     run.wait_until_free().await?;
@@ -30,10 +34,30 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     let nobody = Target { membership, table };
     let calls = (0..CALLS).map(|_| {
         run.services
-            .populate("one of 20 calls at once", &nobody, None)
+            .populate("one of 20 calls at once", &nobody, TYPE)
     });
+    let called_at = run.clock.now();
     let answers = join_all(calls).await;
-    let observations: Vec<_> = answers.into_iter().map(|(observed, _)| observed).collect();
+    let mut observations = Vec::new();
+    for (observed, job) in answers {
+        // It should not start one. If it does, the run waits for its end.
+        if job.is_some() {
+            let step = Experiment::CallRate.step(&format!("call {}", observations.len() + 1));
+            run.record.calls.push(Call {
+                step,
+                table: 0,
+                table_was: "none that exists".to_owned(),
+                job_type: TYPE.to_owned(),
+                called_at,
+                listed_before: Vec::new(),
+                observed: Some(observed.clone()),
+                job,
+                entity_resolution_job: None,
+                ended: None,
+            });
+        }
+        observations.push(observed);
+    }
     let throttled = observations
         .iter()
         .filter(|observed| observed.is_throttled())

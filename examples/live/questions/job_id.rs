@@ -13,14 +13,14 @@ pub const ABOUT: About = About {
     question: "Is Clean Rooms' idMappingJobId without its hyphens Entity Resolution's jobId?",
     branch_a: "yes",
     branch_b: "no",
-    does: "reads a job at Entity Resolution by its id of Clean Rooms without the hyphens; starts one if none runs",
+    does: "reads a job at Entity Resolution by its id of Clean Rooms without the hyphens; starts one if the run has started none",
     needs: "cleanrooms:PopulateIdMappingTable",
 };
 
 /// How long after a job is listed its id may be unknown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
-/// A call of the first table that started a job. One that has ended will do, too, best one that was seen in the list.
+/// The call of the first table to ask about: one that started a job, best one whose job was seen in the list.
 pub fn known_job(record: &Record) -> Option<&Call> {
     let started = |call: &&Call| call.table == 0 && call.job.is_some();
     let calls = record.calls.iter().filter(started);

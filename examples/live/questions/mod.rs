@@ -193,6 +193,11 @@ async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Res
     if written.is_ok() {
         (host.say)(&format!("The report is in {}.", arguments.report.display()));
     }
+    if run.record.findings.iter().any(|found| !found.is_settled) {
+        (host.say)(&format!(
+            "A run with --resume {file} asks again what is not settled."
+        ));
+    }
     match ended {
         Ok(()) => written,
         Err(stop) => {

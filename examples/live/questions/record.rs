@@ -15,7 +15,7 @@ use super::call::Observed;
 use super::experiment::Experiment;
 use super::report::Finding;
 
-/// Stands in the step of a call that was made again, before the time of that call.
+/// The text between the step of a call that was made again and the time of that call.
 const EARLIER: &str = ", called at ";
 
 /// What the file has.

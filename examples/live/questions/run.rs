@@ -148,7 +148,7 @@ impl Run<'_> {
                 ended: None,
             });
             self.save()?;
-            let (observed, job) = services.populate(step, &asked.target, Some(job_type)).await;
+            let (observed, job) = services.populate(step, &asked.target, job_type).await;
             let answer = observed.full_answer();
             let id = job.as_ref().map(|job| format!(", job {job}"));
             (self.say)(&format!("{step}: {answer}{}", id.unwrap_or_default()));
@@ -259,7 +259,7 @@ impl Run<'_> {
         self.save()
     }
 
-    /// The job that began after a call, if it is the only one.
+    /// The new job that began at the time of a call, if it is the only new one.
     async fn only_new(
         &self,
         call: &Call,

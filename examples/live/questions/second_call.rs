@@ -11,7 +11,7 @@ pub const ABOUT: About = About {
     question: "What does a second call get while a job runs?",
     branch_a: "an error",
     branch_b: "a job id: the second job waits, or runs beside the first",
-    does: "calls again while a job of the table runs: for the same table and, if that is refused, for the second table. \
+    does: "calls again while a job of the table runs: for the same table and, if the slot is busy, for the second table. \
            With one table, a 409 may mean the table alone. If the service takes the call, two jobs are under way, and the \
            run waits for both",
     needs: "cleanrooms:PopulateIdMappingTable",

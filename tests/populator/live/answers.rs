@@ -445,3 +445,21 @@ async fn a_list_with_several_new_jobs_settles_nothing_and_the_next_job_does() {
     person.resumes(&["--job-ended"]).await.unwrap();
     assert_eq!(person.finding("job-list")["verdict"], "branch A");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_a_table_which_does_not_exist_gets_is_in_the_file() {
+    let person = Person::in_process();
+    person.aws.state().existing.clear();
+    let error = person.runs(&["call-rate"]).await.unwrap_err();
+    assert!(error.contains("\"call-rate: call 1\""), "{error}");
+    let [job] = &person.aws.jobs()[..] else {
+        panic!("there is one job");
+    };
+    assert_eq!(person.read("run.json")["calls"][0]["job"], job.id);
+    let answer = person.finding("call-rate")["answer"].clone();
+    assert!(
+        answer.as_str().unwrap().contains("1 x 200, 19 x 409"),
+        "{answer}"
+    );
+    person.resumes(&["--job-ended"]).await.unwrap();
+}
