@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::experiment::Experiment;
@@ -84,9 +84,7 @@ impl Arguments {
             return Err("--resume and --file both name the file of the run".to_owned());
         }
         if !seen.contains("--report") {
-            let run = arguments.file.file_stem().unwrap_or_default();
-            let name = format!("{}-report.json", run.to_string_lossy());
-            arguments.report = arguments.file.with_file_name(name);
+            arguments.report = report_beside(&arguments.file);
         }
         if seen.contains("--second-table") && !seen.contains("--table") && !arguments.resumes {
             return Err("--second-table needs --table".to_owned());
@@ -148,6 +146,15 @@ impl Arguments {
         Ok(())
     }
 
+    /// The options with which the run goes on.
+    pub fn to_go_on(&self) -> String {
+        let file = self.file.display();
+        match self.report == report_beside(&self.file) {
+            true => format!("--resume {file}"),
+            false => format!("--resume {file} --report {}", self.report.display()),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         match (self.resumes, self.tables.is_empty()) {
             (true, true) if self.experiments.is_empty() => Ok(()),
@@ -158,6 +165,11 @@ impl Arguments {
             (false, false) => check_tables(&self.tables),
         }
     }
+}
+
+fn report_beside(file: &Path) -> PathBuf {
+    let run = file.file_stem().unwrap_or_default();
+    file.with_file_name(format!("{}-report.json", run.to_string_lossy()))
 }
 
 fn is_role(arn: &str) -> bool {

@@ -83,9 +83,9 @@ pub async fn ask(arguments: &Arguments, config: SdkConfig, host: &Host<'_>) -> R
     }
     check_report(&arguments.report, &arguments.file)?;
     confirm(arguments, &plan, host)?;
-    let file = arguments.file.display();
+    let to_go_on = arguments.to_go_on();
     (host.say)(&format!(
-        "You may interrupt the run at any time, and go on with --resume {file}."
+        "You may interrupt the run at any time, and go on with {to_go_on}."
     ));
     let run = Run {
         services,
@@ -186,7 +186,7 @@ fn check_report(report: &Path, run: &Path) -> Result<(), String> {
 
 /// Runs the experiments that are not settled, and writes the report.
 async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Result<(), String> {
-    let file = arguments.file.display();
+    let to_go_on = arguments.to_go_on();
     let ended = answer_all(&mut run, arguments, host).await;
     let written = write_report(&run, arguments, host);
     (host.say)(&format!("\n{}", report::table(&run.record)));
@@ -195,7 +195,7 @@ async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Res
     }
     if run.record.findings.iter().any(|found| !found.is_settled) {
         (host.say)(&format!(
-            "A run with --resume {file} asks again what is not settled."
+            "A run with {to_go_on} asks again what is not settled."
         ));
     }
     match ended {
@@ -204,7 +204,7 @@ async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Res
             let also = written.err().map(|fault| format!("\n{fault}"));
             let also = also.unwrap_or_default();
             let option = stop.option();
-            Err(format!("{stop}{also}\nGo on with --resume {file}{option}"))
+            Err(format!("{stop}{also}\nGo on with {to_go_on}{option}"))
         }
     }
 }

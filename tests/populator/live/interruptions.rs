@@ -99,7 +99,12 @@ async fn a_read_that_fails_later_ends_the_run_which_goes_on_when_it_is_repaired(
         error.contains("allow the caller entityresolution:ListIdMappingJobs"),
         "{error}"
     );
-    assert!(error.contains("Go on with --resume"), "{error}");
+    let to_go_on = format!(
+        "Go on with --resume {} --report {}",
+        person.file("run.json"),
+        person.file("report.json")
+    );
+    assert!(error.ends_with(&to_go_on), "{error}");
     assert_eq!(
         person.read("report.json")["notAnswered"],
         json!(["job-list", "job-id"])
