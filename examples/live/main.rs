@@ -48,7 +48,10 @@ async fn ask(arguments: &Arguments) -> Result<(), String> {
     endpoint::check_loaded(&clients::endpoints(&config), variable).map_err(|e| e.message)?;
     let host = Host {
         clock: Clock::system(),
-        say: &|line| println!("{line}"),
+        say: &|line| {
+            // A reader that has gone does not end the run.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        },
         ask: &typed,
     };
     questions::ask(arguments, config, &host).await

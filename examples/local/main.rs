@@ -372,7 +372,13 @@ const JOB_RUNS_FOR: time::Duration = time::Duration::seconds(20);
 
 async fn serve(environment: &Environment) -> Result<(), String> {
     let aws = &environment.aws;
-    aws.state().job_runs_for = Some(JOB_RUNS_FOR);
+    {
+        let state = &mut *aws.state();
+        state.job_runs_for = Some(JOB_RUNS_FOR);
+        // The tables of the sample events. No other one can be populated.
+        let tables = (1..=5).map(|n| format!("aaaaaaaa-000{n}-4000-8000-00000000000{n}"));
+        state.existing = tables.collect();
+    }
     say(format_args!(
         "stand-ins of Clean Rooms, Entity Resolution, DynamoDB, SQS and EventBridge run at {} until you press Ctrl-C. A job \
          takes {} seconds.\n\nIn another terminal:\n",

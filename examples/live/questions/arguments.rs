@@ -146,13 +146,19 @@ impl Arguments {
         Ok(())
     }
 
-    /// The options with which the run goes on.
+    /// The words with which the run goes on.
     pub fn to_go_on(&self) -> String {
-        let file = self.file.display();
-        match self.report == report_beside(&self.file) {
-            true => format!("--resume {file}"),
-            false => format!("--resume {file} --report {}", self.report.display()),
+        let mut words = format!("run --resume {} --i-accept-the-cost", self.file.display());
+        if self.report != report_beside(&self.file) {
+            words.push_str(&format!(" --report {}", self.report.display()));
         }
+        if let Some(records) = self.records {
+            words.push_str(&format!(" --records {records}"));
+        }
+        if let Some(price) = self.price {
+            words.push_str(&format!(" --price {price}"));
+        }
+        words
     }
 
     fn check(&self) -> Result<(), String> {

@@ -27,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// What is said of an answer that the SDK cannot read, or that lacks what must be in it.
 const INCOMPLETE: &str = "unreadable answer";
 
+const NO_CREDENTIALS: &str = "no credentials";
+
 /// What is said of a permission that the answer does not name.
 const GUESS: &str = " (a guess: the answer names none)";
 
@@ -83,6 +85,10 @@ impl Observed {
     pub fn is_unknown_id(&self) -> bool {
         let is_form = self.error_code.as_deref() == Some("ValidationException");
         self.status == Some(404) || self.status == Some(400) && is_form
+    }
+
+    pub fn has_no_credentials(&self) -> bool {
+        self.failure.as_deref() == Some(NO_CREDENTIALS)
     }
 
     /// Whether the missing permission is a guess.
@@ -457,7 +463,7 @@ fn why_no_answer<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> &'sta
     let mut cause = error.source();
     while let Some(error) = cause {
         if error.is::<CredentialsError>() {
-            return "no credentials";
+            return NO_CREDENTIALS;
         }
         cause = error.source();
     }

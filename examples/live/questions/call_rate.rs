@@ -38,10 +38,11 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     });
     let called_at = run.clock.now();
     let answers = join_all(calls).await;
-    let mut observations = Vec::new();
+    let (mut observations, mut is_started) = (Vec::new(), false);
     for (observed, job) in answers {
         // It should not start one. If it does, the run waits for its end.
         if job.is_some() {
+            is_started = true;
             let step = Experiment::CallRate.step(&format!("call {}", observations.len() + 1));
             run.record.calls.push(Call {
                 step,
@@ -58,6 +59,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
         }
         observations.push(observed);
     }
+    run.save()?;
     let throttled = observations
         .iter()
         .filter(|observed| observed.is_throttled())
@@ -94,7 +96,8 @@ pub async fn run(run: &mut Run<'_>) -> Result<Finding, Stop> {
     }
     let finding = Finding::new(Experiment::CallRate, verdict, answer, observations);
     Ok(match verdict {
-        Verdict::Neither => finding.unsettled(),
+        // It is not asked again if it would start another job.
+        Verdict::Neither if !is_started => finding.unsettled(),
         _ => finding,
     })
 }

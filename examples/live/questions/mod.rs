@@ -132,11 +132,9 @@ fn record(arguments: &Arguments) -> Result<Record, String> {
 
 /// Nothing that starts a job runs without the flag and a typed line.
 fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), String> {
-    if plan.jobs.is_empty() {
-        return Ok(());
-    }
     let missing = match (plan.records(&plan.jobs), arguments.price) {
         _ if !arguments.accepts_the_cost => "the run may cost money, and needs --i-accept-the-cost",
+        _ if plan.jobs.is_empty() => return Ok(()),
         (None, _) => {
             "no earlier BATCH job tells how many records a job has, so --records is needed"
         }
@@ -154,7 +152,9 @@ fn confirm(arguments: &Arguments, plan: &Plan, host: &Host<'_>) -> Result<(), St
     ));
     match typed.trim() == wanted {
         true => Ok(()),
-        false => Err("nothing was started".to_owned()),
+        false => Err(format!(
+            "nothing was started: \"{wanted}\" was not typed (a script uses --yes and --price)"
+        )),
     }
 }
 
@@ -195,7 +195,7 @@ async fn answer(mut run: Run<'_>, arguments: &Arguments, host: &Host<'_>) -> Res
     }
     if run.record.findings.iter().any(|found| !found.is_settled) {
         (host.say)(&format!(
-            "A run with {to_go_on} asks again what is not settled."
+            "What is not settled is asked again by {to_go_on}, or, with another table, by a new run with another --file."
         ));
     }
     match ended {

@@ -58,6 +58,10 @@ impl std::fmt::Display for Stop {
                 write!(f, "{operation} failed: {answer}")?;
                 match &observed.missing_permission {
                     Some(permission) => write!(f, "; allow the caller {permission}"),
+                    None if observed.has_no_credentials() => f.write_str(
+                        "; write those of your profile into the environment: aws configure export-credentials --format \
+                         env",
+                    ),
                     None => Ok(()),
                 }
             }
@@ -151,12 +155,13 @@ impl Run<'_> {
             let (observed, job) = services.populate(step, &asked.target, job_type).await;
             let answer = observed.full_answer();
             let id = job.as_ref().map(|job| format!(", job {job}"));
-            (self.say)(&format!("{step}: {answer}{}", id.unwrap_or_default()));
             if let Some(call) = self.record.call_mut(step) {
                 call.observed = Some(observed);
                 call.job = job;
             }
-            self.save()?;
+            let saved = self.save();
+            (self.say)(&format!("{step}: {answer}{}", id.unwrap_or_default()));
+            saved?;
         }
         let call = self.record.call(step).cloned();
         call.ok_or_else(|| Stop::Unseen(step.to_owned()))
@@ -204,6 +209,9 @@ impl Run<'_> {
         for id in call.ids() {
             if status.is_none() {
                 status = self.read(call.table, &id).await?;
+                if status.is_some() {
+                    self.identify(step, &id)?;
+                }
             }
         }
         let status = match status {

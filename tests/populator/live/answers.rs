@@ -462,4 +462,16 @@ async fn a_job_that_a_table_which_does_not_exist_gets_is_in_the_file() {
         "{answer}"
     );
     person.resumes(&["--job-ended"]).await.unwrap();
+    assert_eq!(person.calls(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_type_that_ran_is_said_whatever_the_ids_are() {
+    let person = Person::in_process();
+    person.aws.state().same_ids = true;
+    person.aws.set_table(T2, unfit());
+    person.runs(&["unfit-type"]).await.unwrap();
+    let answer = person.finding("unfit-type")["answer"].clone();
+    let said = "200, a job of type DELETE_ONLY ended as SUCCEEDED";
+    assert!(answer.as_str().unwrap().ends_with(said), "{answer}");
 }

@@ -100,7 +100,7 @@ async fn a_read_that_fails_later_ends_the_run_which_goes_on_when_it_is_repaired(
         "{error}"
     );
     let to_go_on = format!(
-        "Go on with --resume {} --report {}",
+        "Go on with run --resume {} --i-accept-the-cost --report {} --records 1000 --price 1",
         person.file("run.json"),
         person.file("report.json")
     );

@@ -143,6 +143,10 @@ async fn why_there_is_no_answer_is_said_and_names_are_in_no_file() {
         "{error}"
     );
     assert!(error.contains("profile-of-somebody"), "{error}");
+    assert!(
+        error.ends_with("aws configure export-credentials --format env"),
+        "{error}"
+    );
     for (fault, why) in [(Fault::Hang, "timed out"), (Fault::Drop, "no connection")] {
         let person = Person::in_process();
         person

@@ -225,7 +225,14 @@ async fn nobody_is_asked_for_the_cost_of_no_job() {
     let person = Person::in_process();
     let table = table_arn(T1);
     person
-        .asks(&["run", "--table", &table, "--experiment", "call-rate"])
+        .asks(&[
+            "run",
+            "--table",
+            &table,
+            "--experiment",
+            "call-rate",
+            "--i-accept-the-cost",
+        ])
         .await
         .unwrap();
     assert!(!person.said().contains("type"), "{}", person.said());
