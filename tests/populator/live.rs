@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_cleanrooms::config::Credentials;
-use fake_aws::{CREDENTIALS, FakeAws, Job, Operation, REGION, Slot, Table};
+use fake_aws::{CREDENTIALS, FakeAws, Fault, Job, Operation, REGION, Slot, Table};
 use id_mapping_populator::aws::clients;
 use id_mapping_populator::clock::Clock;
 use serde_json::Value;
@@ -142,6 +143,24 @@ impl Person {
         let limit = std::time::Duration::from_secs(60 * minutes);
         let ended = tokio::time::timeout(limit, self.runs(names)).await;
         assert!(ended.is_err(), "it was not interrupted: {ended:?}");
+    }
+
+    /// Runs experiments until a fault ends the process.
+    async fn crashes(&self, names: &[&str]) {
+        tokio::select! {
+            _ = self.runs(names) => panic!("it was not interrupted"),
+            () = self.aws.crashed(0) => {}
+        }
+    }
+
+    /// Gives this fault to the second call of `PopulateIdMappingTable`.
+    fn fails_second_call(&self, fault: Fault) {
+        let calls = AtomicUsize::new(0);
+        self.aws.fail_by(move |_, operation| {
+            let is_call = operation == Operation::PopulateIdMappingTable;
+            let is_second = is_call && calls.fetch_add(1, Ordering::Relaxed) == 1;
+            is_second.then(|| fault.clone())
+        });
     }
 
     /// An hour later all jobs have ended.

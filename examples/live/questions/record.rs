@@ -115,7 +115,8 @@ impl Record {
         self
     }
 
-    /// Lets these calls be made again, by another name for their steps. Returns whether there were any.
+    /// Lets these calls be made again: forgets those that were refused, and gives the steps of the others another name.
+    /// Returns whether there were any.
     pub fn free(&mut self, is_again: impl Fn(&Call) -> bool) -> bool {
         let were_any = self.calls.iter().any(&is_again);
         self.calls
@@ -131,9 +132,7 @@ impl Record {
 
     /// The calls whose answer was lost, and whose job may run.
     pub fn lost_steps(&self) -> Vec<String> {
-        let lost = |call: &&Call| call.may_run() && call.job.is_none();
-        let calls = self.calls.iter().filter(lost);
-        calls.map(|call| call.step.clone()).collect()
+        self.steps(|call| call.may_run() && call.job.is_none())
     }
 
     pub fn call(&self, step: &str) -> Option<&Call> {
@@ -156,7 +155,11 @@ impl Record {
 
     /// The steps whose jobs may run.
     pub fn running_steps(&self) -> Vec<String> {
-        let calls = self.calls.iter().filter(|call| call.may_run());
+        self.steps(Call::may_run)
+    }
+
+    fn steps(&self, of: impl Fn(&Call) -> bool) -> Vec<String> {
+        let calls = self.calls.iter().filter(|call| of(call));
         calls.map(|call| call.step.clone()).collect()
     }
 }

@@ -261,10 +261,14 @@ impl Run<'_> {
 
     /// Records Entity Resolution's id of a job.
     pub fn identify(&mut self, step: &str, id: &str) -> Result<(), Stop> {
-        if let Some(call) = self.record.call_mut(step) {
-            call.entity_resolution_job = Some(id.to_owned());
+        match self.record.call_mut(step) {
+            // Each look comes here, and the file is written to the disk.
+            Some(call) if call.entity_resolution_job.as_deref() != Some(id) => {
+                call.entity_resolution_job = Some(id.to_owned());
+                self.save()
+            }
+            _ => Ok(()),
         }
-        self.save()
     }
 
     /// The new job that began at the time of a call, if it is the only new one.

@@ -359,12 +359,7 @@ async fn a_call_that_is_refused_for_another_reason_says_nothing_of_the_type() {
 #[tokio::test(start_paused = true)]
 async fn a_second_call_that_is_throttled_is_made_again() {
     let person = Person::in_process();
-    let calls = AtomicUsize::new(0);
-    person.aws.fail_by(move |_, operation| {
-        let is_call = operation == Operation::PopulateIdMappingTable;
-        let is_second = is_call && calls.fetch_add(1, Ordering::Relaxed) == 1;
-        is_second.then(|| Fault::Refuse(Exception::throttling()))
-    });
+    person.fails_second_call(Fault::Refuse(Exception::throttling()));
     person.runs(&["second-call"]).await.unwrap();
     let finding = person.finding("second-call");
     assert_eq!(finding["verdict"], "neither: look");

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fake_aws::{Exception, Fault, Operation, Slot};
 use serde_json::json;
@@ -153,10 +152,7 @@ async fn a_call_whose_answer_was_lost_is_made_again_by_the_run_that_goes_on() {
     person
         .aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::AcceptAndCrash);
-    tokio::select! {
-        _ = person.runs(&["job-list"]) => panic!("it was not interrupted"),
-        () = person.aws.crashed(0) => {}
-    }
+    person.crashes(&["job-list"]).await;
     person.resumes(&[]).await.unwrap();
     assert_eq!(person.finding("job-list")["verdict"], "branch A");
     assert_bounds(&person, 2, 1);
@@ -174,16 +170,8 @@ async fn a_call_whose_answer_was_lost_is_made_again_by_the_run_that_goes_on() {
 async fn a_lost_job_that_may_be_one_of_several_is_not_taken_for_none() {
     let person = Person::in_process();
     person.aws.set_slot(Slot::Unlimited);
-    let calls = AtomicUsize::new(0);
-    person.aws.fail_by(move |_, operation| {
-        let is_call = operation == Operation::PopulateIdMappingTable;
-        let is_second = is_call && calls.fetch_add(1, Ordering::Relaxed) == 1;
-        is_second.then_some(Fault::AcceptAndCrash)
-    });
-    tokio::select! {
-        _ = person.runs(&["job-list", "start-permission"]) => panic!("it was not interrupted"),
-        () = person.aws.crashed(0) => {}
-    }
+    person.fails_second_call(Fault::AcceptAndCrash);
+    person.crashes(&["job-list", "start-permission"]).await;
     assert!(person.aws.start_job_by_hand(T1, Some("BATCH")));
     let error = person.resumes(&[]).await.unwrap_err();
     assert!(error.contains("several that may be it"), "{error}");
@@ -233,10 +221,7 @@ async fn a_job_that_began_long_after_a_lost_call_is_not_taken_for_its_job() {
     person
         .aws
         .fail_next(Operation::PopulateIdMappingTable, Fault::Crash);
-    tokio::select! {
-        _ = person.runs(&["job-list"]) => panic!("it was not interrupted"),
-        () = person.aws.crashed(0) => {}
-    }
+    person.crashes(&["job-list"]).await;
     person.time.pass(std::time::Duration::from_secs(600));
     assert!(person.aws.start_job_by_hand(T1, Some("BATCH")));
     let error = person.resumes(&[]).await.unwrap_err();
